@@ -1,0 +1,53 @@
+"""The contract of an engine: members, roles, switchover, health."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Role = Literal["primary", "standby", "unknown"]
+
+
+class NoPrimaryError(Exception):
+    """No member is a primary at this moment."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One PostgreSQL instance as seen at one moment.
+
+    incarnation is a pod UID, or pid and start time of the process: a member that was killed and
+    came back under its old name is a different incarnation.
+    """
+
+    name: str
+    incarnation: str
+    role: Role
+    running: bool
+    timeline: int  # 0: unknown
+    streaming: bool  # a standby that receives WAL (a primary: True)
+    synchronous: bool  # a commit may rely on this standby
+    lag: int | None  # bytes of WAL not yet replayed; None: unknown
+
+
+class Engine(Protocol):
+    """Reads and steers the high-availability layer; caches nothing."""
+
+    name: str
+
+    def members(self) -> tuple[Member, ...]:
+        """Every member that the cluster should have, running or not, in name order."""
+
+    def primary(self) -> Member:
+        """Return the one primary.
+
+        Raises:
+            NoPrimaryError: there is none, or its answer cannot be had, at this moment.
+        """
+
+    def switchover(self, to: str) -> None:
+        """Ask for a planned switchover to a standby and return once it was accepted."""
+
+    def synchronous_state_is_expected(self) -> bool:
+        """Whether as many synchronous standbys stand ready as the configuration promises."""
+
+    def tuning(self) -> dict[str, str]:
+        """Every setting of the engine that is not its default, for the report."""

@@ -1,0 +1,1 @@
+"""Ways to break a cluster, each verified, each undone."""

@@ -1,0 +1,1 @@
+"""Budgets (what we promise) and verdicts (whether it was kept)."""

@@ -1,0 +1,1 @@
+"""Watching: Prometheus, the life of an alert, and one time-line of everything."""

@@ -1,0 +1,200 @@
+"""The contract of a platform, and the frozen handle of a running cluster."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import psycopg
+
+from pgdrill.engines.base import Engine, Member
+from pgdrill.faults.base import Fault
+from pgdrill.settings import Settings
+from pgdrill.waiting import eventually
+
+Capability = Literal[
+    "node-loss",
+    "partition",
+    "real-disk-limit",
+    "load-balancer",
+    "hpa",
+    "backup",
+    "pods",
+    "processes",
+]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A host and a port that clients on this machine can reach."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Names and addresses of the running database; holds no state and no password.
+
+    passfile is a libpq password file, so the password is in no argument list and no log.
+    """
+
+    name: str
+    read_write: Endpoint  # the load balancer's address: follows the primary
+    read_only: Endpoint
+    members: Mapping[str, Endpoint]
+    database: str
+    user: str
+    passfile: Path
+
+    def conninfo(
+        self, endpoint: Endpoint | None = None, *, database: str | None = None, timeout: int = 5
+    ) -> str:
+        """Return a libpq connection string without a password (default: the read-write address).
+
+        timeout bounds the connection attempt and unanswered TCP, in seconds.
+        """
+        at = endpoint or self.read_write
+        return psycopg.conninfo.make_conninfo(
+            host=at.host,
+            port=at.port,
+            dbname=database or self.database,
+            user=self.user,
+            passfile=str(self.passfile),
+            connect_timeout=timeout,
+            tcp_user_timeout=timeout * 1000,
+            application_name="pgdrill",
+        )
+
+    def connect(
+        self,
+        endpoint: Endpoint | None = None,
+        *,
+        database: str | None = None,
+        statement_timeout: float = 30.0,
+    ) -> psycopg.Connection[tuple[Any, ...]]:
+        """Open an autocommit session whose statements end after statement_timeout seconds.
+
+        Raises:
+            psycopg.OperationalError: the address does not answer.
+        """
+        return psycopg.connect(
+            self.conninfo(endpoint, database=database),
+            autocommit=True,
+            options=f"-c statement_timeout={int(statement_timeout * 1000)}",
+        )
+
+
+@dataclass(frozen=True)
+class Health:
+    """Why a cluster is not healthy; empty means healthy."""
+
+    complaints: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return not self.complaints
+
+    def __repr__(self) -> str:
+        return "; ".join(self.complaints) or "healthy"
+
+
+class Platform(Protocol):
+    """Brings a cluster up and down, and knows how to reach and to break it."""
+
+    name: str
+    capabilities: frozenset[Capability]
+    engine: Engine
+    faults: Mapping[str, Fault]
+    prometheus_url: str
+    alertmanager_url: str
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the platform for one run.
+
+        Raises:
+            BrokenEnvironmentError: another run holds it.
+        """
+
+    def up(self, settings: Settings) -> None:
+        """Bring everything up, or find it up; safe to repeat."""
+
+    def down(self) -> None:
+        """Remove everything that up made; safe to repeat, and after an interrupted up."""
+
+    def is_up(self) -> bool:
+        """Whether up has finished here before, and nothing was taken down since."""
+
+    def cluster(self) -> Cluster:
+        """Return the handle of the running database.
+
+        Raises:
+            BrokenEnvironmentError: nothing is running.
+        """
+
+    def observers(self) -> Mapping[str, Callable[[], str]]:
+        """Cheap probes, polled every 50 ms in a trial: their changes are the parts of the RTO.
+
+        Names: 'leader' (who holds the lock or is named primary), 'promoted' (who accepts writes),
+        'routed' (whom the load balancer sends writes to). An answer that cannot be had is ''.
+        """
+
+    def volume(self, member: str) -> "Volume":
+        """Return the file system that holds a member's data (needs real-disk-limit)."""
+
+    def metric_selectors(self) -> Mapping[str, str]:
+        """PromQL for each resource metric of the report, one series per label `member`."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of every running part, for the report."""
+
+    def diagnostics(self, into: Path, since: float) -> None:
+        """Write logs and state since an instant (monotonic seconds); never secrets."""
+
+
+class Volume(Protocol):
+    """A member's file system of a true size."""
+
+    def used(self) -> float:
+        """Return the share in use, 0 to 1."""
+
+    def fill(self, share: float) -> None:
+        """Fill with a file of our own until share is in use."""
+
+    def release(self) -> None:
+        """Remove that file; safe to repeat."""
+
+
+def health(engine: Engine) -> Health:
+    """Whether every member runs, streams without lag, and synchronous standbys stand ready."""
+    members = engine.members()
+    complaints = [f"{m.name} is not running" for m in members if not m.running]
+    primaries = [m for m in members if m.role == "primary"]
+    if len(primaries) != 1:
+        complaints.append(f"{len(primaries)} primaries")
+    complaints += [f"{m.name} does not stream" for m in members if m.running and not m.streaming]
+    complaints += [
+        f"{m.name} is {m.lag} bytes behind"
+        for m in members
+        if m.streaming and (m.lag is None or m.lag > 16 * 1024 * 1024)
+    ]
+    if len({m.timeline for m in members}) > 1:
+        complaints.append(
+            f"timelines differ: {', '.join(f'{m.name}={m.timeline}' for m in members)}"
+        )
+    if not complaints and not engine.synchronous_state_is_expected():
+        complaints.append("a synchronous standby is missing")
+    return Health(tuple(complaints))
+
+
+def wait_healthy(engine: Engine, *, within: float) -> tuple[Member, ...]:
+    """Wait until the cluster is fully redundant; return its members.
+
+    Raises:
+        DeadlineError: with the story of what was missing.
+    """
+    eventually("a fully redundant cluster", lambda: health(engine), within=within, every=0.25)
+    return engine.members()

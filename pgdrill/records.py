@@ -1,0 +1,291 @@
+"""What a run directory holds: the records that suites write and the report reads.
+
+Instants are seconds on the machine's monotonic clock, which every process of one machine shares;
+clock.json anchors it to wall-clock time. Durations are seconds unless the name says otherwise.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+Outcome = Literal["met", "broken", "invalid"]
+
+
+class Record(BaseModel):
+    """An immutable record that survives a round trip through JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Budget(Record):
+    """A promise: one number, its direction, and the arithmetic or source behind it."""
+
+    name: str
+    limit: float
+    unit: str
+    better: Literal["lower", "higher"]
+    because: str
+
+    def allows(self, observed: float) -> bool:
+        """Whether the observed value keeps the promise; NaN never does."""
+        return observed <= self.limit if self.better == "lower" else observed >= self.limit
+
+
+class Verdict(Record):
+    """A budget, what was observed, and the outcome; invalid means: no evidence it was real."""
+
+    budget: Budget
+    subject: str
+    observed: float | None
+    outcome: Outcome
+    note: str = ""
+    test: str = ""
+    expected: Outcome = "met"  # a control is right when its verdict is broken
+
+    def line(self) -> str:
+        """One line a stranger can read: subject, observed, allowed, why."""
+        sign = "<=" if self.budget.better == "lower" else ">="
+        seen = "no evidence" if self.observed is None else f"{self.observed:.4g} {self.budget.unit}"
+        text = (
+            f"{self.subject}: {self.budget.name} {seen},"
+            f" budget {sign} {self.budget.limit:g} {self.budget.unit} ({self.budget.because})"
+        )
+        return f"{text}: {self.note}" if self.note else text
+
+
+class Event(Record):
+    """Something that happened, on the one clock of the run."""
+
+    at: float
+    source: str  # fault, cluster, load, alert, test
+    what: str
+    subject: str = ""
+
+
+class LaneResult(Record):
+    """What one kind of client saw during one trial."""
+
+    attempts: int
+    acked: int
+    refused: int
+    indeterminate: int
+    gap: float | None  # longest time between consecutive acks around the fault; None: too few acks
+    last_ack_before: float | None
+    first_ack_after: float | None
+    p50_ms: float | None
+    p99_ms: float | None
+    errors: dict[str, int] = {}  # SQLSTATE or reason -> count
+
+
+class LedgerCount(Record):
+    """What became of every write of a trial, by class, as read from the primary."""
+
+    acked_present: int
+    acked_lost: int
+    indeterminate_present: int
+    indeterminate_absent: int
+    refused_absent: int
+    refused_present: int
+    duplicate: int
+
+
+class Part(Record):
+    """A named step of a fail-over, in seconds after the fault."""
+
+    name: str
+    after: float
+
+
+class Trial(Record):
+    """One fault, once: what was hit, what clients saw, what was lost, when all was well again."""
+
+    experiment: str
+    fault: str
+    tuning: str
+    number: int
+    seed: int
+    phase: float  # seconds waited, at random, before the fault
+    target: str
+    incarnation: str
+    injected_at: float
+    healed_at: float | None
+    verified: bool
+    evidence: str
+    timeline_before: int
+    timeline_after: int
+    lanes: dict[str, LaneResult]
+    ledger: LedgerCount
+    members: dict[str, int]  # rows of this trial's ledger on each member
+    redundancy: float | None  # fault to all members streaming again
+    steady: float | None  # fault to p99 back inside its SLO for the profile's window
+    two_writers: float  # seconds in which two members both acknowledged writes
+    parts: tuple[Part, ...]
+    schedule_error_p99_ms: float
+    attempts_file: str
+
+
+class Slice(Record):
+    """One second of a benchmark, counted by scheduled start."""
+
+    second: int
+    transactions: int
+    bad: int
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+class ScriptResult(Record):
+    """Transactions of one pgbench script (or of all)."""
+
+    script: str
+    transactions: int
+    tps: float
+    mean_ms: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    p999_ms: float
+    late: int
+    skipped: int
+    failed: int
+
+
+class Bench(Record):
+    """One pgbench run: calibration, offered rate, percentiles from the per-transaction log."""
+
+    started_at: float
+    duration: float
+    clients: int
+    scale: int
+    rate: float
+    calibration_tps: float
+    latency_limit_ms: float
+    scripts: tuple[ScriptResult, ...]  # the first is named "all"
+    aborted_clients: int
+    exit_status: int
+    slices: tuple[Slice, ...]
+
+
+class TableSeed(Record):
+    """One seeded table."""
+
+    table: str
+    rows: int
+    checksum: str
+
+
+class Seed(Record):
+    """The dataset: what was loaded, how fast, and that every member holds the same."""
+
+    rows: int
+    seed: int
+    seconds: float
+    reused: bool
+    tables: tuple[TableSeed, ...]
+    agreeing_members: tuple[str, ...]
+
+
+class AlertLife(Record):
+    """One alert's life, each stage an instant on the run's clock (None: never seen)."""
+
+    alert: str
+    severity: str
+    scenario: str
+    scrape: float
+    evaluation: float
+    hold: float  # the rule's `for`
+    group_wait: float
+    quiet_from: float
+    condition: float | None
+    pending: float | None
+    firing: float | None
+    alertmanager: float | None
+    paged: float | None
+    healed: float | None
+    resolved: float | None
+
+
+class Series(Record):
+    """A metric of one member over the run: (instant on the run's clock, value)."""
+
+    metric: str
+    unit: str
+    member: str
+    points: tuple[tuple[float, float], ...]
+
+
+class Fingerprint(Record):
+    """Where the numbers come from: everything that is not a default belongs here."""
+
+    command: str
+    platform: str
+    why_platform: str
+    engine: str
+    settings: dict[str, str]
+    versions: dict[str, str]
+    machine: dict[str, str]
+    tuning: dict[str, str]
+
+
+class Clock(Record):
+    """Anchor of the monotonic clock in wall-clock time."""
+
+    monotonic: float
+    wall: str  # ISO 8601, UTC
+
+    @classmethod
+    def now(cls) -> "Clock":
+        """Read both clocks at once."""
+        return cls(monotonic=time.monotonic(), wall=datetime.now(UTC).isoformat())
+
+
+R = TypeVar("R", bound=Record)
+
+
+def write(path: Path, record: Record) -> None:
+    """Write one record as JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(path.suffix + ".part")
+    draft.write_text(record.model_dump_json(indent=1) + "\n")
+    draft.replace(path)
+
+
+def append(path: Path, record: Record) -> None:
+    """Add one record as a line of JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(record.model_dump_json() + "\n")
+
+
+def read(path: Path, kind: type[R]) -> R | None:
+    """Read one record; None where the run did not write it.
+
+    Raises:
+        ValueError: the file is not such a record.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return kind.model_validate_json(path.read_text())
+    except ValidationError as error:
+        raise ValueError(f"{path} is no {kind.__name__}: {error}") from None
+
+
+def read_lines(path: Path, kind: type[R]) -> Iterator[R]:
+    """Read a file of one record a line; nothing where the run did not write it.
+
+    Raises:
+        ValueError: a line is not such a record.
+    """
+    if not path.is_file():
+        return
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        try:
+            yield kind.model_validate(json.loads(line))
+        except (ValidationError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path}:{number} is no {kind.__name__}: {error}") from None

@@ -1,0 +1,1 @@
+"""The page that convinces a sceptic, from the records of one run."""

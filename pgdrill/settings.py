@@ -1,0 +1,258 @@
+"""Every option of the suite, in one table, resolved into one frozen Settings.
+
+Command line beats PGDRILL_* variables beats pgdrill.toml beats the profile's default.
+"""
+
+import os
+import re
+import secrets
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pgdrill.errors import BadUsageError
+
+ROOT = Path(__file__).resolve().parent.parent
+PROFILES = ("quick", "laptop", "full")
+MIN_ROWS = 1_000  # fewer cannot fill twelve linked tables in believable proportions
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text) if re.fullmatch(r"[+-]?\d+", text) else None
+        if number is None or number < least or (most is not None and number > most):
+            upper = "" if most is None else f" and at most {most}"
+            raise ValueError(f"must be a whole number, at least {least}{upper}")
+        return number
+
+    return parse
+
+
+def _rate(text: str) -> float:
+    """Transactions per second; 0 means: find it by calibration."""
+    if text == "auto":
+        return 0.0
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < 1e6:
+        raise ValueError("must be 'auto' or a number of transactions per second above 0")
+    return number
+
+
+def _flag(text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if text.lower() not in words:
+        raise ValueError("must be true or false")
+    return words[text.lower()]
+
+
+def _run_id(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", text):
+        raise ValueError("may hold letters, digits, dot, dash and underscore only (80 at most)")
+    return text
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting: how it is written, read, explained, and what it is when nobody says."""
+
+    name: str
+    parse: Callable[[str], Any]
+    help: str
+    default: Any = None
+    by_profile: Mapping[str, Any] | None = None
+    is_flag: bool = False
+
+    @property
+    def key(self) -> str:
+        """The attribute name in Settings."""
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return f"PGDRILL_{self.key.upper()}"
+
+    def default_in(self, profile: str) -> Any:  # noqa: ANN401  # values differ in type
+        """What the option is in a profile when nobody sets it."""
+        return self.by_profile[profile] if self.by_profile else self.default
+
+
+def _per_profile(quick: object, laptop: object, full: object) -> dict[str, Any]:
+    return {"quick": quick, "laptop": laptop, "full": full}
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "platform",
+        _one_of("auto", "kind", "kube", "local"),
+        "where it runs; auto: a given context means kube, a container engine kind, else local",
+        "auto",
+    ),
+    Option(
+        "engine",
+        _one_of("auto", "cnpg", "patroni"),
+        "what keeps PostgreSQL available; auto: cnpg on Kubernetes, patroni on local",
+        "auto",
+    ),
+    Option(
+        "profile",
+        _one_of(*PROFILES),
+        "sizes of everything: quick (minutes), laptop (the assignment's), full (hours)",
+        "laptop",
+    ),
+    Option(
+        "context", str, "kube platform: the kubeconfig context to use, never the current one", ""
+    ),
+    Option(
+        "duration",
+        _whole(5, 7 * 86400),
+        "seconds of measured pgbench load",
+        by_profile=_per_profile(30, 300, 1800),
+    ),
+    Option("clients", _whole(1, 1000), "concurrent pgbench clients", 16),
+    Option("rate", _rate, "pgbench transactions/s; auto: a share of what calibration reached", 0.0),
+    Option("rows", _whole(MIN_ROWS, 10**9), "rows of the seeded shop, over all tables", 1_000_000),
+    Option("seed", _whole(0, 2**31 - 1), "seed of the dataset and of the faults' phases", 42),
+    Option("trials", _whole(1, 1000), "repeats of each fault", by_profile=_per_profile(1, 3, 9)),
+    Option("run-id", _run_id, "name of the run's directory; default: time, platform, profile", ""),
+    Option("reports-dir", Path, "where run directories go", ROOT / "reports"),
+    Option(
+        "port-offset",
+        _whole(-1, 50000),
+        "local platform: added to every port; -1 takes the first of 0, 10000, ... that is free",
+        -1,
+    ),
+    Option(
+        "require-capabilities",
+        _flag,
+        "a capability that the platform lacks fails its tests instead of skipping them",
+        False,
+        is_flag=True,
+    ),
+    Option("keep", _flag, "leave a cluster running that this command started", False, is_flag=True),
+)
+BY_KEY = {option.key: option for option in OPTIONS}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What this run was asked to do; sources says where each value came from."""
+
+    platform: str
+    engine: str
+    profile: str
+    context: str
+    duration: int
+    clients: int
+    rate: float
+    rows: int
+    seed: int
+    trials: int
+    run_id: str
+    reports_dir: Path
+    port_offset: int
+    require_capabilities: bool
+    keep: bool
+    sources: Mapping[str, str]
+
+    @property
+    def run_dir(self) -> Path:
+        """Directory of everything this run measured."""
+        return self.reports_dir / self.run_id
+
+    def values(self) -> dict[str, str]:
+        """Effective settings as text, for the report."""
+        return {f.name: str(getattr(self, f.name)) for f in fields(self) if f.name != "sources"}
+
+    def repeat_command(self, suite: str) -> str:
+        """Return the command that runs the same suite with the same settings again."""
+        words = [
+            f"--{BY_KEY[key].name}" + ("" if BY_KEY[key].is_flag else f"={getattr(self, key)}")
+            for key in BY_KEY
+            if self.sources[key] != "default" and key not in ("run_id", "reports_dir")
+        ]
+        words = [w.replace("--rate=0.0", "--rate=auto") for w in words]
+        return " ".join(["pytest", *(["-m", f'"{suite}"'] if suite else []), *words])
+
+
+def resolve(
+    command_line: Mapping[str, str | None],
+    environment: Mapping[str, str] = os.environ,
+    file: Path | None = None,
+    now: datetime | None = None,
+) -> Settings:
+    """Merge the four sources into Settings.
+
+    Raises:
+        BadUsageError: an unknown option in the file or environment, or a value that cannot be.
+    """
+    file = file or Path.cwd() / "pgdrill.toml"
+    written = _read_file(file)
+    known = {option.variable for option in OPTIONS} | {"PGDRILL_STATE_DIR", "PGDRILL_CACHE_DIR"}
+    for variable in environment:
+        if variable.startswith("PGDRILL_") and variable not in known:
+            raise BadUsageError(
+                f"{variable} is set but is no option; known: {', '.join(sorted(known))}"
+            )
+
+    def look_up(option: Option) -> tuple[Any, str]:
+        for text, source in (
+            (command_line.get(option.key), f"--{option.name}"),
+            (environment.get(option.variable) or None, option.variable),
+            (written.get(option.key), file.name),
+        ):
+            if text is not None:
+                try:
+                    return option.parse(text), source
+                except ValueError as error:
+                    raise BadUsageError(f"{source}={text}: {error}") from None
+        return None, "default"
+
+    found = {option.key: look_up(option) for option in OPTIONS}
+    profile = found["profile"][0] or BY_KEY["profile"].default
+    values = {
+        key: value if source != "default" else BY_KEY[key].default_in(profile)
+        for key, (value, source) in found.items()
+    }
+    if not values["run_id"]:
+        # The suffix keeps two runs apart that start within the same second.
+        stamp = (now or datetime.now(UTC)).strftime("%Y%m%d-%H%M%S")
+        values["run_id"] = f"{stamp}-{values['platform']}-{profile}-{secrets.token_hex(2)}"
+    return Settings(**values, sources={key: source for key, (_, source) in found.items()})
+
+
+def _read_file(file: Path) -> dict[str, str]:
+    if not file.is_file():
+        return {}
+    try:
+        table = tomllib.loads(file.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise BadUsageError(f"{file} is not valid TOML: {error}") from None
+    keys = {str(name).replace("-", "_"): str(value) for name, value in table.items()}
+    for key in keys:
+        if key not in BY_KEY:
+            raise BadUsageError(
+                f"{file}: unknown option '{key}'; known: {', '.join(o.name for o in OPTIONS)}"
+            )
+    return keys
+
+
+def cache_dir() -> Path:
+    """Downloads and builds that outlive a cluster."""
+    chosen = os.environ.get("PGDRILL_CACHE_DIR")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "pgdrill"

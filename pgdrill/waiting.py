@@ -1,0 +1,104 @@
+"""Waiting with a deadline: the only module that may call time.sleep()."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class DeadlineError(AssertionError):
+    """A condition did not come true, or did not stay true, inside its window."""
+
+
+class _Story:
+    """What a condition looked like over time, one line for each change."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self._lines: list[str] = []
+        self._latest: str | None = None
+
+    def elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+    def saw(self, what: str) -> None:
+        if what != self._latest:
+            self._lines.append(f"  +{self.elapsed():6.1f}s  {what}")
+            self._latest = what
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines)
+
+
+def eventually(
+    what: str,
+    probe: Callable[[], T],
+    accept: Callable[[T], bool] = bool,
+    *,
+    within: float,
+    every: float = 0.5,
+    not_yet: tuple[type[Exception], ...] = (),
+) -> T:
+    """Call probe until accept takes its answer, and return that answer.
+
+    within and every are seconds. Only the not_yet errors mean "try again"; any other is a defect
+    and propagates at once. The last probe falls on the deadline, not an interval before it.
+
+    Raises:
+        DeadlineError: with every change that was seen on the way.
+    """
+    story = _Story()
+    while True:
+        # Read before the probe: a probe that began in time counts even if it took long.
+        began = story.elapsed()
+        cause: Exception | None = None
+        try:
+            answer = probe()
+        except not_yet as error:
+            cause = error
+            story.saw(f"{type(error).__name__}: {str(error).strip()}")
+        else:
+            if accept(answer):
+                return answer
+            story.saw(repr(answer))
+        if began >= within:
+            raise DeadlineError(f"{what}: not within {within:g} s, saw\n{story}") from cause
+        time.sleep(max(0.0, min(every, within - story.elapsed())))
+
+
+def throughout(
+    what: str,
+    probe: Callable[[], T],
+    accept: Callable[[T], bool] = bool,
+    *,
+    lasting: float,
+    every: float = 0.5,
+) -> None:
+    """Call probe for lasting seconds and demand that accept takes every answer.
+
+    Raises:
+        DeadlineError: at the first answer that is not accepted.
+    """
+    story = _Story()
+    while (now := story.elapsed()) < lasting:
+        answer = probe()
+        story.saw(repr(answer))
+        if not accept(answer):
+            raise DeadlineError(f"{what}: ended after {now:.1f} of {lasting:g} s, saw\n{story}")
+        time.sleep(max(0.0, min(every, lasting - story.elapsed())))
+
+
+def pause(seconds: float) -> None:
+    """Let a stated time pass; for rates and randomised phases, never to wait for a condition."""
+    time.sleep(seconds)
+
+
+def ticks(every: float, *, lasting: float) -> Iterator[float]:
+    """Yield the seconds since the start, at a fixed period, until lasting seconds have passed."""
+    started = time.monotonic()
+    due = started
+    while (now := time.monotonic()) - started < lasting:
+        yield now - started
+        due += every
+        time.sleep(max(0.0, min(due, started + lasting) - time.monotonic()))
