@@ -1,0 +1,219 @@
+"""A small typed client of Prometheus: numbers, series on the run's clock, targets, rules."""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import requests
+import yaml
+from prometheus_api_client import PrometheusConnect
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from urllib3.util import Retry
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.records import Series
+
+ANSWER_WITHIN = 5.0  # seconds; queries over a few hundred series take milliseconds
+
+# Resource metrics of the embedded platform: name -> (PromQL, unit), one series per label `member`.
+# Rates look back over five scrapes of 2 s.
+LOCAL_METRICS: dict[str, tuple[str, str]] = {
+    "cpu": ("sum by (member) (rate(namedprocess_namegroup_cpu_seconds_total[10s]))", "cores"),
+    # Proportional: shared buffers count once, not once for each backend.
+    "memory": (
+        'sum by (member) (namedprocess_namegroup_memory_bytes{memtype="proportionalResident"})',
+        "bytes",
+    ),
+    "disk read": (
+        "sum by (member) (rate(node_disk_read_bytes_total[10s])"
+        " * on (device) group_left (member) pgdrill:volume_device)"
+        " or sum by (member) (rate(namedprocess_namegroup_read_bytes_total[10s]))",
+        "bytes/s",
+    ),
+    "disk write": (
+        "sum by (member) (rate(node_disk_written_bytes_total[10s])"
+        " * on (device) group_left (member) pgdrill:volume_device)"
+        " or sum by (member) (rate(namedprocess_namegroup_write_bytes_total[10s]))",
+        "bytes/s",
+    ),
+    "replication lag": ("pgdrill:replication_lag_seconds", "s"),
+    "connections": ("sum by (member) (pgdrill_connections_count)", "sessions"),
+    "transactions": ("sum by (member) (rate(pgdrill_database_xact_commit[10s]))", "1/s"),
+}
+
+
+class NoDataError(AssertionError):
+    """A query found no series: no data never passes."""
+
+
+@dataclass(frozen=True)
+class AlertRule:
+    """An alert rule as Prometheus runs it; durations in seconds."""
+
+    name: str
+    severity: str
+    query: str
+    hold: float
+    evaluation: float
+    health: str  # ok, unknown (never evaluated), err
+
+    @property
+    def memory(self) -> float:
+        """Seconds that the expression looks back: so long it stays true after the fact."""
+        units = {"s": 1, "m": 60, "h": 3600}
+        found = re.findall(r"\[(\d+)([smh])\]", self.query)
+        return max((float(n) * units[unit] for n, unit in found), default=0.0)
+
+
+@dataclass(frozen=True)
+class ActiveAlert:
+    """An alert that is pending or firing at one moment."""
+
+    name: str
+    member: str  # '' where the alert is of the whole cluster
+    state: str
+
+    def __str__(self) -> str:
+        return f"{self.name}({self.member}) is {self.state}"
+
+
+class Prometheus:
+    """Reads one Prometheus; no retries, so that an outage is seen as one."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._client = PrometheusConnect(self.url, retry=Retry(0), timeout=ANSWER_WITHIN)
+
+    def values(self, query: str, label: str = "member") -> dict[str, float]:
+        """Evaluate a query now: value by label ('' for a series without that label).
+
+        Raises:
+            NoDataError: the query finds nothing.
+            ValueError: two series have the same label value.
+        """
+        rows = self._ask(self._client.custom_query, query)
+        if not rows:
+            raise NoDataError(f"no data for {query}")
+        found = {row["metric"].get(label, ""): float(row["value"][1]) for row in rows}
+        if len(found) != len(rows):
+            raise ValueError(f"{query} gives {len(rows)} series for {len(found)} of '{label}'")
+        return found
+
+    def series(self, metric: str, unit: str, query: str, start: float, end: float) -> list[Series]:
+        """Evaluate a query over [start, end] of the monotonic clock, in steps of one scrape.
+
+        Prometheus is asked in whole seconds, so the points may begin and end half a second off.
+
+        Raises:
+            NoDataError: the query finds nothing.
+        """
+        wall = time.time() - time.monotonic()
+        rows = self._ask(
+            self._client.custom_query_range,
+            query,
+            datetime.fromtimestamp(start + wall, UTC),
+            datetime.fromtimestamp(end + wall, UTC),
+            f"{self.scrape_interval():g}s",
+        )
+        if not rows:
+            raise NoDataError(f"no data from {end - start:.0f} s of {query}")
+        return [
+            Series(
+                metric=metric,
+                unit=unit,
+                member=row["metric"].get("member", ""),
+                points=tuple((float(at) - wall, float(value)) for at, value in row["values"]),
+            )
+            for row in rows
+        ]
+
+    def down_targets(self) -> dict[str, str]:
+        """Why each target that does not answer does not: 'job address' -> last error."""
+        targets = self._ask(self._client.get_targets, "active")["activeTargets"]
+        if not targets:
+            raise NoDataError(f"{self.url} scrapes nothing")
+        return {
+            f"{t['labels']['job']} {t['labels']['instance']}": t["lastError"] or t["health"]
+            for t in targets
+            if t["health"] != "up"
+        }
+
+    def rules(self) -> dict[str, AlertRule]:
+        """Return alert rules by name, as they are loaded and evaluated at this moment."""
+        return {
+            rule["name"]: AlertRule(
+                name=rule["name"],
+                severity=rule["labels"].get("severity", ""),
+                query=rule["query"],
+                hold=float(rule["duration"]),
+                evaluation=float(group["interval"]),
+                health=rule["health"],
+            )
+            for group in self._get("/api/v1/rules?type=alert")["groups"]
+            for rule in group["rules"]
+        }
+
+    def alerts(self) -> list[ActiveAlert]:
+        """Return every alert that is pending or firing."""
+        return [
+            ActiveAlert(a["labels"]["alertname"], a["labels"].get("member", ""), a["state"])
+            for a in self._get("/api/v1/alerts")["alerts"]
+        ]
+
+    def scrape_interval(self) -> float:
+        """Seconds between scrapes, from the configuration that runs; the slowest job counts."""
+        config = yaml.safe_load(self._get("/api/v1/status/config")["yaml"])
+        default = config["global"]["scrape_interval"]
+        jobs = config.get("scrape_configs", [])
+        return max(duration(job.get("scrape_interval", default)) for job in jobs)
+
+    def _get(self, path: str) -> Any:  # noqa: ANN401  # JSON
+        def ask() -> Any:  # noqa: ANN401  # JSON
+            # The library knows neither rules nor alerts nor the configuration.
+            answer = requests.get(self.url + path, timeout=ANSWER_WITHIN)
+            answer.raise_for_status()
+            return answer.json()["data"]
+
+        return self._ask(ask)
+
+    def _ask(self, call: Any, *arguments: object) -> Any:  # noqa: ANN401  # untyped library
+        try:
+            return call(*arguments)
+        except requests.RequestException as error:
+            raise BrokenEnvironmentError(
+                f"Prometheus at {self.url} does not answer ({type(error).__name__}):"
+                " is the platform up?"
+            ) from error
+        except PrometheusApiClientException as error:
+            raise ValueError(f"Prometheus refuses {arguments[0]}: {error}") from None
+
+
+def duration(text: str) -> float:
+    """Seconds of a Prometheus duration such as 1m30s or 1500ms.
+
+    Raises:
+        ValueError: it is none.
+    """
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    parts = re.findall(r"(\d+)(ms|[smhd])", text)
+    if "".join(n + unit for n, unit in parts) != text or not parts:
+        raise ValueError(f"'{text}' is no duration")
+    return sum(float(n) * units[unit] for n, unit in parts)
+
+
+def resource_series(
+    client: Prometheus, selectors: Mapping[str, str], start: float, end: float
+) -> list[Series]:
+    """Return every metric named 'name [unit]' over [start, end] of the monotonic clock.
+
+    Raises:
+        NoDataError: a metric has no data.
+    """
+    found: list[Series] = []
+    for title, query in selectors.items():
+        name, _, unit = title.partition(" [")
+        found += client.series(name, unit.removesuffix("]"), query, start, end)
+    return found
