@@ -1,0 +1,95 @@
+"""What a benchmark proves: each claim with its evidence, and a table for people."""
+
+from dataclasses import dataclass
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from pgdrill.judge import budgets
+from pgdrill.records import Bench, Budget, ScriptResult
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A budget and what a benchmark has to say about it; observed None: no evidence."""
+
+    budget: Budget
+    observed: float | None
+    note: str = ""
+
+
+def p99(bench: Bench) -> Claim:
+    """Latency of all transactions; a run that broke off is no evidence, however fast it was."""
+    broke = _broke(bench)
+    return Claim(budgets.P99, None if broke else bench.scripts[0].p99_ms, broke)
+
+
+def bad_transactions(bench: Bench) -> Claim:
+    """Share of late, skipped and failed among all that were due, those after an abort included."""
+    every = bench.scripts[0]
+    bad = every.late + every.skipped + every.failed
+    note = f"{every.late} late, {every.skipped} skipped, {every.failed} failed of {_due(every)}"
+    return Claim(budgets.BAD_TRANSACTIONS, 100 * bad / _due(every), note)
+
+
+def objectives(bench: Bench) -> tuple[Claim, ...]:
+    """The two service-level objectives."""
+    return p99(bench), bad_transactions(bench)
+
+
+def reality(bench: Bench) -> tuple[Claim, ...]:
+    """What must hold for the objectives to mean anything: the load was real, to its end."""
+    every = bench.scripts[0]
+    return (
+        Claim(budgets.LOAD_EXIT_STATUS, abs(bench.exit_status)),
+        Claim(budgets.ABORTED_CLIENTS, bench.aborted_clients),
+        Claim(
+            budgets.DELIVERED_LOAD,
+            100 * every.transactions / _due(every),
+            f"{every.tps:.1f} answered of {bench.rate:g} offered each second",
+        ),
+    )
+
+
+def _broke(bench: Bench) -> str:
+    if bench.exit_status == 0 and bench.aborted_clients == 0:
+        return ""
+    return f"pgbench exit status {bench.exit_status}, {bench.aborted_clients} clients aborted"
+
+
+def _due(script: ScriptResult) -> int:
+    return script.transactions + script.skipped + script.failed
+
+
+def summary(bench: Bench) -> Group:
+    """Return a compact table of a benchmark and its objectives, for a terminal (rich)."""
+    table = Table(
+        title=f"pgbench: {bench.clients} clients, {bench.rate:g} offered/s for"
+        f" {bench.duration:.0f} s, scale {bench.scale};"
+        f" calibration {bench.calibration_tps:.0f}/s",
+        title_justify="left",
+    )
+    table.add_column("script")
+    for heading in ("TPS", "mean", "p50", "p95", "p99", "p99.9 ms", "late", "skipped", "failed"):
+        table.add_column(heading, justify="right")
+    for one in bench.scripts:
+        times = (one.mean_ms, one.p50_ms, one.p95_ms, one.p99_ms, one.p999_ms)
+        table.add_row(
+            one.script,
+            f"{one.tps:.1f}",
+            *(f"{milliseconds:.1f}" for milliseconds in times),
+            *(str(count) for count in (one.late, one.skipped, one.failed)),
+        )
+    return Group(table, *(_line(claim) for claim in (*objectives(bench), *reality(bench))))
+
+
+def _line(claim: Claim) -> Text:
+    budget, seen = claim.budget, claim.observed
+    word = "invalid" if seen is None else "met" if budget.allows(seen) else "broken"
+    sign = "<=" if budget.better == "lower" else ">="
+    value = "no evidence" if seen is None else f"{seen:.4g} {budget.unit}".rstrip()
+    text = Text(f"{word:>7}", style="green" if word == "met" else "bold red")
+    allowed = f"{sign} {budget.limit:g} {budget.unit}".rstrip()
+    note = f"; {claim.note}" if claim.note else ""
+    return text.append(f"  {budget.name} {value} ({allowed}){note}", style="default")

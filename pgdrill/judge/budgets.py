@@ -1,0 +1,68 @@
+"""Every number that the suite promises, each with its arithmetic or source."""
+
+from pgdrill.records import Budget
+
+# perf
+
+P99 = Budget(
+    name="p99 latency",
+    limit=200,
+    unit="ms",
+    better="lower",
+    because="the service-level objective, from the scheduled start of each transaction",
+)
+BAD_TRANSACTIONS = Budget(
+    name="bad transactions",
+    limit=0.1,
+    unit="%",
+    better="lower",
+    because="the service-level objective: late, skipped and failed ones, of all that were due",
+)
+DELIVERED_LOAD = Budget(
+    name="answered load",
+    limit=95,
+    unit="%",
+    better="higher",
+    because="below this the server was not under the load that the percentiles speak of",
+)
+ABORTED_CLIENTS = Budget(
+    name="aborted clients",
+    limit=0,
+    unit="clients",
+    better="lower",
+    because="a client that pgbench lost sends nothing more, and nothing is faster than nothing",
+)
+LOAD_EXIT_STATUS = Budget(
+    name="pgbench exit status",
+    limit=0,
+    unit="",
+    better="lower",
+    because="1: it could not start, 2: errors during the run (pgbench manual, Exit Status)",
+)
+# seed
+
+SEED_ROWS_PER_SECOND = 50_000
+SEED_LEAST_SECONDS = 5.0
+
+
+def seed_time(rows: int) -> Budget:
+    """Time to load that many rows: 20 s for a million, proportional above 250 000."""
+    return Budget(
+        name="seed time",
+        limit=max(SEED_LEAST_SECONDS, rows / SEED_ROWS_PER_SECOND),
+        unit="s",
+        better="lower",
+        because=f"{SEED_ROWS_PER_SECOND} rows/s with keys, indexes and checksums, twelve tables,"
+        f" at least {SEED_LEAST_SECONDS:g} s",
+    )
+
+
+# prober
+
+SCHEDULE_ERROR = Budget(
+    name="prober schedule error p99",
+    limit=20,
+    unit="ms",
+    better="lower",
+    because="a gap is known no better than the attempts are on time; a tenth of the p99 objective",
+)

@@ -1,0 +1,373 @@
+"""Steady-state load: pgbench, open loop, judged by its per-transaction log.
+
+Choices, and why:
+  --rate always: a closed loop stops asking while the server stalls, and so hides the stall.
+  no --latency-limit: it drops late transactions unsent, which flatters the percentiles. Late ones
+    are found in the log, and what was never sent is found there too (pgbench_log.Window.unsent).
+  simple protocol: works through every connection pooler, and is what published figures use.
+  scripts of our own with schema names: no search_path to pass, which poolers refuse.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from pgdrill import records
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.workload import pgbench_log, pgbench_process
+
+SCRIPTS = Path(__file__).parent / "scripts"
+# Share of what a closed loop reached that an open loop is asked to carry: below the knee, where
+# latency is the server's and not the queue's (usual practice is 60-70 %).
+OFFERED_SHARE = 0.6
+# A run may end this much later than planned before it is killed, in seconds.
+MARGIN = 30.0
+PROGRESS = re.compile(r"progress: ([\d.]+) s, ([\d.]+) tps, lat (\S+) ms")
+ABORTED = re.compile(r"client (\d+) .*aborted")
+
+OnProgress = Callable[[float, float, float], None]
+
+
+@dataclass(frozen=True)
+class Script:
+    """A pgbench script of ours and its weight in the mix."""
+
+    name: str
+    weight: int
+
+    @property
+    def argument(self) -> str:
+        """How pgbench is told."""
+        return f"--file={SCRIPTS / self.name}.sql@{self.weight}"
+
+
+# Half classic TPC-B, which waits for a standby in every transaction; half shop, mostly reads.
+MIX = (Script("tpcb", 5), Script("shop_browse", 4), Script("shop_cart", 1))
+
+
+class Plan(records.Record):
+    """What a run was asked to do, and when it began; with the raw logs it gives the Bench."""
+
+    started_at: float  # monotonic seconds
+    started_us: int  # Unix time, microseconds
+    duration: int
+    clients: int
+    threads: int
+    scale: int
+    rate: float
+    calibration_tps: float
+    latency_limit_ms: float
+    scripts: tuple[str, ...]
+    exit_status: int
+
+
+def scale_for(clients: int) -> int:
+    """Return the pgbench scale for a number of clients (1 unit: 100 000 rows, 15 MB).
+
+    One branch row for each client keeps row locks from being what is measured (pgbench manual,
+    "Good Practices": scale at least the number of clients); 100 units bound the disk space.
+    """
+    return min(max(clients, 10), 100)
+
+
+def offered_rate(asked: float, calibration_tps: float) -> float:
+    """Transactions per second to offer: what was asked, else a safe share of the calibration."""
+    return asked or max(1.0, round(OFFERED_SHARE * calibration_tps, 1))
+
+
+def prepare(
+    conninfo: str, scale: int, progress: Callable[[str], None], *, within: float = 600
+) -> bool:
+    """Create pgbench's tables of that scale in schema bench; return False where they exist.
+
+    Raises:
+        BrokenEnvironmentError: the database does not answer, or pgbench could not finish within
+            that many seconds; the next call starts over.
+    """
+    with _connect(conninfo) as connection:
+        if _prepared_scale(connection) == scale:
+            return False
+        connection.execute("CREATE SCHEMA IF NOT EXISTS bench")
+    arguments = ["--initialize", "--init-steps=dtGvp", f"--scale={scale}", "--quiet"]
+    in_schema = make_conninfo(conninfo, options="-c search_path=bench")
+    with TemporaryDirectory() as directory:
+        done = pgbench_process.run(
+            arguments, in_schema, directory=Path(directory), within=within, on_line=progress
+        )
+    if done.status != 0:
+        raise BrokenEnvironmentError(
+            f"pgbench could not create its tables (exit status {done.status}): {done.last_error()}"
+        )
+    return True
+
+
+def _prepared_scale(connection: psycopg.Connection) -> int | None:
+    """Scale of a complete set of tables; the primary keys come last, so they prove completeness."""
+    keys = connection.execute(
+        "SELECT count(*) FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid"
+        " WHERE contype = 'p' AND t.relnamespace = to_regnamespace('bench')"
+        " AND t.relname IN ('pgbench_accounts', 'pgbench_tellers', 'pgbench_branches')"
+    ).fetchone()
+    if keys != (3,):
+        return None
+    counts = connection.execute(
+        "SELECT (SELECT count(*) FROM bench.pgbench_branches),"
+        " (SELECT count(*) FROM bench.pgbench_tellers),"
+        " (SELECT max(aid) FROM bench.pgbench_accounts)"
+    ).fetchone()
+    assert counts is not None
+    scale = int(counts[0])
+    return scale if counts == (scale, 10 * scale, 100_000 * scale) else None
+
+
+def calibrate(
+    conninfo: str,
+    clients: int,
+    seconds: int,
+    *,
+    scale: int,
+    seed: int,
+    mix: Sequence[Script] = MIX,
+    on_progress: OnProgress = lambda second, tps, latency: None,
+) -> float:
+    """Return the transactions per second that a short closed loop of the same mix reaches.
+
+    Raises:
+        BrokenEnvironmentError: the database or its tables are not there, or it broke meanwhile.
+    """
+    shape = _shape(conninfo, clients, seconds, scale, seed, mix)
+    with TemporaryDirectory() as directory:
+        done = _load(shape, conninfo, Path(directory), seconds, on_progress)
+    found = re.search(r"^tps = ([\d.]+)", done.output, re.MULTILINE)
+    if done.status != 0 or not found or float(found[1]) == 0:
+        raise BrokenEnvironmentError(
+            f"calibration failed (pgbench exit status {done.status}): {done.last_error()}"
+        )
+    return float(found[1])
+
+
+def run(
+    conninfo: str,
+    *,
+    clients: int,
+    duration: int,
+    rate: float,
+    directory: Path,
+    scale: int,
+    seed: int,
+    calibration_tps: float,
+    latency_limit_ms: float = 200,
+    mix: Sequence[Script] = MIX,
+    on_progress: OnProgress = lambda second, tps, latency: None,
+) -> records.Bench:
+    """Offer rate transactions/s for duration seconds, after a warm-up that is thrown away.
+
+    Logs stay in directory, from which `evaluate` gives the same Bench again. A server that dies on
+    the way gives a Bench too: with pgbench's exit status, the clients it aborted and everything
+    that was due afterwards counted as skipped.
+
+    Raises:
+        BrokenEnvironmentError: the database or its tables are not there, or the log is empty or
+            incomplete.
+    """
+    _tidy(conninfo)
+    warm_up = min(10, max(2, duration // 10))
+    paced = [f"--rate={rate}"]
+    with TemporaryDirectory() as thrown_away:
+        shape = _shape(conninfo, clients, warm_up, scale, seed + 1, mix)
+        _load([*shape, *paced], conninfo, Path(thrown_away), warm_up, on_progress)
+    shape = _shape(conninfo, clients, duration, scale, seed, mix)
+    logged = ["--log", f"--log-prefix={directory / 'pgbench_log'}", "--failures-detailed"]
+    started_at, started_us = time.monotonic(), time.time_ns() // 1000
+    done = _load([*shape, *paced, *logged], conninfo, directory, duration, on_progress)
+    plan = Plan(
+        started_at=started_at,
+        started_us=started_us,
+        duration=duration,
+        clients=clients,
+        threads=_threads(clients),
+        scale=scale,
+        rate=rate,
+        calibration_tps=calibration_tps,
+        latency_limit_ms=latency_limit_ms,
+        scripts=tuple(script.name for script in mix),
+        exit_status=done.status,
+    )
+    records.write(directory / "plan.json", plan)
+    return evaluate(directory)
+
+
+def evaluate(directory: Path) -> records.Bench:
+    """Compute the Bench from the raw files of a run.
+
+    Raises:
+        BrokenEnvironmentError: there are none, or they do not hold what was offered.
+    """
+    plan = records.read(directory / "plan.json", Plan)
+    if plan is None:
+        raise BrokenEnvironmentError(f"{directory} holds no pgbench run")
+    errors = (directory / "pgbench.err").read_text()
+    log = _read_log(directory, plan, errors)
+    limit = plan.latency_limit_ms
+    window = pgbench_log.Window(
+        start_us=int(log.due_us.min()),
+        end_us=plan.started_us + plan.duration * 1_000_000,
+        rate=plan.rate,
+        threads=plan.threads,
+    )
+    unsent = window.unsent(log, limit)
+    _demand_complete(log, unsent.size, window, limit)
+    aborted = len(set(ABORTED.findall(errors)))
+    parts = [("all", log.latency_us, unsent.size, aborted)] + [
+        (name, log.latency_us[log.script == number], 0, 0)
+        for number, name in enumerate(plan.scripts)
+        if (log.script == number).any()
+    ]
+    return records.Bench(
+        started_at=plan.started_at,
+        duration=window.seconds,
+        clients=plan.clients,
+        scale=plan.scale,
+        rate=plan.rate,
+        calibration_tps=plan.calibration_tps,
+        latency_limit_ms=limit,
+        scripts=tuple(
+            pgbench_log.script_result(
+                name,
+                latency,
+                seconds=window.seconds,
+                limit_ms=limit,
+                unsent=not_sent,
+                aborted=gone,
+            )
+            for name, latency, not_sent, gone in parts
+        ),
+        aborted_clients=aborted,
+        exit_status=plan.exit_status,
+        slices=pgbench_log.slices(log, unsent, window, limit),
+    )
+
+
+def _read_log(directory: Path, plan: Plan, errors: str) -> pgbench_log.Log:
+    files = sorted(directory.glob("pgbench_log.*"))
+    try:
+        log = pgbench_log.read(files) if files else None
+    except ValueError as error:
+        raise BrokenEnvironmentError(str(error)) from None
+    if log is None or not log.answered.any():
+        said = pgbench_process.Finished(plan.exit_status, "", errors).last_error()
+        raise BrokenEnvironmentError(
+            f"pgbench completed no transaction (exit status {plan.exit_status}): {said}"
+        )
+    printed = re.search(
+        r"^number of transactions actually processed: (\d+)",
+        (directory / "pgbench.out").read_text(),
+        re.MULTILINE,
+    )
+    answered = int(log.answered.sum())
+    if printed and int(printed[1]) != answered:
+        raise BrokenEnvironmentError(
+            f"the log in {directory} holds {answered} transactions, pgbench counted {printed[1]}:"
+            " is the disk full?"
+        )
+    return log
+
+
+def _demand_complete(
+    log: pgbench_log.Log, unsent: int, window: pgbench_log.Window, limit_ms: float
+) -> None:
+    """Compare what the log accounts for with rate x time, within what chance allows."""
+    expected = window.rate * window.seconds
+    accounted = log.latency_us.size + unsent
+    tail = max(window.rate * limit_ms / 1e3, pgbench_log.LONGEST_GAP * window.threads)
+    if abs(accounted - expected) > 5 * expected**0.5 + 0.01 * expected + tail:
+        raise BrokenEnvironmentError(
+            f"the log accounts for {accounted} transactions where {expected:.0f} were due"
+            f" ({window.rate:g}/s for {window.seconds:.1f} s): logs are missing"
+        )
+
+
+def _threads(clients: int) -> int:
+    return min(clients, os.cpu_count() or 1)
+
+
+def _shape(
+    conninfo: str, clients: int, seconds: int, scale: int, seed: int, mix: Sequence[Script]
+) -> list[str]:
+    """Arguments that every load shares."""
+    return [
+        f"--client={clients}",
+        f"--jobs={_threads(clients)}",
+        f"--time={seconds}",
+        f"--scale={scale}",
+        f"--random-seed={seed}",
+        "--no-vacuum",
+        "--progress=1",
+        *(f"--define={name}={size}" for name, size in _shop_sizes(conninfo, mix).items()),
+        *(script.argument for script in mix),
+    ]
+
+
+def _shop_sizes(conninfo: str, mix: Sequence[Script]) -> dict[str, int]:
+    if not any(script.name.startswith("shop") for script in mix):
+        return {}
+    sizes = {}
+    with _connect(conninfo) as connection:
+        for table in ("products", "customers", "orders"):
+            try:
+                row = connection.execute(f"SELECT max(id) FROM shop.{table}").fetchone()
+            except psycopg.errors.UndefinedTable:
+                row = None
+            if not row or row[0] is None:
+                raise BrokenEnvironmentError(f"table shop.{table} has no rows: run `make seed`")
+            sizes[table] = int(row[0])
+    return sizes
+
+
+def _tidy(conninfo: str) -> None:
+    """What pgbench does before a run of its own scripts: start each from the same state."""
+    with _connect(conninfo) as connection:
+        try:
+            connection.execute("TRUNCATE bench.pgbench_history")
+        except psycopg.errors.UndefinedTable:
+            raise BrokenEnvironmentError("pgbench's tables are missing: prepare first") from None
+        connection.execute("VACUUM bench.pgbench_branches, bench.pgbench_tellers")
+
+
+def _connect(conninfo: str) -> psycopg.Connection:
+    try:
+        return psycopg.connect(
+            conninfo, autocommit=True, options="-c statement_timeout=60s", connect_timeout=5
+        )
+    except psycopg.OperationalError as error:
+        at = conninfo_to_dict(conninfo)
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise BrokenEnvironmentError(
+            f"the database at {at.get('host')}:{at.get('port')} does not answer: {reason};"
+            " run `make up` first"
+        ) from None
+
+
+def _load(
+    arguments: Sequence[str],
+    conninfo: str,
+    directory: Path,
+    seconds: float,
+    on_progress: OnProgress,
+) -> pgbench_process.Finished:
+    def on_line(line: str) -> None:
+        if found := PROGRESS.match(line):
+            with suppress(ValueError):  # a second without transactions has no latency
+                on_progress(float(found[1]), float(found[2]), float(found[3]))
+
+    return pgbench_process.run(
+        arguments, conninfo, directory=directory, within=seconds + MARGIN, on_line=on_line
+    )

@@ -1,0 +1,183 @@
+"""Reading pgbench's per-transaction logs: exact percentiles, and everything that went wrong.
+
+The log's `time` is the latency from the *scheduled* start when pgbench runs with --rate, so a
+stall is charged to every transaction that was due in it (pgbench manual, option --rate).
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgdrill.records import ScriptResult, Slice
+
+# What stands in the time column of a transaction that has no latency, coded for the parser.
+SKIPPED: Final = -1
+FAILED: Final = -2
+WORDS: Final = {
+    b" skipped ": SKIPPED,
+    b" failed ": FAILED,
+    b" serialization ": FAILED,
+    b" deadlock ": FAILED,
+}
+# Longest gap of a Poisson schedule that chance still explains, in mean gaps: e^-14 < 1e-6.
+LONGEST_GAP: Final = 14
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Log:
+    """Transactions in no particular order, one array for each column.
+
+    latency_us holds SKIPPED or FAILED where there is no latency; due_us is the scheduled start
+    (of those two: the moment they were given up) in microseconds of Unix time.
+    """
+
+    latency_us: Ints
+    script: Ints
+    due_us: Ints
+    thread: Ints
+
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Which transactions were committed."""
+        return self.latency_us >= 0
+
+
+def read(files: Sequence[Path]) -> Log:
+    """Read the log of a run: one file for each pgbench thread.
+
+    Raises:
+        ValueError: a file is not such a log.
+    """
+    columns = [_columns(file) for file in files]
+    latency, script, seconds, micros = np.concatenate(columns, axis=1)
+    done = seconds * 1_000_000 + micros
+    thread = np.repeat(np.arange(len(files)), [c.shape[1] for c in columns])
+    return Log(latency, script, done - np.maximum(latency, 0), thread)
+
+
+def _columns(file: Path) -> Ints:
+    text = file.read_bytes()
+    text = text[: text.rfind(b"\n") + 1]  # a killed pgbench leaves half a line
+    if not text:
+        return np.empty((4, 0), dtype=np.int64)
+    for word, code in WORDS.items():
+        text = text.replace(word, b" %d " % code)
+    try:
+        # Columns: client, number, time, script, epoch seconds, microseconds, lag.
+        return np.loadtxt(io.BytesIO(text), np.int64, usecols=(2, 3, 4, 5), ndmin=2).T
+    except ValueError as error:
+        raise ValueError(f"{file} is no pgbench transaction log: {error}") from None
+
+
+@dataclass(frozen=True)
+class Window:
+    """The schedule of a run: from its first due transaction to its planned end."""
+
+    start_us: int
+    end_us: int
+    rate: float  # transactions due per second, all threads together
+    threads: int
+
+    @property
+    def seconds(self) -> float:
+        """Length of the schedule."""
+        return (self.end_us - self.start_us) / 1e6
+
+    def unsent(self, log: Log, limit_ms: float) -> Ints:
+        """Scheduled starts (Unix microseconds) of what was due and never sent.
+
+        pgbench forgets, without a word, what is still waiting at its planned end, and everything
+        that was due after its last client aborted. A thread works through its schedule in order:
+        what lies between its last transaction and the end was not sent, unless that is less than
+        the latency limit or a gap that chance explains.
+        """
+        rate = self.rate / self.threads
+        allowed = max(limit_ms / 1e3, LONGEST_GAP / rate)
+        parts = [np.empty(0, dtype=np.int64)]
+        for thread in range(self.threads):
+            due = log.due_us[log.thread == thread]
+            last = int(due.max()) if due.size else self.start_us
+            gap = (self.end_us - last) / 1e6
+            if gap > allowed:
+                starts = np.linspace(self.end_us, last, int(gap * rate), endpoint=False)
+                parts.append(starts.astype(np.int64))
+        return np.concatenate(parts)
+
+
+def percentile(ascending: Ints, unanswered: int, per_mille: int) -> int | None:
+    """Nearest-rank percentile of ascending values; None: it falls among the unanswered.
+
+    Unanswered transactions count as slower than every answered one.
+    """
+    rank = -(-(ascending.size + unanswered) * per_mille // 1000)
+    return int(ascending[rank - 1]) if 0 < rank <= ascending.size else None
+
+
+def script_result(
+    name: str, latency_us: Ints, *, seconds: float, limit_ms: float, unsent: int, aborted: int
+) -> ScriptResult:
+    """Sum up one script's transactions.
+
+    A percentile that falls among unanswered transactions is given as the length of the run: the
+    longest anyone waited. The mean is over answered ones only. Unsent ones count as skipped, those
+    that an aborted client took with it as failed.
+    """
+    answered = np.sort(latency_us[latency_us >= 0])
+    skipped = int((latency_us == SKIPPED).sum()) + unsent
+    failed = int((latency_us == FAILED).sum()) + aborted
+
+    def ms(per_mille: int) -> float:
+        value = percentile(answered, skipped + failed, per_mille)
+        return seconds * 1e3 if value is None else value / 1e3
+
+    return ScriptResult(
+        script=name,
+        transactions=answered.size,
+        tps=answered.size / seconds,
+        mean_ms=float(answered.mean()) / 1e3 if answered.size else seconds * 1e3,
+        p50_ms=ms(500),
+        p95_ms=ms(950),
+        p99_ms=ms(990),
+        p999_ms=ms(999),
+        late=int((answered > limit_ms * 1e3).sum()),
+        skipped=skipped,
+        failed=failed,
+    )
+
+
+def slices(log: Log, unsent: Ints, window: Window, limit_ms: float) -> tuple[Slice, ...]:
+    """Each second of the run, by scheduled start; percentiles are of its answered transactions."""
+    count = max(1, -(-(window.end_us - window.start_us) // 1_000_000))
+
+    def second(due: Ints) -> Ints:
+        return np.clip((due - window.start_us) // 1_000_000, 0, count - 1)
+
+    at, answered = second(log.due_us), log.answered
+    wrong = ~answered | (log.latency_us > limit_ms * 1e3)
+    bad = np.bincount(np.concatenate([at[wrong], second(unsent)]), minlength=count)
+    order = np.lexsort((log.latency_us[answered], at[answered]))
+    latency, edges = (
+        log.latency_us[answered][order],
+        np.searchsorted(at[answered][order], np.arange(count + 1)),
+    )
+    found = []
+    for number in range(count):
+        within = latency[edges[number] : edges[number + 1]]
+        p50, p99 = (percentile(within, 0, per_mille) for per_mille in (500, 990))
+        found.append(
+            Slice(
+                second=number,
+                transactions=within.size,
+                bad=int(bad[number]),
+                p50_ms=None if p50 is None else p50 / 1e3,
+                p99_ms=None if p99 is None else p99 / 1e3,
+            )
+        )
+    return tuple(found)

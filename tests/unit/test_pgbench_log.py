@@ -1,0 +1,133 @@
+"""The log parser and its arithmetic, on lines written by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pgdrill.workload import pgbench_log
+
+SECOND = 1_000_000
+
+
+def _log(directory: Path, *files: str) -> pgbench_log.Log:
+    paths = [directory / f"pgbench_log.7.{number}" for number in range(len(files))]
+    for path, text in zip(paths, files, strict=True):
+        path.write_text(text)
+    return pgbench_log.read(paths)
+
+
+def _steady(seconds: float, rate: float, latency_us: int = 1000) -> str:
+    """One thread's log: evenly due transactions from Unix second 100 on."""
+    due = [100 * SECOND + int(n * SECOND / rate) for n in range(int(seconds * rate))]
+    lines = (
+        f"0 {n} {latency_us} 0 {(at + latency_us) // SECOND} {(at + latency_us) % SECOND} 3\n"
+        for n, at in enumerate(due)
+    )
+    return "".join(lines)
+
+
+def test_words_stand_for_transactions_without_latency(tmp_path: Path) -> None:
+    """skipped, failed, serialization and deadlock are told apart from answered transactions."""
+    log = _log(
+        tmp_path,
+        "0 1 4200 1 100 5000 7\n0 2 skipped 0 101 0 0\n1 1 failed 0 101 1 0\n",
+        "2 1 serialization 1 102 0 0\n2 2 deadlock 1 102 5 0\n3 1 800 0 103 0 1",
+    )
+    assert log.latency_us.tolist() == [4200, -1, -2, -2, -2]
+    assert log.script.tolist() == [1, 0, 0, 1, 1]
+    assert log.thread.tolist() == [0, 0, 0, 1, 1]
+
+
+def test_a_transaction_belongs_to_its_scheduled_start(tmp_path: Path) -> None:
+    """The scheduled start is the logged end less the latency, lag included."""
+    log = _log(tmp_path, "0 1 1500000 0 102 250000 1400000\n")
+    assert log.due_us.tolist() == [100 * SECOND + 750_000]
+
+
+def test_a_foreign_word_is_refused_by_file_name(tmp_path: Path) -> None:
+    """A word that no pgbench writes is an error that names the file, not a number."""
+    with pytest.raises(ValueError, match=r"pgbench_log\.7\.0 is no pgbench transaction log"):
+        _log(tmp_path, "0 1 cancelled 0 100 0 0\n")
+
+
+@pytest.mark.parametrize(
+    ("per_mille", "expected"),
+    [
+        pytest.param(500, 50, id="p50"),
+        pytest.param(990, 99, id="p99"),
+        pytest.param(999, 100, id="p99.9"),
+        pytest.param(1000, 100, id="max"),
+        pytest.param(1, 1, id="least"),
+    ],
+)
+def test_percentiles_are_nearest_rank(per_mille: int, expected: int) -> None:
+    """A percentile is the value at rank ceil(p x n), exactly, never an interpolation."""
+    assert pgbench_log.percentile(np.arange(1, 101), 0, per_mille) == expected
+
+
+def test_percentiles_of_the_union_match_a_plain_count(tmp_path: Path) -> None:
+    """p99 over several files is the smallest value that 99 % of all values do not exceed."""
+    values = np.random.default_rng(5).integers(100, 90_000, 3001)
+    texts = [
+        "".join(f"0 {n} {v} 0 100 0 0\n" for n, v in enumerate(part))
+        for part in np.array_split(values, 3)
+    ]
+    log = _log(tmp_path, *texts)
+    by_hand = min(v for v in values if (values <= v).sum() >= 0.99 * values.size)
+    assert pgbench_log.percentile(np.sort(log.latency_us), 0, 990) == by_hand
+
+
+def test_unanswered_transactions_weigh_as_the_slowest() -> None:
+    """With 2 % unanswered, p95 is a measured value and p99 is the length of the run."""
+    latency = np.array([1000] * 98 + [pgbench_log.FAILED, pgbench_log.SKIPPED])
+    result = pgbench_log.script_result(
+        "all", latency, seconds=60, limit_ms=200, unsent=0, aborted=0
+    )
+    assert (result.p95_ms, result.p99_ms) == (1.0, 60_000.0)
+    assert (result.transactions, result.skipped, result.failed) == (98, 1, 1)
+
+
+def test_late_means_above_the_limit() -> None:
+    """A transaction at the limit is in time, one microsecond more is late."""
+    latency = np.array([200_000, 200_001, 199_999])
+    result = pgbench_log.script_result("all", latency, seconds=1, limit_ms=200, unsent=0, aborted=0)
+    assert result.late == 1
+
+
+def test_the_silent_tail_is_counted(tmp_path: Path) -> None:
+    """What was due after the last transaction of a dead run is unsent: 6 s at 100/s."""
+    log = _log(tmp_path, _steady(4, 50), _steady(4, 50))
+    window = pgbench_log.Window(100 * SECOND, 110 * SECOND, rate=100, threads=2)
+    unsent = window.unsent(log, limit_ms=200)
+    assert unsent.size == pytest.approx(600, abs=4)
+    bad = [s.bad for s in pgbench_log.slices(log, unsent, window, 200)]
+    assert bad[:4] == [0, 0, 0, 0]
+    assert bad[4:] == pytest.approx([100] * 6, abs=4)
+
+
+def test_a_thread_without_a_line_sent_nothing(tmp_path: Path) -> None:
+    """An empty file counts as a thread whose whole schedule was unsent."""
+    log = _log(tmp_path, _steady(10, 50), "")
+    window = pgbench_log.Window(100 * SECOND, 110 * SECOND, rate=100, threads=2)
+    assert window.unsent(log, limit_ms=200).size == 500
+
+
+def test_a_whole_run_has_no_tail(tmp_path: Path) -> None:
+    """A run that reached its end has nothing unsent: gaps that chance explains are no loss."""
+    log = _log(tmp_path, _steady(9.8, 50), _steady(10, 50))
+    window = pgbench_log.Window(100 * SECOND, 110 * SECOND, rate=100, threads=2)
+    assert window.unsent(log, limit_ms=200).size == 0
+
+
+def test_slices_cover_every_second(tmp_path: Path) -> None:
+    """A second in which nothing was due still has its slice, without percentiles."""
+    text = "0 1 1000 0 100 1000 0\n0 2 300000 0 102 800000 0\n"
+    log = _log(tmp_path, text)
+    window = pgbench_log.Window(100 * SECOND, 103 * SECOND, rate=1, threads=1)
+    found = pgbench_log.slices(log, np.empty(0, np.int64), window, 200)
+    assert [(s.transactions, s.bad, s.p99_ms) for s in found] == [
+        (1, 0, 1.0),
+        (0, 0, None),
+        (1, 1, 300.0),
+    ]
