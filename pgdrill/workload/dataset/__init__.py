@@ -20,6 +20,99 @@ shop.carts(customer_id primary key, product_id, quantity, changed_at): both star
 no checksum, so the dataset can be verified at any time.
 """
 
-from pgdrill.workload.dataset.schema import SCHEMA, TABLES, Table, split
+from collections.abc import Mapping
 
-__all__ = ["SCHEMA", "TABLES", "Table", "split"]
+from pgdrill.records import Seed
+from pgdrill.workload.dataset import manifest
+from pgdrill.workload.dataset.checksum import DatasetError, compare, differences, read
+from pgdrill.workload.dataset.load import Loader, Progress
+from pgdrill.workload.dataset.schema import SCHEMA, TABLES, Table, split
+from pgdrill.workload.dataset.sessions import Connection, Sessions
+
+__all__ = ["SCHEMA", "TABLES", "DatasetError", "Table", "seed", "split", "verify"]
+
+
+def seed(
+    primary: str,
+    members: Mapping[str, str],
+    *,
+    rows: int,
+    seed: int,
+    progress: Progress | None = None,
+    within: float = 600,
+) -> Seed:
+    """Make sure that the dataset of this seed is there, whole and the same on every member.
+
+    A complete one is checked and kept; anything else in schema shop (another seed, a load that
+    was interrupted, changed rows) is replaced. primary and the members are libpq connection
+    strings; within is seconds for all of it. progress gets (table or phase, done, total, per
+    second), from several threads but one call at a time. Seed.seconds is how long loading and
+    checking took when the rows were loaded.
+
+    Raises:
+        BrokenEnvironmentError: no usable database, another seed at work, or the primary was lost.
+        DatasetError: a member holds something else than the primary.
+        DeadlineError: a member did not replay the load in time.
+    """
+    tell = progress or (lambda what, done, total, rate: None)
+    with Sessions(within) as sessions, sessions.open(primary) as control:
+        manifest.lock(control)
+        known = manifest.find(control)
+        if known and known.describes(rows, seed):
+            tell("checksum", 0, len(members), 0.0)
+            if not differences(known.tables, read(control), "the primary"):
+                return _agreed(sessions, control, members, known)
+        manifest.clear(control)
+        Loader(sessions, primary, tell).load(rows, seed)
+        sessions.must_be_replicated()
+        sessions.doing = "comparing checksums"
+        tell("checksum", 0, len(members), 0.0)
+        tables = read(control)
+        agreeing = compare(sessions, members, tables, manifest.position(control))
+        tell("checksum", len(members), len(members), 0.0)
+        taken = sessions.within - sessions.left()
+        manifest.write(control, manifest.Manifest(rows, seed, taken, tables))
+        sessions.must_be_replicated()
+        return Seed(
+            rows=rows,
+            seed=seed,
+            seconds=taken,
+            reused=False,
+            tables=tables,
+            agreeing_members=agreeing,
+        )
+
+
+def verify(primary: str, members: Mapping[str, str], *, within: float) -> Seed | None:
+    """Check the dataset against its manifest on every member; None when there is none.
+
+    within is seconds. Changes nothing.
+
+    Raises:
+        BrokenEnvironmentError: the primary or a member does not answer.
+        DatasetError: naming each table and member that differs from what was loaded.
+        DeadlineError: a member did not replay in time.
+    """
+    with Sessions(within) as sessions, sessions.open(primary) as control:
+        sessions.doing = "comparing checksums"
+        known = manifest.find(control)
+        if known is None:
+            return None
+        if wrong := differences(known.tables, read(control), "the primary"):
+            raise DatasetError("; ".join(wrong))
+        return _agreed(sessions, control, members, known)
+
+
+def _agreed(
+    sessions: Sessions, control: Connection, members: Mapping[str, str], known: manifest.Manifest
+) -> Seed:
+    sessions.doing = "comparing checksums"
+    agreeing = compare(sessions, members, known.tables, manifest.position(control))
+    return Seed(
+        rows=known.rows,
+        seed=known.seed,
+        seconds=known.seconds,
+        reused=True,
+        tables=known.tables,
+        agreeing_members=agreeing,
+    )

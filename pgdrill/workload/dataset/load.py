@@ -1,0 +1,110 @@
+"""Loading: rows by binary COPY, then keys, then references, then statistics."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from queue import SimpleQueue
+from typing import TypeVar
+
+from pgdrill.workload.dataset.encode import Column, stream
+from pgdrill.workload.dataset.generate import generate
+from pgdrill.workload.dataset.schema import LOAD_TABLES, SCHEMA, TABLES, Table
+from pgdrill.workload.dataset.sessions import Connection, Sessions
+
+Job = TypeVar("Job")
+Progress = Callable[[str, int, int, float], None]
+PARALLEL = 2  # more gain nothing: the generator shares the processors with three servers
+
+
+class Loader:
+    """Runs steps on a few sessions at once and tells how far they are."""
+
+    def __init__(self, sessions: Sessions, primary: str, progress: Progress) -> None:
+        self._sessions = sessions
+        self._primary = primary
+        self._progress = progress
+        self._telling = threading.Lock()
+
+    def load(self, rows: int, seed: int) -> None:
+        """Fill the empty schema shop and prove its references.
+
+        Raises:
+            psycopg.Error: the primary failed; what was loaded is not complete.
+        """
+        self._sessions.doing = "copying rows"
+        by_name = {table.name: table for table in SCHEMA}
+        self._each(
+            lambda connection, job: self._copy(connection, by_name[job[0]], job[1], job[2]),
+            generate(rows, seed),
+        )
+        with self._sessions.open(self._primary) as connection:
+            for table in SCHEMA:
+                for statement in table.add_references():
+                    connection.execute(statement)
+            for statement in LOAD_TABLES:
+                connection.execute(statement)
+        self._sessions.doing = "checking references"
+        done = SimpleQueue[Table]()
+        started = time.monotonic()
+
+        def finish(connection: Connection, table: Table) -> None:
+            for statement in table.check_references():
+                connection.execute(statement)
+            # Rows were copied frozen, so this reads next to nothing; without it autovacuum would
+            # come by in the middle of a measurement.
+            connection.execute(f"VACUUM (ANALYZE) shop.{table.name}")
+            done.put(table)
+            self._tell("references", done.qsize(), len(TABLES), started)
+
+        self._each(finish, SCHEMA)
+
+    def _copy(
+        self, connection: Connection, table: Table, columns: Mapping[str, Column], rows: int
+    ) -> None:
+        """Create, fill and index one table, all or nothing.
+
+        FREEZE needs the table to be new in this transaction. It saves a second write of every
+        page for hint bits, which with wal_log_hints would go to the standbys as well.
+        """
+        started = time.monotonic()
+        with connection.transaction():
+            connection.execute(table.create())
+            command = f"COPY shop.{table.name} FROM STDIN (FORMAT binary, FREEZE)"
+            with connection.cursor().copy(command) as copy:
+                done = 0
+                for block, size in stream(table, columns, rows):
+                    copy.write(block)
+                    done += size
+                    self._tell(table.name, done, rows, started)
+            for statement in table.add_keys():
+                connection.execute(statement)
+
+    def _each(self, step: Callable[[Connection, Job], None], jobs: Iterable[Job]) -> None:
+        """Take jobs as they come, PARALLEL at a time; the first error ends all."""
+        queue = SimpleQueue[Job | None]()
+
+        def work() -> None:
+            with self._sessions.open(self._primary) as connection:
+                connection.execute("SET maintenance_work_mem = '64MB'")
+                while (job := queue.get()) is not None:
+                    step(connection, job)
+
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            workers = [pool.submit(work) for _ in range(PARALLEL)]
+            try:
+                try:
+                    for job in jobs:
+                        queue.put(job)
+                finally:
+                    for _ in workers:
+                        queue.put(None)
+                for worker in wait(workers, return_when=FIRST_EXCEPTION).done:
+                    worker.result()
+            except BaseException:
+                self._sessions.cut()  # the pool waits for its threads, and they for an answer
+                raise
+
+    def _tell(self, what: str, done: int, total: int, started: float) -> None:
+        with self._telling:
+            self._progress(what, done, total, done / max(time.monotonic() - started, 1e-6))

@@ -1,0 +1,129 @@
+"""Database sessions that cannot hang: one deadline cuts them all."""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from pgdrill.errors import BrokenEnvironmentError
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+CONNECT = 10  # seconds to wait for a connection
+
+
+class Sessions:
+    """Autocommit sessions sharing a deadline; use as a context manager.
+
+    An error in the body, Ctrl-C included, cuts what is open, so that threads that wait for an
+    answer end. Database errors leave as BrokenEnvironmentError.
+    """
+
+    def __init__(self, within: float) -> None:
+        self.within = within
+        self.doing = "connecting"
+        self._until = time.monotonic() + within
+        self._late = False
+        self._warnings: list[str] = []
+        self._open: set[Connection] = set()
+        self._timer = threading.Timer(within, self._expire)
+        self._timer.daemon = True
+
+    def __enter__(self) -> "Sessions":
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        self.cut()
+        if isinstance(error, psycopg.Error):
+            raise BrokenEnvironmentError(self._story(error)) from error
+
+    @contextlib.contextmanager
+    def open(self, conninfo: str) -> Iterator[Connection]:
+        """Open a session.
+
+        Raises:
+            BrokenEnvironmentError: the address does not answer.
+        """
+        try:
+            connection = psycopg.connect(
+                conninfo, autocommit=True, client_encoding="utf8", connect_timeout=CONNECT
+            )
+        except psycopg.OperationalError as error:
+            raise BrokenEnvironmentError(
+                f"no connection to {address(conninfo)} while {self.doing}: {_first_line(error)};"
+                " bring the cluster up or mend it, then run this again"
+            ) from error
+        connection.add_notice_handler(self._notice)
+        self._open.add(connection)
+        try:
+            with connection:
+                # The server stops a statement by itself a little before the socket is cut.
+                left = str(max(1, int((self.left() - 1) * 1000)))
+                connection.execute("SELECT set_config('statement_timeout', %s, false)", [left])
+                yield connection
+        finally:
+            self._open.discard(connection)
+
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return max(0.0, self._until - time.monotonic())
+
+    def cut(self) -> None:
+        """End every session at once, also those that wait for an answer in another thread."""
+        for connection in list(self._open):
+            with (
+                contextlib.suppress(psycopg.Error, OSError),
+                socket.socket(fileno=os.dup(connection.fileno())) as wire,
+            ):
+                wire.shutdown(socket.SHUT_RDWR)
+
+    def must_be_replicated(self) -> None:
+        """Refuse commits that were reported done without the standby's word.
+
+        Raises:
+            BrokenEnvironmentError: the server gave up waiting for a synchronous standby.
+        """
+        if self._warnings:
+            raise BrokenEnvironmentError(
+                f"a commit was not replicated while {self.doing}: {self._warnings[0]};"
+                " wait until the synchronous standby streams again, then run this again"
+            )
+
+    def _expire(self) -> None:
+        self._late = True
+        self.cut()
+
+    def _notice(self, notice: psycopg.errors.Diagnostic) -> None:
+        if "synchronous replication" in (notice.message_primary or ""):
+            self._warnings.append(str(notice.message_primary))
+
+    def _story(self, error: psycopg.Error) -> str:
+        late = self._late or isinstance(error, psycopg.errors.QueryCanceled)
+        why = f"not done within {self.within:g} s" if late and self.left() < 2 else ""
+        return (
+            f"the database failed while {self.doing}: {why or _first_line(error)};"
+            " nothing half-loaded counts, run this again once the cluster is healthy"
+        )
+
+
+def address(conninfo: str) -> str:
+    """Host, port and database, for messages."""
+    parts = conninfo_to_dict(conninfo)
+    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
