@@ -1,0 +1,87 @@
+"""A small client of Alertmanager: what would page, how long it waits, and silences."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import yaml
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.observe.prometheus import duration
+
+ANSWER_WITHIN = 5.0  # seconds
+SILENCE_LASTS = timedelta(minutes=30)  # so that a killed run leaves nothing muted for long
+
+
+class Alertmanager:
+    """Reads one Alertmanager; no retries."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        # Alertmanager's own defaults, where the configuration is silent.
+        self._route = {"group_wait": "30s", "group_interval": "5m"} | self._config()["route"]
+
+    @property
+    def group_wait(self) -> float:
+        """Seconds from an alert's arrival to its first page."""
+        return duration(self._route["group_wait"])
+
+    @property
+    def group_interval(self) -> float:
+        """Seconds between pages of one group: so long a resolution may wait."""
+        return duration(self._route["group_interval"])
+
+    def webhook(self) -> tuple[str, int]:
+        """Return host and port that pages are sent to, from the running configuration.
+
+        Raises:
+            BrokenEnvironmentError: no receiver names one.
+        """
+        for receiver in self._config()["receivers"]:
+            for hook in receiver.get("webhook_configs", []):
+                url = urlsplit(hook["url"])
+                if url.hostname and url.port:
+                    return url.hostname, url.port
+        raise BrokenEnvironmentError(
+            f"Alertmanager at {self.url} names no webhook with host and port:"
+            " nobody could be paged, see infra/local/templates/alertmanager.yml.j2"
+        )
+
+    def alerts(self) -> set[tuple[str, str]]:
+        """Return (name, member) of every alert that is neither silenced nor inhibited."""
+        chosen = "active=true&silenced=false&inhibited=false"
+        answer = self._call("GET", f"/api/v2/alerts?{chosen}")
+        return {(a["labels"]["alertname"], a["labels"].get("member", "")) for a in answer}
+
+    @contextmanager
+    def silenced(self, alert: str) -> Iterator[None]:
+        """Mute an alert, as someone does at night and forgets: nobody is paged."""
+        now = datetime.now(UTC)
+        silence = {
+            "matchers": [{"name": "alertname", "value": alert, "isRegex": False}],
+            "startsAt": now.isoformat(),
+            "endsAt": (now + SILENCE_LASTS).isoformat(),
+            "createdBy": "pgdrill",
+            "comment": "negative control",
+        }
+        made = self._call("POST", "/api/v2/silences", silence)["silenceID"]
+        try:
+            yield
+        finally:
+            self._call("DELETE", f"/api/v2/silence/{made}")
+
+    def _config(self) -> Any:  # noqa: ANN401  # YAML
+        return yaml.safe_load(self._call("GET", "/api/v2/status")["config"]["original"])
+
+    def _call(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401  # JSON
+        try:
+            answer = requests.request(method, self.url + path, json=body, timeout=ANSWER_WITHIN)
+            answer.raise_for_status()
+        except requests.RequestException as error:
+            raise BrokenEnvironmentError(
+                f"Alertmanager at {self.url} does not answer ({error}): is the platform up?"
+            ) from error
+        return answer.json() if answer.content else None

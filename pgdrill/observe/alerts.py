@@ -1,0 +1,262 @@
+"""The life of an alert, watched from outside: pending, firing, at Alertmanager, paged, resolved."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.observe.alertmanager import Alertmanager
+from pgdrill.observe.prometheus import AlertRule, Prometheus
+from pgdrill.records import AlertLife, Budget
+from pgdrill.waiting import DeadlineError, eventually, throughout
+
+POLL = 0.25  # seconds: the error of every instant that is not a page
+BLIND = 5.0  # seconds without an answer after which nothing that is said here can be trusted
+# Seconds beyond the arithmetic: a second evaluation (alerts read recorded series), a scrape that
+# runs into its timeout, delivery, one poll.
+MARGIN = 5.0
+
+Stage = Literal["pending", "firing", "alertmanager", "paged", "resolved"]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One alert of one member ('' where the alert is of the whole cluster)."""
+
+    alert: str
+    member: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.alert}({self.member})" if self.member else self.alert
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """The first moment (monotonic seconds) at which an alert was seen in a stage."""
+
+    at: float
+    stage: Stage
+    of: Expectation
+
+
+class AlertWatch:
+    """Polls Prometheus and Alertmanager, and is the receiver of Alertmanager's pages.
+
+    As a context manager: watching ends with the block.
+    """
+
+    def __init__(
+        self,
+        prometheus: Prometheus,
+        alertmanager: Alertmanager,
+        tell: Callable[[Sighting], object] = lambda _: None,
+    ) -> None:
+        self.prometheus = prometheus
+        self.alertmanager = alertmanager
+        self.sightings: list[Sighting] = []
+        self._tell = tell
+        self._active: set[tuple[Stage, Expectation]] = set()
+        self._last_look = time.monotonic()
+        self._last_error = ""
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._poller = threading.Thread(target=self._poll, name="alert-watch", daemon=True)
+
+    def __enter__(self) -> "AlertWatch":
+        self._server = _pager(self.alertmanager.webhook(), self._note)
+        self._pager = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
+        self._pager.start()
+        self._last_look = time.monotonic()
+        self._poller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._pager.join()
+        self._poller.join()
+
+    def settle(self, *, within: float) -> None:
+        """Wait until no alert is left of what came before.
+
+        Raises:
+            DeadlineError: with what stays.
+        """
+        eventually("no alert", self.active, lambda seen: not seen, within=within, every=POLL)
+
+    def quiet(self, *, lasting: float) -> float:
+        """Demand that no alert is pending or firing for so long; return when that began.
+
+        Raises:
+            DeadlineError: one was.
+        """
+        began = time.monotonic()
+        throughout("no alert", self.active, lambda seen: not seen, lasting=lasting, every=POLL)
+        return began
+
+    def active(self) -> list[str]:
+        """Return what Prometheus and Alertmanager hold at this moment, readable.
+
+        Raises:
+            BrokenEnvironmentError: they have not answered for a while.
+        """
+        blind = time.monotonic() - self._last_look
+        if blind > BLIND:
+            raise BrokenEnvironmentError(f"no view of alerts for {blind:.0f} s: {self._last_error}")
+        with self._lock:
+            return sorted(f"{of} {stage}" for stage, of in self._active)
+
+    def wait(self, of: Expectation, stage: Stage, *, since: float, within: float) -> float | None:
+        """Return when the alert reached a stage after since; None when it did not in time.
+
+        Not reaching it is no error here: the verdict judges it.
+        """
+
+        def seen() -> float | None:
+            self.active()
+            return self.when(of, stage, since)
+
+        try:
+            return eventually(f"{of} {stage}", seen, within=within, every=POLL)
+        except DeadlineError:
+            return None
+
+    def when(self, of: Expectation, stage: Stage, since: float) -> float | None:
+        """Return the first instant after since at which the alert was seen in a stage."""
+        with self._lock:
+            seen = [s.at for s in self.sightings if (s.of, s.stage) == (of, stage)]
+        return min((at for at in seen if at >= since), default=None)
+
+    def life(
+        self,
+        of: Expectation,
+        *,
+        scenario: str,
+        quiet_from: float,
+        condition: float,
+        healed: float | None,
+    ) -> AlertLife:
+        """Assemble the record of one alert; condition and healed are measured by the scenario."""
+        rule = self.rule(of.alert)
+        return AlertLife(
+            alert=of.alert,
+            severity=rule.severity,
+            scenario=scenario,
+            scrape=self.prometheus.scrape_interval(),
+            evaluation=rule.evaluation,
+            hold=rule.hold,
+            group_wait=self.alertmanager.group_wait,
+            quiet_from=quiet_from,
+            condition=condition,
+            pending=self.when(of, "pending", quiet_from),
+            firing=self.when(of, "firing", quiet_from),
+            alertmanager=self.when(of, "alertmanager", quiet_from),
+            paged=self.when(of, "paged", quiet_from),
+            healed=healed,
+            resolved=self.when(of, "resolved", condition),
+        )
+
+    def rule(self, alert: str) -> AlertRule:
+        """Return a rule as it runs.
+
+        Raises:
+            BrokenEnvironmentError: Prometheus has no such rule.
+        """
+        rules = self.prometheus.rules()
+        if alert not in rules:
+            raise BrokenEnvironmentError(
+                f"Prometheus at {self.prometheus.url} has no rule {alert}, only {', '.join(rules)}:"
+                " `make down up` loads infra/alerts"
+            )
+        return rules[alert]
+
+    def fire_budget(self, alert: str) -> Budget:
+        """From the condition to a page, by the intervals that run."""
+        rule = self.rule(alert)
+        parts = {
+            "scrape": self.prometheus.scrape_interval(),
+            "evaluation": rule.evaluation,
+            "for": rule.hold,
+            "group_wait": self.alertmanager.group_wait,
+            "margin": MARGIN,
+        }
+        return _sum("condition to alert", parts)
+
+    def resolve_budget(self, alert: str) -> Budget:
+        """From healed to the page that says so, by the intervals that run."""
+        rule = self.rule(alert)
+        parts = {
+            "scrape": self.prometheus.scrape_interval(),
+            "evaluation": rule.evaluation,
+            "look-back": rule.memory,
+            "group_interval": self.alertmanager.group_interval,
+            "margin": MARGIN,
+        }
+        return _sum("healed to resolved page", parts)
+
+    def _poll(self) -> None:
+        while not self._stop.wait(POLL):
+            try:
+                held: set[tuple[Stage, Expectation]] = {
+                    ("pending" if a.state == "pending" else "firing", Expectation(a.name, a.member))
+                    for a in self.prometheus.alerts()
+                }
+                held |= {("alertmanager", Expectation(*a)) for a in self.alertmanager.alerts()}
+            except BrokenEnvironmentError as error:
+                self._last_error = str(error)
+                continue
+            self._last_look = time.monotonic()
+            with self._lock:
+                new, self._active = held - self._active, held
+            for stage, of in sorted(new, key=str):
+                self._note(stage, of)
+
+    def _note(self, stage: Stage, of: Expectation) -> None:
+        sighting = Sighting(time.monotonic(), stage, of)
+        with self._lock:
+            self.sightings.append(sighting)
+        self._tell(sighting)
+
+
+def _sum(name: str, parts: dict[str, float]) -> Budget:
+    because = " + ".join(f"{part} {seconds:g}" for part, seconds in parts.items() if seconds)
+    return Budget(
+        name=name, limit=sum(parts.values()), unit="s", better="lower", because=f"{because} s"
+    )
+
+
+def _pager(
+    address: tuple[str, int], note: Callable[[Stage, Expectation], None]
+) -> ThreadingHTTPServer:
+    """Listen for Alertmanager's webhook.
+
+    Raises:
+        BrokenEnvironmentError: the address is taken or not of this machine.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            page = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            for alert in page["alerts"]:
+                labels = alert["labels"]
+                of = Expectation(labels["alertname"], labels.get("member", ""))
+                note("paged" if alert["status"] == "firing" else "resolved", of)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing: pages are sightings, not lines on a terminal."""
+
+    try:
+        return ThreadingHTTPServer(address, Handler)
+    except OSError as error:
+        host, port = address
+        raise BrokenEnvironmentError(
+            f"cannot receive pages at {host}:{port} ({error.strerror}):"
+            " does another alerts suite run?"
+        ) from None

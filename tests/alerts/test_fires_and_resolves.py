@@ -1,0 +1,108 @@
+"""Each alert comes for a real reason, in time, reaches a person, and goes when the reason goes."""
+
+from collections.abc import Callable
+
+from pgdrill.observe.alerts import AlertWatch, Expectation
+from pgdrill.platforms.base import Cluster, Platform
+from pgdrill.records import AlertLife
+from tests.alerts.truth import (
+    a_standby,
+    behind,
+    injected,
+    instant_when,
+    replay_paused,
+    until_paged,
+    until_resolved,
+    writing,
+)
+
+QUIET = 5.0  # seconds without an alert before each scenario: two rounds of scrape and evaluation
+LIMIT_LAG = 5.0  # seconds, as in infra/alerts/rules/replication.yaml
+LIMIT_DISK = 0.80  # share, as in infra/alerts/rules/storage.yaml
+
+Judge = Callable[[Expectation, AlertLife], None]
+
+
+def test_replication_lag(
+    platform: Platform, cluster: Cluster, alert_watch: AlertWatch, judge_alert: Judge
+) -> None:
+    """A standby that stops replaying pages as lagging, and no longer once it has caught up."""
+    standby = a_standby(platform)
+    lag = Expectation("PgReplicationLagHigh", standby)
+    with writing(cluster):
+        quiet = alert_watch.quiet(lasting=QUIET)
+        with replay_paused(cluster, standby):
+            late = instant_when("lag", lambda: behind(cluster, standby) > LIMIT_LAG, within=20)
+            until_paged(alert_watch, lag, quiet)
+        well = instant_when("no lag", lambda: behind(cluster, standby) < LIMIT_LAG, within=20)
+        until_resolved(alert_watch, lag, quiet)
+    scenario = f"replay paused on {standby}"
+    life = alert_watch.life(lag, scenario=scenario, quiet_from=quiet, condition=late, healed=well)
+    judge_alert(lag, life)
+
+
+def test_disk_filling(
+    require: Callable[[str], None],
+    platform: Platform,
+    alert_watch: AlertWatch,
+    judge_alert: Judge,
+) -> None:
+    """A volume filled to 85 % pages before it is full, and no longer once there is room."""
+    require("real-disk-limit")
+    standby = a_standby(platform)
+    filling, volume = Expectation("PgDiskFilling", standby), platform.volume(standby)
+    quiet = alert_watch.quiet(lasting=QUIET)
+    try:
+        volume.fill(0.85)
+        full = instant_when("a full volume", lambda: volume.used() > LIMIT_DISK, within=20)
+        until_paged(alert_watch, filling, quiet)
+    finally:
+        volume.release()
+    empty = instant_when("room", lambda: volume.used() < LIMIT_DISK, within=20)
+    until_resolved(alert_watch, filling, quiet)
+    scenario = f"volume of {standby} filled to 85 %"
+    life = alert_watch.life(
+        filling, scenario=scenario, quiet_from=quiet, condition=full, healed=empty
+    )
+    judge_alert(filling, life)
+
+
+def test_frozen_primary(platform: Platform, alert_watch: AlertWatch, judge_alert: Judge) -> None:
+    """A primary that hangs pages as no primary until replaced, and as down until it is back."""
+    promoted = platform.observers()["promoted"]
+    none = Expectation("PgNoPrimary")
+    quiet = alert_watch.quiet(lasting=QUIET)
+    with injected(platform.faults["primary_freeze"]) as (frozen, hung):
+        down = Expectation("PgMemberDown", frozen)
+        for alert in (none, down):
+            until_paged(alert_watch, alert, quiet)
+        replaced = instant_when("a new one", lambda: promoted() not in ("", frozen), within=60)
+    back = instant_when(f"{frozen} runs", lambda: _runs(platform, frozen), within=120)
+    for alert, healed in ((none, replaced), (down, back)):
+        until_resolved(alert_watch, alert, quiet)
+        life = alert_watch.life(
+            alert, scenario=f"{frozen} frozen", quiet_from=quiet, condition=hung, healed=healed
+        )
+        judge_alert(alert, life)
+
+
+def test_short_outage(platform: Platform, alert_watch: AlertWatch, judge_alert: Judge) -> None:
+    """A fail-over of seconds, over before any `for` has passed, is reported all the same."""
+    changed = Expectation("PgFailoverHappened")
+    before = _timeline(platform)
+    quiet = alert_watch.quiet(lasting=QUIET)
+    with injected(platform.faults["primary_kill"]) as (killed, _):
+        new = instant_when("a new timeline", lambda: _timeline(platform) > before, within=60)
+        until_paged(alert_watch, changed, quiet)
+    until_resolved(alert_watch, changed, quiet)
+    scenario = f"{killed} killed"
+    life = alert_watch.life(changed, scenario=scenario, quiet_from=quiet, condition=new, healed=new)
+    judge_alert(changed, life)
+
+
+def _runs(platform: Platform, member: str) -> bool:
+    return any(m.name == member and m.running for m in platform.engine.members())
+
+
+def _timeline(platform: Platform) -> int:
+    return max(m.timeline for m in platform.engine.members())

@@ -1,0 +1,15 @@
+"""Alerts that cry without a reason are switched off by the people they wake."""
+
+from pgdrill.observe.alerts import AlertWatch
+from pgdrill.platforms.base import Cluster
+from tests.alerts.truth import writing
+
+# Longer than the longest `for` and twice the slowest round of scrape and evaluation.
+QUIET = 20.0
+
+
+def test_quiet_when_healthy(alert_watch: AlertWatch, cluster: Cluster) -> None:
+    """A healthy cluster that takes writes raises no alert, not even a pending one."""
+    with writing(cluster):
+        alert_watch.quiet(lasting=QUIET)
+    assert alert_watch.prometheus.values("pgdrill:member_up"), "quiet, but blind"

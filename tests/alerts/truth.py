@@ -1,0 +1,97 @@
+"""The instants at which a condition begins and ends, measured past the monitoring."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pgdrill.faults.base import Fault
+from pgdrill.observe.alerts import AlertWatch, Expectation
+from pgdrill.platforms.base import Cluster, Platform
+from pgdrill.waiting import eventually
+
+# One committed transaction that needs no table.
+WRITE = "SELECT pg_logical_emit_message(true, 'pgdrill', 'one small write')"
+BEHIND = "SELECT extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())"
+
+
+def instant_when(what: str, probe: Callable[[], bool], *, within: float) -> float:
+    """Return the monotonic instant at which probe first says yes.
+
+    Raises:
+        DeadlineError: it does not within so many seconds.
+    """
+    eventually(what, probe, within=within, every=0.1)
+    return time.monotonic()
+
+
+def until_paged(watch: AlertWatch, of: Expectation, since: float) -> None:
+    """Wait for the page; somewhat longer than allowed, so that a late one is measured."""
+    watch.wait(of, "paged", since=since, within=watch.fire_budget(of.alert).limit + 10)
+
+
+def until_resolved(watch: AlertWatch, of: Expectation, since: float) -> None:
+    """Wait for the page that says it is over, where there was one that said it began."""
+    if watch.when(of, "paged", since) is not None:
+        watch.wait(of, "resolved", since=since, within=watch.resolve_budget(of.alert).limit + 10)
+
+
+def a_standby(platform: Platform) -> str:
+    """Name a standby."""
+    return next(m.name for m in platform.engine.members() if m.role == "standby")
+
+
+def behind(cluster: Cluster, member: str) -> float:
+    """Seconds since the last transaction that a standby has replayed; asked of PostgreSQL."""
+    with cluster.connect(cluster.members[member]) as session:
+        row = session.execute(BEHIND).fetchone()
+    assert row is not None
+    assert row[0] is not None, f"{member} has replayed nothing: no lag to be measured"
+    return float(row[0])
+
+
+@contextmanager
+def writing(cluster: Cluster) -> Iterator[None]:
+    """Commit one small write every 0.2 s through the load balancer."""
+    stop = threading.Event()
+
+    def write() -> None:
+        with cluster.connect() as session:
+            while not stop.wait(0.2):
+                session.execute(WRITE)
+
+    writer = threading.Thread(target=write, name="small-writes")
+    writer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        writer.join()
+
+
+@contextmanager
+def replay_paused(cluster: Cluster, member: str) -> Iterator[None]:
+    """Stop a standby from replaying what it receives."""
+
+    def call(function: str) -> None:
+        with cluster.connect(cluster.members[member]) as session:
+            session.execute(f"SELECT {function}()")
+
+    call("pg_wal_replay_pause")
+    try:
+        yield
+    finally:
+        call("pg_wal_replay_resume")
+
+
+@contextmanager
+def injected(fault: Fault) -> Iterator[tuple[str, float]]:
+    """Break something, proven; yield who was hit and since when; heal, proven."""
+    try:
+        hit = fault.inject()
+        at = time.monotonic()
+        fault.verify_injected()
+        yield hit, at
+    finally:
+        fault.heal()
+    fault.verify_healed()
