@@ -106,6 +106,15 @@ class ScratchPostgres:
         with (self.data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in chosen.items())
 
+    def standby(self) -> "ScratchPostgres":
+        """Start a streaming copy of this server; the caller discards it."""
+        copy = type(self).create()
+        origin = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres")
+        copy.run("pg_basebackup", *origin, "-D", copy.data, "-R", "-c", "fast", "--no-sync")
+        copy.configure()
+        copy.start()
+        return copy
+
     def discard(self) -> None:
         """Stop the server, when it runs, and remove its directory."""
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):

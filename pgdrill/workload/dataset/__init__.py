@@ -24,12 +24,14 @@ from collections.abc import Mapping
 
 from pgdrill.records import Seed
 from pgdrill.workload.dataset import manifest
-from pgdrill.workload.dataset.checksum import DatasetError, compare, differences, read
+from pgdrill.workload.dataset.checksum import DatasetError, demand, differences, survey
 from pgdrill.workload.dataset.load import Loader, Progress
 from pgdrill.workload.dataset.schema import SCHEMA, TABLES, Table, split
-from pgdrill.workload.dataset.sessions import Connection, Sessions
+from pgdrill.workload.dataset.sessions import Sessions
 
 __all__ = ["SCHEMA", "TABLES", "DatasetError", "Table", "seed", "split", "verify"]
+
+PRIMARY = "the read-write address"
 
 
 def seed(
@@ -60,27 +62,21 @@ def seed(
         known = manifest.find(control)
         if known and known.describes(rows, seed):
             tell("checksum", 0, len(members), 0.0)
-            if not differences(known.tables, read(control), "the primary"):
-                return _agreed(sessions, control, members, known)
+            primary_holds, seen = survey(sessions, control, members)
+            if not differences(known.tables, primary_holds, PRIMARY):
+                return _record(known, demand(known.tables, seen), reused=True)
         manifest.clear(control)
+        sessions.must_be_replicated()
         Loader(sessions, primary, tell).load(rows, seed)
         sessions.must_be_replicated()
-        sessions.doing = "comparing checksums"
         tell("checksum", 0, len(members), 0.0)
-        tables = read(control)
-        agreeing = compare(sessions, members, tables, manifest.position(control))
+        tables, seen = survey(sessions, control, members)
+        agreeing = demand(tables, seen)
         tell("checksum", len(members), len(members), 0.0)
-        taken = sessions.within - sessions.left()
-        manifest.write(control, manifest.Manifest(rows, seed, taken, tables))
+        made = manifest.Manifest(rows, seed, sessions.within - sessions.left(), tables)
+        manifest.write(control, made)
         sessions.must_be_replicated()
-        return Seed(
-            rows=rows,
-            seed=seed,
-            seconds=taken,
-            reused=False,
-            tables=tables,
-            agreeing_members=agreeing,
-        )
+        return _record(made, agreeing, reused=False)
 
 
 def verify(primary: str, members: Mapping[str, str], *, within: float) -> Seed | None:
@@ -94,25 +90,20 @@ def verify(primary: str, members: Mapping[str, str], *, within: float) -> Seed |
         DeadlineError: a member did not replay in time.
     """
     with Sessions(within) as sessions, sessions.open(primary) as control:
-        sessions.doing = "comparing checksums"
         known = manifest.find(control)
         if known is None:
             return None
-        if wrong := differences(known.tables, read(control), "the primary"):
-            raise DatasetError("; ".join(wrong))
-        return _agreed(sessions, control, members, known)
+        primary_holds, seen = survey(sessions, control, members)
+        agreeing = demand(known.tables, {PRIMARY: primary_holds} | seen)[1:]
+        return _record(known, agreeing, reused=True)
 
 
-def _agreed(
-    sessions: Sessions, control: Connection, members: Mapping[str, str], known: manifest.Manifest
-) -> Seed:
-    sessions.doing = "comparing checksums"
-    agreeing = compare(sessions, members, known.tables, manifest.position(control))
+def _record(made: manifest.Manifest, agreeing: tuple[str, ...], *, reused: bool) -> Seed:
     return Seed(
-        rows=known.rows,
-        seed=known.seed,
-        seconds=known.seconds,
-        reused=True,
-        tables=known.tables,
+        rows=made.rows,
+        seed=made.seed,
+        seconds=made.seconds,
+        reused=reused,
+        tables=made.tables,
         agreeing_members=agreeing,
     )

@@ -1,7 +1,8 @@
 """Counts and checksums of every table, computed where the rows are, compared over all members."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 from pgdrill.records import TableSeed
 from pgdrill.waiting import eventually
@@ -13,13 +14,17 @@ from pgdrill.workload.dataset.sessions import Connection, Sessions
 # the record itself costs half of hashing its text and knows no DateStyle or TimeZone.
 ONE = "SELECT '{0}', count(*), coalesce(sum(hash_record_extended(t, 0)), 0)::text FROM shop.{0} t"
 EXISTING = "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('shop')"
+# Start times are microseconds: two servers do not share one.
+IDENTITY = "SELECT pg_postmaster_start_time()::text || current_database()"
+
+Checksums = tuple[TableSeed, ...]
 
 
 class DatasetError(AssertionError):
     """A table does not hold what it should on some member."""
 
 
-def read(connection: Connection) -> tuple[TableSeed, ...]:
+def read(connection: Connection) -> Checksums:
     """Count and hash all tables that exist, in one snapshot."""
     existing = {name for (name,) in connection.execute(EXISTING)}
     tables = [table for table in TABLES if table in existing]
@@ -30,7 +35,7 @@ def read(connection: Connection) -> tuple[TableSeed, ...]:
     return tuple(sorted(seeds, key=lambda seed: TABLES.index(seed.table)))
 
 
-def differences(expected: Sequence[TableSeed], seen: Sequence[TableSeed], where: str) -> list[str]:
+def differences(expected: Checksums, seen: Checksums, where: str) -> list[str]:
     """One line for each table that is not as expected."""
     by_name = {have.table: have for have in seen}
     wrong = []
@@ -46,27 +51,43 @@ def differences(expected: Sequence[TableSeed], seen: Sequence[TableSeed], where:
     return wrong
 
 
-def compare(
-    sessions: Sessions, members: Mapping[str, str], expected: Sequence[TableSeed], lsn: str
-) -> tuple[str, ...]:
-    """Compare every member once it has replayed lsn; return their names.
+def survey(
+    sessions: Sessions, control: Connection, members: Mapping[str, str]
+) -> tuple[Checksums, dict[str, Checksums]]:
+    """Read the primary and, once it has replayed all that is committed now, every member.
 
     Raises:
-        DatasetError: naming each table and member that differs.
         DeadlineError: a member did not catch up before the sessions' deadline.
         BrokenEnvironmentError: a member does not answer.
     """
+    sessions.doing = "comparing checksums"
+    lsn = str(_value(control, "SELECT pg_current_wal_flush_lsn()"))
+    home = _value(control, IDENTITY)
 
-    def check(name: str) -> list[str]:
+    def look(name: str) -> Checksums | None:
         with sessions.open(members[name]) as member:
+            if _value(member, IDENTITY) == home:
+                return None  # the primary under its own address: once is enough
             _catch_up(member, name, lsn, sessions.left())
-            return differences(expected, read(member), name)
+            return read(member)
 
-    with ThreadPoolExecutor(max(1, len(members))) as pool:
-        wrong = [line for lines in pool.map(check, members) for line in lines]
-    if wrong:
+    looks = [partial(look, name) for name in members]
+    primary, *others = sessions.together(lambda: read(control), *looks)
+    assert primary is not None
+    return primary, {
+        name: primary if seen is None else seen for name, seen in zip(members, others, strict=True)
+    }
+
+
+def demand(expected: Checksums, seen: Mapping[str, Checksums]) -> tuple[str, ...]:
+    """Demand that everyone holds what is expected; return their names.
+
+    Raises:
+        DatasetError: naming each table and member that differs.
+    """
+    if wrong := [line for name in seen for line in differences(expected, seen[name], name)]:
         raise DatasetError("; ".join(wrong))
-    return tuple(members)
+    return tuple(seen)
 
 
 def _catch_up(member: Connection, name: str, lsn: str, within: float) -> None:
@@ -75,14 +96,15 @@ def _catch_up(member: Connection, name: str, lsn: str, within: float) -> None:
         " THEN greatest(0, %s::pg_lsn - coalesce(pg_last_wal_replay_lsn(), '0/0')) ELSE 0 END"
     )
 
-    def behind() -> int:
-        row = member.execute(query, [lsn]).fetchone()
-        return int(row[0]) if row else 0
-
     eventually(
         f"{name} to replay what was loaded (bytes behind)",
-        behind,
+        lambda: _value(member, query, lsn),
         lambda lag: lag == 0,
         within=within,
         every=0.05,
     )
+
+
+def _value(connection: Connection, query: str, *values: str) -> Any:  # noqa: ANN401  # any column
+    row = connection.execute(query, values).fetchone()
+    return row[0] if row else None

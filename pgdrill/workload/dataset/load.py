@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -90,20 +89,15 @@ class Loader:
                 while (job := queue.get()) is not None:
                     step(connection, job)
 
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            workers = [pool.submit(work) for _ in range(PARALLEL)]
+        def feed() -> None:
             try:
-                try:
-                    for job in jobs:
-                        queue.put(job)
-                finally:
-                    for _ in workers:
-                        queue.put(None)
-                for worker in wait(workers, return_when=FIRST_EXCEPTION).done:
-                    worker.result()
-            except BaseException:
-                self._sessions.cut()  # the pool waits for its threads, and they for an answer
-                raise
+                for job in jobs:
+                    queue.put(job)
+            finally:
+                for _ in range(PARALLEL):
+                    queue.put(None)
+
+        self._sessions.together(feed, *[work] * PARALLEL)
 
     def _tell(self, what: str, done: int, total: int, started: float) -> None:
         with self._telling:

@@ -110,11 +110,6 @@ def write(connection: Connection, manifest: Manifest) -> None:
         )
 
 
-def position(connection: Connection) -> str:
-    """WAL position that a standby must have replayed to hold all that was committed so far."""
-    return str(_value(connection, "SELECT pg_current_wal_flush_lsn()"))
-
-
 def _value(connection: Connection, query: str) -> object:
     row = connection.execute(query).fetchone()
     return row[0] if row else None

@@ -5,9 +5,10 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -15,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pgdrill.errors import BrokenEnvironmentError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+T = TypeVar("T")
 CONNECT = 10  # seconds to wait for a connection
 
 
@@ -32,6 +34,7 @@ class Sessions:
         self._late = False
         self._warnings: list[str] = []
         self._open: set[Connection] = set()
+        self._over = False
         self._timer = threading.Timer(within, self._expire)
         self._timer.daemon = True
 
@@ -47,6 +50,8 @@ class Sessions:
     ) -> None:
         self._timer.cancel()
         self.cut()
+        if error is None or isinstance(error, psycopg.Error):
+            self.must_be_replicated()
         if isinstance(error, psycopg.Error):
             raise BrokenEnvironmentError(self._story(error)) from error
 
@@ -70,6 +75,8 @@ class Sessions:
         self._open.add(connection)
         try:
             with connection:
+                if self._over:
+                    raise BrokenEnvironmentError(f"interrupted while {self.doing}")
                 # The server stops a statement by itself a little before the socket is cut.
                 left = str(max(1, int((self.left() - 1) * 1000)))
                 connection.execute("SELECT set_config('statement_timeout', %s, false)", [left])
@@ -77,12 +84,25 @@ class Sessions:
         finally:
             self._open.discard(connection)
 
+    def together(self, *jobs: Callable[[], T]) -> list[T]:
+        """Run jobs in threads of their own; the first error cuts the sessions of all."""
+        with ThreadPoolExecutor(len(jobs)) as pool:
+            futures = [pool.submit(job) for job in jobs]
+            try:
+                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                    future.result()
+            except BaseException:
+                self.cut()  # the pool waits for its threads, and they for an answer
+                raise
+            return [future.result() for future in futures]
+
     def left(self) -> float:
         """Seconds until the deadline."""
         return max(0.0, self._until - time.monotonic())
 
     def cut(self) -> None:
         """End every session at once, also those that wait for an answer in another thread."""
+        self._over = True
         for connection in list(self._open):
             with (
                 contextlib.suppress(psycopg.Error, OSError),
