@@ -1,0 +1,272 @@
+"""The answer in plain words, computed: nothing is claimed that this run did not measure."""
+
+from dataclasses import dataclass
+
+from pgdrill.records import LedgerCount, Trial, Verdict
+from pgdrill.report.material import FIRE_BUDGET, Group, LaneGaps, Material, total
+from pgdrill.report.words import allowed, at_most, count, number, observed, seconds
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One key figure; state is met, broken, invalid, or plain where nothing judges it."""
+
+    name: str
+    value: str
+    detail: str
+    state: str = "plain"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The first screen of the report."""
+
+    state: str
+    sentence: str
+    answers: tuple[tuple[str, str], ...]
+    tiles: tuple[Tile, ...]
+
+
+def headline(m: Material) -> Headline:
+    """Compute the first screen."""
+    return Headline(
+        state=state(m),
+        sentence=f"{_judged(m)} {_controls(m)}".strip(),
+        answers=tuple((question, " ".join(text)) for question, text in _answers(m) if text),
+        tiles=(_gap_tile(m), _loss_tile(m), _p99_tile(m), _alert_tile(m)),
+    )
+
+
+def state(m: Material) -> str:
+    """Return the worst outcome of the run; no verdict is invalid, and so is a damaged file."""
+    outcomes = {verdict.outcome for verdict in m.promises}
+    if "broken" in outcomes or wrong_controls(m):
+        return "broken"
+    return "met" if outcomes == {"met"} and not m.complaints else "invalid"
+
+
+def wrong_controls(m: Material) -> list[Verdict]:
+    """Return the controls that did not come out as they must."""
+    return [verdict for verdict in m.controls if verdict.outcome != verdict.expected]
+
+
+def _judged(m: Material) -> str:
+    promises = m.promises
+    if not promises:
+        return "Nothing was judged in this run, so it proves nothing about the cluster."
+    bad = [verdict for verdict in promises if verdict.outcome != "met"]
+    if not bad:
+        kept = "The one promise was" if len(promises) == 1 else f"All {len(promises)} promises were"
+        claims = [claim for claim in (_gap_claim(m), _loss_claim(m), _alert_claim(m)) if claim]
+        return f"{kept} kept: {', '.join(claims)}." if claims else f"{kept} kept."
+    broken = sum(verdict.outcome == "broken" for verdict in bad)
+    invalid = len(bad) - broken
+    counts = [
+        *([f"{broken} of {count(len(promises), 'promise')} broken"] if broken else []),
+        *([f"{invalid} of {count(len(promises), 'promise')} without evidence"] if invalid else []),
+    ]
+    named = "; ".join(
+        f"{v.subject}: {v.budget.name} {observed(v)} (allowed {allowed(v.budget)})" for v in bad[:3]
+    )
+    more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
+    return f"{', '.join(counts)}: {named}{more}."
+
+
+def _controls(m: Material) -> str:
+    wrong = wrong_controls(m)
+    if not m.controls or not wrong:
+        return ""
+    named = ", ".join(f"{v.subject} ({v.budget.name})" for v in wrong[:3])
+    return (
+        f"{count(len(wrong), 'control')} did not come out as it must ({named}):"
+        " a check that cannot fail proves nothing."
+    )
+
+
+def worst_fresh(m: Material) -> tuple[Group, LaneGaps] | None:
+    """Return where a new connection waited longest; None unless every verified trial could say."""
+    lanes = [(g, lane) for g in m.drills for lane in g.lanes if lane.lane.startswith("fresh")]
+    known = [(g, lane) for g, lane in lanes if lane.gaps]
+    if not known or any(lane.unknown for _, lane in lanes):
+        return None
+    return max(known, key=lambda pair: pair[1].values[-1])
+
+
+def drilled_ledger(m: Material) -> LedgerCount:
+    """Sum the ledger over all trials that are no controls."""
+    return total([trial.ledger for group in m.drills for trial in group.trials])
+
+
+def acked(ledger: LedgerCount) -> int:
+    """Count the writes that were acknowledged to a client."""
+    return ledger.acked_present + ledger.acked_lost
+
+
+def _trials(m: Material) -> list[Trial]:
+    return [trial for group in m.drills for trial in group.trials]
+
+
+def _gap_claim(m: Material) -> str:
+    worst = worst_fresh(m)
+    if worst is None:
+        return ""
+    group, lane = worst
+    return (
+        f"new connections went without an acknowledged write for at most"
+        f" {at_most(lane.values[-1])} ({group.experiment})"
+    )
+
+
+def _loss_claim(m: Material) -> str:
+    ledger = drilled_ledger(m)
+    if not acked(ledger) or ledger.acked_lost:
+        return ""
+    return (
+        f"no acknowledged write was lost in {count(len(_trials(m)), 'trial')}"
+        f" ({acked(ledger):,} acknowledged)"
+    )
+
+
+def _alert_claim(m: Material) -> str:
+    reached = sum(life.alertmanager is not None for life in m.alerts)
+    return f"{reached} of {count(len(m.alerts), 'alert')} reached Alertmanager" if m.alerts else ""
+
+
+def _answers(m: Material) -> list[tuple[str, list[str]]]:
+    return [
+        ("What was done", _done(m)),
+        ("Would users notice?", _noticed(m)),
+        ("Was anything lost?", _lost(m)),
+        ("Would anyone be paged?", _paged(m)),
+        ("Can these checks fail?", _proven(m)),
+    ]
+
+
+def _done(m: Material) -> list[str]:
+    said = []
+    if m.seed:
+        said.append(f"{m.seed.rows:,} rows seeded in {count(len(m.seed.tables), 'table')}.")
+    if m.bench:
+        said.append(
+            f"{seconds(m.bench.duration)} of load at {number(m.bench.rate)} transactions/s"
+            f" from {count(m.bench.clients, 'client')}."
+        )
+    trials = _trials(m)
+    if trials:
+        names = ", ".join(dict.fromkeys(trial.experiment for trial in trials))
+        real = sum(trial.verified for trial in trials)
+        said.append(
+            f"{count(len(trials), 'fault')} injected ({names}), {real} of them proven by evidence."
+        )
+    if m.alerts:
+        said.append(f"{count(len(m.alerts), 'alert')} driven through a whole life.")
+    return said
+
+
+def _noticed(m: Material) -> list[str]:
+    said = []
+    for group in m.drills:
+        each = [
+            f"{at_most(lane.values[-1])} on {lane.lane}"
+            + (f" (and {count(lane.unknown, 'trial')} that could not say)" if lane.unknown else "")
+            for lane in group.lanes
+            if lane.gaps
+        ]
+        if each:
+            tuning = f" ({group.tuning})" if group.tuning else ""
+            said.append(f"{group.experiment}{tuning}: no write for {', '.join(each)} connections.")
+    return said
+
+
+def _lost(m: Material) -> list[str]:
+    trials = _trials(m)
+    ledger = drilled_ledger(m)
+    if not trials:
+        return []
+    if not acked(ledger):
+        return ["Unknown: no write was acknowledged at all."]
+    writers = max(trial.two_writers for trial in trials)
+    return [
+        f"{number(ledger.acked_lost)} of {acked(ledger):,} acknowledged writes.",
+        f"{ledger.refused_present:,} refused writes turned up, {ledger.duplicate:,} twice.",
+        f"Two members acknowledged writes at the same time for {seconds(writers)}."
+        if writers
+        else "No two members ever acknowledged writes at the same time.",
+    ]
+
+
+def _paged(m: Material) -> list[str]:
+    said = []
+    for life in m.alerts:
+        when = life.paged if life.paged is not None else life.alertmanager
+        if life.condition is None or when is None:
+            said.append(f"{life.alert}: no.")
+        else:
+            verb = "paged" if life.paged is not None else "at Alertmanager"
+            said.append(f"{life.alert}: {verb} after {at_most(when - life.condition)}.")
+    return said
+
+
+def _proven(m: Material) -> list[str]:
+    if not m.controls:
+        return ["This run had no controls: run the suite 'controls' to see each check fail."]
+    right = len(m.controls) - len(wrong_controls(m))
+    return [
+        f"{right} of {count(len(m.controls), 'deliberately bad set-up')} came out as they must."
+    ]
+
+
+def _state_of(m: Material, *words: str) -> str:
+    """Return the worst outcome among promises about something; plain when none is."""
+    about = [v.outcome for v in m.promises if any(word in v.budget.name.lower() for word in words)]
+    return next((o for o in ("broken", "invalid", "met") if o in about), "plain")
+
+
+def _gap_tile(m: Material) -> Tile:
+    known = [(lane.values[-1], g, lane) for g in m.drills for lane in g.lanes if lane.gaps]
+    if not known:
+        return Tile("longest write gap", "-", "not measured in this run")
+    gap, group, lane = max(known, key=lambda found: found[0])
+    unknown = sum(lane.unknown for g in m.drills for lane in g.lanes)
+    more = f"; {unknown} could not say" if unknown else ""
+    detail = f"{group.experiment}, {lane.lane} connection, {count(len(lane.gaps), 'trial')}{more}"
+    return Tile("longest write gap", seconds(gap), detail, _state_of(m, "gap"))
+
+
+def _loss_tile(m: Material) -> Tile:
+    ledger, trials = drilled_ledger(m), _trials(m)
+    if not trials or not acked(ledger):
+        return Tile("acknowledged writes lost", "-", "not measured in this run")
+    lost = "broken" if ledger.acked_lost else _state_of(m, "lost")
+    detail = f"of {acked(ledger):,} acknowledged in {count(len(trials), 'trial')}"
+    return Tile("acknowledged writes lost", f"{ledger.acked_lost:,}", detail, lost)
+
+
+def _p99_tile(m: Material) -> Tile:
+    if not m.bench or not m.bench.scripts:
+        return Tile("p99 under load", "-", "not measured in this run")
+    p99 = m.bench.scripts[0].p99_ms
+    budget = m.budget_p99
+    limit = f"promised {allowed(budget)}" if budget else "no promise judged"
+    detail = f"{limit}, at {number(m.bench.rate)} transactions/s"
+    return Tile("p99 under load", f"{number(p99)} ms", detail, _state_of(m, "p99 latency"))
+
+
+def _alert_tile(m: Material) -> Tile:
+    times = [
+        (life.paged if life.paged is not None else life.alertmanager, life) for life in m.alerts
+    ]
+    if not times:
+        return Tile("slowest alert", "-", "not measured in this run")
+    waits = [
+        at - life.condition for at, life in times if at is not None and life.condition is not None
+    ]
+    missing = len(times) - len(waits)
+    if missing:
+        return Tile("alerts that never arrived", f"{missing}", f"of {len(times)}", "broken")
+    return Tile(
+        "slowest alert",
+        seconds(max(waits)),
+        f"condition true to page; {len(waits)} of {len(times)} arrived",
+        _state_of(m, FIRE_BUDGET),
+    )

@@ -1,0 +1,113 @@
+"""report.html: our sections on top of pytest-html's page, or on a page of their own."""
+
+import re
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pgdrill.records import Series
+from pgdrill.report import loadplots, plots, words
+from pgdrill.report.attempts import traces
+from pgdrill.report.headline import acked, drilled_ledger, headline
+from pgdrill.report.material import Material, coverage, read_run
+from pgdrill.rundir import RunDir
+
+BEGIN, END = "<!-- pgdrill:begin -->", "<!-- pgdrill:end -->"
+HERE = Path(__file__).parent
+ICONS = {"met": "✔", "broken": "✘", "invalid": "?", "plain": "·"}
+
+
+def rebuild(run: Path) -> Path:
+    """Compute our part of report.html again from the run's records; return the page.
+
+    Raises:
+        BadUsageError: there is no run in this directory.
+    """
+    return splice(run)
+
+
+def splice(run: Path) -> Path:
+    """Put our sections on top of report.html, replacing older ones; return the page.
+
+    pytest-html writes that file when a session ends; without it we write a page of our own.
+
+    Raises:
+        BadUsageError: there is no run in this directory.
+    """
+    material = read_run(run)
+    part = f"{BEGIN}\n{sections(material)}\n{END}"
+    page = RunDir(run).report
+    whole = page.read_text() if page.is_file() else ""
+    draft = page.with_suffix(".html.part")
+    draft.write_text(
+        _placed(whole, part)
+        or _environment()
+        .get_template("page.html.j2")
+        .render(title=f"pgdrill {run.name}", part=part)
+    )
+    draft.replace(page)
+    return page
+
+
+def _placed(whole: str, part: str) -> str | None:
+    """Return the page with our part in its place; None when the page has no place for it."""
+    before, begin, rest = whole.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if begin and end:
+        return f"{before}{part}{after}"
+    heading = re.search(r"<h1\b.*?</h1>", whole, re.DOTALL)
+    if not heading:
+        return None
+    return f"{whole[: heading.end()]}\n{part}{whole[heading.end() :]}"
+
+
+def sections(material: Material) -> str:
+    """Render our part: its own style and all sections, no script, nothing to fetch."""
+    return (
+        _environment()
+        .get_template("sections.html.j2")
+        .render(
+            m=material,
+            head=headline(material),
+            style=(HERE / "style.css").read_text(),
+            panels=_panels(material),
+            drilled=drilled_ledger(material),
+        )
+    )
+
+
+def _panels(material: Material) -> list[tuple[str, list[Series]]]:
+    """Return the series of each metric, those of members without a point left out."""
+    measured = sorted((s for s in material.series if s.points), key=lambda s: s.metric)
+    return [(name, list(found)) for name, found in groupby(measured, key=lambda s: s.metric)]
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "num": words.number,
+        "secs": words.seconds,
+        "at_most": words.at_most,
+        "observed": words.observed,
+        "allowed": words.allowed,
+        "count": words.count,
+    }
+    environment.globals |= {
+        "plots": plots,
+        "loadplots": loadplots,
+        "coverage": coverage,
+        "icons": ICONS,
+        "acked": acked,
+        "traces": traces,
+        "clock_time": words.clock_time,
+    }
+    return environment

@@ -1,0 +1,254 @@
+"""The records of one run as the report needs them: read once, grouped, nothing invented."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pgdrill.errors import BadUsageError
+from pgdrill.records import (
+    AlertLife,
+    Bench,
+    Budget,
+    Clock,
+    Event,
+    Fingerprint,
+    LedgerCount,
+    Record,
+    Seed,
+    Series,
+    Trial,
+    Verdict,
+    read,
+    read_lines,
+)
+from pgdrill.rundir import RunDir
+
+R = TypeVar("R", bound=Record)
+CONFIDENCE = 0.95
+FIRE_BUDGET = "condition to alert"  # as observe/alerts.py names it
+ORDER = {"broken": 0, "invalid": 1, "met": 2}
+
+
+def coverage(trials: int) -> int:
+    """Percent of all such events that stay below the largest of so many trials, 95 % confident.
+
+    Wilks: if a share p of events stays below X, then k independent trials all stay below X with
+    probability p^k; the smallest p not rejected at 5 % is 0.05^(1/k). Rounded down.
+    """
+    return int(100 * (1 - CONFIDENCE) ** (1 / trials)) if trials else 0
+
+
+@dataclass(frozen=True)
+class LaneGaps:
+    """The write gaps of one lane over the verified trials of an experiment, seconds."""
+
+    lane: str
+    gaps: tuple[tuple[int, float], ...]  # trial number, gap
+    unknown: int  # trials with too few acks to say
+    limit: float | None
+
+    @property
+    def values(self) -> list[float]:
+        """The gaps, shortest first."""
+        return sorted(gap for _, gap in self.gaps)
+
+    @property
+    def longest(self) -> float | None:
+        """The longest gap; None when a trial could not say, or there was none."""
+        return max(self.values) if self.gaps and not self.unknown else None
+
+
+@dataclass(frozen=True)
+class Group:
+    """All trials of one experiment under one tuning."""
+
+    experiment: str
+    fault: str
+    tuning: str
+    trials: tuple[Trial, ...]
+    lanes: tuple[LaneGaps, ...]
+
+    @property
+    def verified(self) -> tuple[Trial, ...]:
+        """The trials whose fault left evidence; no other counts."""
+        return tuple(trial for trial in self.trials if trial.verified)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether this set-up is deliberately bad (its experiment or tuning says 'control')."""
+        return "control" in f"{self.experiment} {self.tuning}".lower()
+
+    @property
+    def worst_first(self) -> list[Trial]:
+        """Trials, the one that clients noticed longest first."""
+
+        def longest(trial: Trial) -> float:
+            gaps = [result.gap for result in trial.lanes.values()]
+            return max((float("inf") if gap is None else gap for gap in gaps), default=0.0)
+
+        return sorted(self.trials, key=longest, reverse=True)
+
+    def ledger(self) -> LedgerCount:
+        """The ledger's classes, summed over all trials."""
+        return total([trial.ledger for trial in self.trials])
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything one run wrote down, and which of its files could not be read whole."""
+
+    path: Path
+    start: float
+    wall: str
+    fingerprint: Fingerprint | None
+    verdicts: tuple[Verdict, ...]
+    events: tuple[Event, ...]
+    alerts: tuple[AlertLife, ...]
+    seed: Seed | None
+    bench: Bench | None
+    series: tuple[Series, ...]
+    groups: tuple[Group, ...]
+    complaints: tuple[str, ...]
+
+    @property
+    def promises(self) -> list[Verdict]:
+        """Verdicts that should be met: broken first, then those without evidence."""
+        wanted = [verdict for verdict in self.verdicts if verdict.expected == "met"]
+        return sorted(wanted, key=lambda verdict: ORDER[verdict.outcome])
+
+    @property
+    def controls(self) -> list[Verdict]:
+        """Verdicts of set-ups that must not be met; the wrong ones first."""
+        wanted = [verdict for verdict in self.verdicts if verdict.expected != "met"]
+        return sorted(wanted, key=lambda verdict: verdict.outcome == verdict.expected)
+
+    @property
+    def drills(self) -> list[Group]:
+        """Groups that say something about the cluster, so not the controls."""
+        return [group for group in self.groups if not group.is_control]
+
+    @property
+    def budget_p99(self) -> Budget | None:
+        """The promise about the 99th percentile of transactions, in ms."""
+        about = [v.budget for v in self.promises if v.budget.unit == "ms"]
+        return next((b for b in about if "p99" in b.name and "latency" in b.name), None)
+
+    def page_limit(self, alert: str) -> float | None:
+        """Limit of the promise about the time from an alert's condition to its page, seconds."""
+        about = [v.budget for v in self.promises if alert in v.subject and v.budget.unit == "s"]
+        return next((b.limit for b in about if b.name == FIRE_BUDGET), None)
+
+
+def read_run(path: Path) -> Material:
+    """Read a run directory; a damaged file becomes a complaint that the report shows on top.
+
+    Raises:
+        BadUsageError: there is no run in this directory.
+    """
+    run = RunDir(path)
+    if not run.clock.is_file():
+        raise BadUsageError(f"{path} is no run directory (no clock.json): give a path in reports/")
+    complaints: list[str] = []
+
+    def one(file: Path, kind: type[R]) -> R | None:
+        try:
+            return read(file, kind)
+        except ValueError as error:
+            complaints.append(_first_lines(error))
+            return None
+
+    def many(file: Path, kind: type[R]) -> tuple[R, ...]:
+        return tuple(_until_damaged(read_lines(file, kind), complaints))
+
+    clock = one(run.clock, Clock)
+    verdicts = many(run.verdicts, Verdict)
+    return Material(
+        path=path,
+        start=clock.monotonic if clock else 0.0,
+        wall=clock.wall if clock else "",
+        fingerprint=one(run.fingerprint, Fingerprint),
+        verdicts=verdicts,
+        events=tuple(sorted(many(run.events, Event), key=lambda event: event.at)),
+        alerts=many(run.alerts, AlertLife),
+        seed=one(run.seed, Seed),
+        bench=one(run.bench, Bench),
+        series=many(run.metrics, Series),
+        groups=_groups(many(run.trials, Trial), verdicts),
+        complaints=tuple(complaints),
+    )
+
+
+def total(counts: list[LedgerCount]) -> LedgerCount:
+    """Sum ledgers class by class."""
+    return LedgerCount(
+        **{name: sum(getattr(count, name) for count in counts) for name in LedgerCount.model_fields}
+    )
+
+
+def _until_damaged(records: Iterator[R], complaints: list[str]) -> Iterator[R]:
+    try:
+        yield from records
+    except ValueError as error:
+        complaints.append(_first_lines(error))
+
+
+def _first_lines(error: Exception) -> str:
+    return "; ".join(str(error).splitlines()[:3])
+
+
+def _groups(trials: tuple[Trial, ...], verdicts: tuple[Verdict, ...]) -> tuple[Group, ...]:
+    keys = dict.fromkeys((t.experiment, t.fault, t.tuning) for t in trials)
+    made = [
+        _group(*key, tuple(t for t in trials if (t.experiment, t.fault, t.tuning) == key), verdicts)
+        for key in keys
+    ]
+    return tuple(sorted(made, key=lambda group: group.is_control))
+
+
+def _group(
+    experiment: str,
+    fault: str,
+    tuning: str,
+    trials: tuple[Trial, ...],
+    verdicts: tuple[Verdict, ...],
+) -> Group:
+    real = [trial for trial in trials if trial.verified]
+    lanes = []
+    for lane in dict.fromkeys(lane for trial in trials for lane in trial.lanes):
+        seen = [(t.number, t.lanes[lane].gap) for t in real if lane in t.lanes]
+        lanes.append(
+            LaneGaps(
+                lane=lane,
+                gaps=tuple((number, gap) for number, gap in seen if gap is not None),
+                unknown=sum(gap is None for _, gap in seen),
+                limit=_gap_limit(verdicts, experiment, tuning, lane),
+            )
+        )
+    return Group(experiment, fault, tuning, trials, tuple(lanes))
+
+
+def _gap_limit(
+    verdicts: tuple[Verdict, ...], experiment: str, tuning: str, lane: str
+) -> float | None:
+    """Limit of the verdict about this experiment's gap in this lane, the most exact match."""
+
+    def fit(verdict: Verdict) -> int:
+        words = f"{verdict.subject} {verdict.budget.name}"
+        return (lane in words) * 2 + (tuning in words)
+
+    about = [
+        verdict
+        for verdict in verdicts
+        if verdict.budget.unit == "s"
+        and "gap" in verdict.budget.name
+        and experiment in verdict.subject
+    ]
+    # A promise about one lane says nothing about another; one that names no lane is about both.
+    named = [v for v in about if lane in f"{v.subject} {v.budget.name}"]
+    fresh_or_held = ("fresh", "held")
+    general = [
+        v for v in about if not any(w in f"{v.subject} {v.budget.name}" for w in fresh_or_held)
+    ]
+    best = max(named or general, key=fit, default=None)
+    return best.budget.limit if best else None

@@ -1,0 +1,296 @@
+"""The plots of fail-overs, alerts and events: each takes records and returns one <svg>."""
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+
+from markupsafe import Markup
+
+from pgdrill.records import AlertLife, Event, LaneResult, Trial
+from pgdrill.report.attempts import Trace
+from pgdrill.report.material import Group, LaneGaps
+from pgdrill.report.svg import CHARACTER, WIDTH, Canvas, Scale, nice_top, staggered, thin
+from pgdrill.report.words import number, seconds
+
+LEFT, RIGHT = 118, WIDTH - 18
+OUTCOMES = ("acked", "indeterminate", "refused")
+BINS = 240
+Mark = tuple[float, str, str]  # value, label, CSS class
+
+
+def gaps(group: Group) -> Markup:
+    """Every verified trial's write gap as a dot, by lane, with minimum, median, maximum, limit."""
+    lanes = [lane for lane in group.lanes if lane.gaps]
+    top = max([lane.values[-1] for lane in lanes] + [lane.limit or 0.0 for lane in lanes])
+    canvas = Canvas(38 + 62 * len(lanes), f"Write gaps of {group.experiment}")
+    x = Scale(0, nice_top(top), LEFT, RIGHT)
+    bottom = 62.0 * len(lanes)
+    canvas.x_axis(x, bottom, 8, "write gap, seconds")
+    for row, lane in enumerate(lanes):
+        _gap_row(canvas, x, 62 * row + 8, lane)
+    return canvas.svg()
+
+
+def _gap_row(canvas: Canvas, x: Scale, top: float, lane: LaneGaps) -> None:
+    values = lane.values
+    canvas.text(LEFT - 12, top + 26, lane.lane, "t strong", "end")
+    canvas.line(x(values[0]), top + 22, x(values[-1]), top + 22, "span")
+    for trial, gap in lane.gaps:
+        shift = ((trial * 7) % 5 - 2) * 3.2  # apart, so that equal gaps stay visible
+        tip = f"trial {trial}: {seconds(gap)}"
+        canvas.dot(x(gap), top + 22 + shift, f"dot {lane_kind(lane.lane)}", tip)
+    if lane.limit is not None:
+        canvas.line(x(lane.limit), top, x(lane.limit), top + 50, "limit", "the budget")
+        canvas.text(x(lane.limit) - 5, top + 8, f"budget {seconds(lane.limit)}", "t bad", "end")
+    if len(values) == 1:
+        canvas.text(x(values[0]) + 10, top + 26, seconds(values[0]))
+        return
+    shortest = f"min {seconds(values[0])}"
+    if x(values[0]) - len(shortest) * CHARACTER - 12 > LEFT:
+        canvas.text(x(values[0]) - 10, top + 26, shortest, "t", "end")
+    canvas.text(x(values[-1]) + 10, top + 26, f"max {seconds(values[-1])}")
+    middle = median(values)
+    canvas.line(x(middle), top + 12, x(middle), top + 33, "median", "median")
+    canvas.text(x(middle), top + 46, f"median {seconds(middle)}", "t", "middle")
+
+
+def lane_kind(lane: str) -> str:
+    """Return the CSS class that colours a lane."""
+    return "held" if lane.startswith("held") else "fresh"
+
+
+def part_steps(trial: Trial) -> list[tuple[str, float]]:
+    """Return steps after the fault until the first new connection was served: name and second."""
+    ack = first_ack(trial)
+    parts = sorted(trial.parts, key=lambda part: part.after)
+    steps = [(p.name, p.after) for p in parts if p.after >= 0 and (ack is None or p.after <= ack)]
+    return steps + ([("first fresh ack", ack)] if ack is not None else [])
+
+
+def first_ack(trial: Trial) -> float | None:
+    """Seconds from the fault to the first write acknowledged on a new connection."""
+    acks = [
+        result.first_ack_after - trial.injected_at
+        for lane, result in trial.lanes.items()
+        if lane.startswith("fresh") and result.first_ack_after is not None
+    ]
+    return max(0.0, min(acks)) if acks else None
+
+
+def parts(group: Group) -> Markup:
+    """What the time from the fault to the first fresh ack was spent on, a bar for each trial."""
+    rows = [(trial, part_steps(trial)) for trial in group.verified]
+    rows = [(trial, steps) for trial, steps in rows if len(steps) > 1]
+    if not rows:
+        return Markup("")
+    names = list(dict.fromkeys(name for _, steps in rows for name, _ in steps))
+    canvas = Canvas(70 + 26 * len(rows), f"Parts of the fail-over time of {group.experiment}")
+    x = Scale(0, nice_top(max(steps[-1][1] for _, steps in rows)), LEFT, RIGHT)
+    _legend(canvas, [(f"until {name}", f"part{i % 6}") for i, name in enumerate(names)])
+    bottom = 30.0 + 26 * len(rows)
+    canvas.x_axis(x, bottom, 26, "seconds after the fault")
+    for row, (trial, steps) in enumerate(rows):
+        y, before = 32 + 26 * row, 0.0
+        canvas.text(LEFT - 12, y + 14, f"trial {trial.number}", "t", "end")
+        for name, after in steps:
+            tip = f"until {name}: {seconds(after - before)} (at {seconds(after)})"
+            canvas.bar(x(before), y, x(after), y + 20, f"part{names.index(name) % 6}", tip)
+            label = seconds(after - before)
+            if x(after) - x(before) > len(label) * CHARACTER + 8:
+                canvas.text((x(before) + x(after)) / 2, y + 14, label, "t onpart", "middle")
+            before = after
+        canvas.text(x(before) + 6, y + 14, seconds(before), "t strong")
+    return canvas.svg()
+
+
+def _legend(canvas: Canvas, entries: Sequence[tuple[str, str]], y: float = 6) -> None:
+    left = float(LEFT)
+    for text, kind in entries:
+        canvas.bar(left, y, left + 11, y + 11, kind)
+        canvas.text(left + 16, y + 10, text)
+        left += 34 + len(text) * CHARACTER
+
+
+def trial_marks(trial: Trial) -> list[Mark]:
+    """Return the instants worth naming in a trial, in seconds after the fault."""
+    marks: list[Mark] = [(0.0, "fault", "fault")]
+    marks += [(part.after, part.name, "mark") for part in trial.parts]
+    for lane, result in trial.lanes.items():
+        if result.first_ack_after is not None:
+            at = result.first_ack_after - trial.injected_at
+            marks.append((at, f"{lane}: first ack", lane_kind(lane)))
+    if trial.healed_at is not None:
+        marks.append((trial.healed_at - trial.injected_at, "fault healed", "heal"))
+    if trial.redundancy is not None:
+        marks.append((trial.redundancy, "all members stream", "mark"))
+    if trial.steady is not None:
+        marks.append((trial.steady, "p99 steady again", "mark"))
+    return sorted(marks)
+
+
+def trial(trial: Trial, traces: Sequence[Trace]) -> Markup:
+    """One trial as its clients lived it: answers by outcome, latency, and named instants."""
+    marks = trial_marks(trial)
+    last = max(at for at, _, _ in marks)
+    low, high = -max(2.0, 0.25 * last), last + max(2.0, 0.15 * last)
+    traces = [trace for trace in traces if trace.at]
+    if traces:  # draw no time that was not measured
+        low = max(low, min(min(trace.at) for trace in traces))
+        high = min(high, max(max(trace.at) for trace in traces))
+    x = Scale(low, high, LEFT, RIGHT)
+    labels = [(x(at), f"{name} {_signed(at)}") for at, name, _ in marks]
+    placed = staggered(labels, RIGHT)
+    head = 18 + 15 * (max(row for _, row in placed) + 1)
+    answered = [trace for trace in traces if trace.latency_ms]
+    outages = [] if traces else [(n, r) for n, r in trial.lanes.items() if r.last_ack_before]
+    height = head + 84 * len(traces) + (96 if answered else 0) + 26 * len(outages)
+    canvas = Canvas(height + 40, f"Trial {trial.number} of {trial.experiment}")
+    for row, trace in enumerate(traces):
+        _answers(canvas, x, head + 84 * row, trace, trial.lanes[trace.lane].gap)
+    if answered:
+        _latencies(canvas, x, head + 84 * len(traces), answered)
+    canvas.x_axis(x, height + 4, head, "seconds after the fault")
+    for row, (lane, result) in enumerate(outages):
+        _outage(canvas, x, head + 4 + 26 * row, trial.injected_at, lane, result)
+    for (at, _, kind), (_, row), (_, text) in zip(marks, placed, labels, strict=True):
+        canvas.line(x(at), 8 + 15 * row, x(at), height + 4, f"{kind} upright", text)
+    for (_, _, kind), (left, row), (_, text) in zip(marks, placed, labels, strict=True):
+        canvas.text(left + 3, 14 + 15 * row, text, f"t {kind}")
+    return canvas.svg()
+
+
+def _outage(
+    canvas: Canvas, x: Scale, top: float, injected: float, lane: str, result: LaneResult
+) -> None:
+    last, first = result.last_ack_before, result.first_ack_after
+    start = x.low if last is None else last - injected
+    end = x.high if first is None else first - injected
+    canvas.text(LEFT - 12, top + 13, lane, "t strong", "end")
+    canvas.bar(LEFT, top, x(start), top + 18, "acked", "writes acknowledged")
+    canvas.bar(x(start), top, x(end), top + 18, "outage", f"no acknowledged write: {lane}")
+    if first is not None:
+        canvas.bar(x(end), top, RIGHT, top + 18, "acked", "writes acknowledged")
+
+
+def _signed(at: float) -> str:
+    return "" if at == 0 else f"{'+' if at > 0 else '-'}{seconds(abs(at))}"
+
+
+def _answers(canvas: Canvas, x: Scale, top: float, trace: Trace, gap: float | None) -> None:
+    width = (x.high - x.low) / BINS
+    bins: Counter[tuple[int, str]] = Counter()
+    for at, outcome in zip(trace.at, trace.outcome, strict=True):
+        if x.low <= at <= x.high:
+            bins[int((at - x.low) / width), outcome] += 1
+    highest = max((sum(bins[i, o] for o in OUTCOMES) for i in range(BINS + 1)), default=1)
+    y = Scale(0, highest / width * 1.05 or 1, top + 76, top + 16)
+    canvas.y_axis(y, LEFT, RIGHT, f"{trace.lane}: answers/s", 3)
+    floors = dict.fromkeys(range(BINS + 1), 0.0)
+    for outcome in OUTCOMES:
+        boxes = []
+        for i in (i for i in floors if bins[i, outcome]):
+            left, foot = x.low + i * width, floors[i]
+            floors[i] += bins[i, outcome] / width
+            right = round(max(x(left + width) - 0.4, x(left) + 0.8), 1)
+            boxes.append((x(left), y(floors[i]), right, y(foot)))
+        canvas.columns(boxes, outcome)
+    canvas.text(
+        RIGHT, top + 9, "no gap known" if gap is None else f"gap {seconds(gap)}", "t", "end"
+    )
+
+
+def _latencies(canvas: Canvas, x: Scale, top: float, traces: Sequence[Trace]) -> None:
+    highest = max(max(trace.latency_ms) for trace in traces)
+    y = Scale(1, max(100.0, highest * 1.2), top + 88, top + 16, log=True)
+    canvas.y_axis(y, LEFT, RIGHT, "latency of acknowledged writes, ms (log)")
+    for trace in traces:
+        acks = [
+            (at, ms)
+            for at, ms, outcome in zip(trace.at, trace.latency_ms, trace.outcome, strict=True)
+            if outcome == "acked" and x.low <= at <= x.high
+        ]
+        canvas.cloud([(x(at), y(ms)) for at, ms in thin(acks, 300)], lane_kind(trace.lane))
+
+
+STAGES = (
+    ("condition", "condition true"),
+    ("pending", "pending"),
+    ("firing", "firing"),
+    ("alertmanager", "at Alertmanager"),
+    ("paged", "paged"),
+    ("healed", "healed"),
+    ("resolved", "resolved"),
+)
+
+
+def alert_bound(life: AlertLife) -> float:
+    """Seconds from condition to page that the configuration itself permits."""
+    return life.scrape + life.evaluation + life.hold + life.group_wait
+
+
+def alert_stages(life: AlertLife) -> list[tuple[str, float | None]]:
+    """Return each stage in seconds after the condition came true; None: never seen."""
+    zero = life.quiet_from if life.condition is None else life.condition
+    instants = [(label, getattr(life, name)) for name, label in STAGES]
+    return [(label, None if at is None else at - zero) for label, at in instants]
+
+
+def alert(life: AlertLife, limit: float | None) -> Markup:
+    """One alert from quiet to resolved, against what its configuration and its budget permit."""
+    stages = {label: at for label, at in alert_stages(life) if at is not None}
+    if life.condition is None or len(stages) < 2:
+        return Markup("")
+    bound = alert_bound(life)
+    limits = [(bound, "page due")] + ([] if limit is None else [(limit, "budget for the page")])
+    seen = sorted([*((at, label) for label, at in stages.items()), *limits])
+    last = seen[-1][0]
+    x = Scale(-0.06 * last, last * 1.04, 16, RIGHT)
+    labels = [(x(at), f"{label} {_signed(at)}") for at, label in seen]
+    placed = staggered(labels, RIGHT)
+    head = 8 + 15 * (max(row for _, row in placed) + 1)
+    canvas = Canvas(head + 58, f"Life of alert {life.alert}")
+    canvas.x_axis(x, head + 26, head + 20, "seconds after the condition came true")
+    _alert_bar(canvas, x, head + 2, stages)
+    kinds = ["limit" if stage in limits else "upright mark" for stage in seen]
+    for (at, _), (_, row), (_, text), kind in zip(seen, placed, labels, kinds, strict=True):
+        canvas.line(x(at), 5 + 15 * row, x(at), head + 22, kind, text)
+    for (left, row), (_, text), kind in zip(placed, labels, kinds, strict=True):
+        canvas.text(left + 3, 13 + 15 * row, text, "t bad" if kind == "limit" else "t")
+    return canvas.svg()
+
+
+def _alert_bar(canvas: Canvas, x: Scale, top: float, at: dict[str, float]) -> None:
+    stretches = (
+        ("condition true", "quiet", "quiet before"),
+        ("pending", "waiting", "true, not yet seen"),
+        ("firing", "pending", "pending: the rule's for"),
+        ("at Alertmanager", "firing", "firing, on its way"),
+        ("resolved", "known", "known to Alertmanager"),
+    )
+    before = x.low
+    for end, kind, tip in stretches:
+        if end in at and at[end] > before:
+            canvas.bar(x(before), top, x(at[end]), top + 18, f"stage-{kind}", tip)
+            before = at[end]
+    if "resolved" in at:
+        canvas.bar(x(at["resolved"]), top, x(x.high), top + 18, "stage-quiet", "quiet again")
+
+
+def events(happened: Sequence[Event], start: float) -> Markup:
+    """All events of the run on one line for each source."""
+    sources = list(dict.fromkeys(event.source for event in happened))
+    first, last = happened[0].at - start, happened[-1].at - start
+    canvas = Canvas(26 * len(sources) + 40, "Events of the run")
+    unit, size = ("minutes", 60.0) if last > 300 else ("seconds", 1.0)
+    x = Scale(min(0.0, first) / size, nice_top(last) / size, LEFT, RIGHT)
+    canvas.x_axis(x, 26 * len(sources) + 4, 4, f"{unit} since the run began")
+    for row, source in enumerate(sources):
+        y = 20 + 26 * row
+        canvas.text(LEFT - 12, y + 4, source, "t strong", "end")
+        own = [event for event in happened if event.source == source]
+        every = max(1, len(own) // 150)
+        for event in own[::every]:
+            at = (event.at - start) / size
+            tip = f"{number(at)} {unit}: {event.what} {event.subject}".strip()
+            canvas.dot(x(at), y, f"dot source-{row % 5}", tip, 3.6)
+    return canvas.svg()

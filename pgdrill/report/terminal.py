@@ -1,0 +1,88 @@
+"""The last lines on the terminal: what a run found, without opening the page."""
+
+from collections import Counter
+from pathlib import Path
+from statistics import median
+
+from pgdrill.records import AlertLife
+from pgdrill.report.headline import acked, drilled_ledger, wrong_controls
+from pgdrill.report.material import FIRE_BUDGET, Group, LaneGaps, Material, read_run
+from pgdrill.report.words import count, number, seconds
+from pgdrill.rundir import RunDir
+
+
+def terminal(run: Path) -> list[str]:
+    """Return the final summary, a line for each fact; only facts that this run measured.
+
+    Raises:
+        BadUsageError: there is no run in this directory.
+    """
+    m = read_run(run)
+    return [
+        *_outcomes(m),
+        *(_gap(group, lane) for group in m.groups for lane in group.lanes),
+        *_ledger(m),
+        *_bench(m),
+        *(_alert(life) for life in m.alerts),
+        *(f"damaged record: {complaint}" for complaint in m.complaints),
+        f"report: {RunDir(run).report}",
+    ]
+
+
+def _outcomes(m: Material) -> list[str]:
+    found = Counter(verdict.outcome for verdict in m.promises)
+    counts = ", ".join(f"{found[outcome]} {outcome}" for outcome in ("met", "broken", "invalid"))
+    controls = len(m.controls)
+    right = controls - len(wrong_controls(m))
+    suffix = f"; controls: {right} of {controls} as they must" if controls else ""
+    head = f"verdicts: {counts}{suffix}" if m.verdicts else "verdicts: none, nothing was judged"
+    bad = [f"{v.outcome}: {v.line()}" for v in m.promises if v.outcome != "met"]
+    return [head, *bad, *(f"control not {v.expected}: {v.line()}" for v in wrong_controls(m))]
+
+
+def _gap(group: Group, lane: LaneGaps) -> str:
+    name = f"write gap {group.experiment} {group.tuning} {lane.lane}".replace("  ", " ")
+    control = " (control)" if group.is_control else ""
+    if not lane.gaps:
+        return f"{name}{control}: no evidence in {count(len(group.trials), 'trial')}"
+    values = lane.values
+    unknown = f", {lane.unknown} could not say" if lane.unknown else ""
+    budget = "" if lane.limit is None else f", budget <= {number(lane.limit)} s"
+    return (
+        f"{name}{control}: min {seconds(values[0])}, p50 {seconds(median(values))},"
+        f" max {seconds(values[-1])} ({count(len(values), 'trial')}{unknown}{budget})"
+    )
+
+
+def _ledger(m: Material) -> list[str]:
+    if not m.drills:
+        return []
+    ledger = drilled_ledger(m)
+    return [
+        f"ledger: acked {acked(ledger):,}, acked-lost {ledger.acked_lost:,},"
+        f" phantom {ledger.refused_present:,}, duplicate {ledger.duplicate:,}"
+    ]
+
+
+def _bench(m: Material) -> list[str]:
+    if not m.bench:
+        return []
+    lines = [
+        f"load: {number(all_.tps)} tx/s of {number(m.bench.rate)} offered,"
+        f" p50 {number(all_.p50_ms)} ms, p99 {number(all_.p99_ms)} ms,"
+        f" {all_.late + all_.skipped + all_.failed:,} bad of {all_.transactions:,}"
+        for all_ in m.bench.scripts[:1]
+    ]
+    slo = [v for v in m.promises if v.budget == m.budget_p99 or "bad" in v.budget.name]
+    return lines + [f"SLO {v.outcome}: {v.line()}" for v in slo]
+
+
+def _alert(life: AlertLife) -> str:
+    at = life.paged if life.paged is not None else life.alertmanager
+    if at is None or life.condition is None:
+        return f"alert {life.alert} ({FIRE_BUDGET}): never arrived"
+    verb = "paged" if life.paged is not None else "at Alertmanager"
+    resolved = "resolved" if life.resolved is not None else "not seen to resolve"
+    return (
+        f"alert {life.alert}: {verb} {seconds(at - life.condition)} after its condition, {resolved}"
+    )

@@ -1,0 +1,313 @@
+"""A run directory as a drill would leave it, made up: for tests of the report alone."""
+
+import math
+import random
+from pathlib import Path
+
+from pgdrill.records import (
+    AlertLife,
+    Bench,
+    Budget,
+    Clock,
+    Event,
+    Fingerprint,
+    LaneResult,
+    LedgerCount,
+    Outcome,
+    Part,
+    Record,
+    ScriptResult,
+    Seed,
+    Series,
+    Slice,
+    TableSeed,
+    Trial,
+    Verdict,
+    append,
+    write,
+)
+from pgdrill.rundir import RunDir
+
+START = 5000.0
+FAULTS = {"primary-kill": "kill-primary", "primary-pause": "pause-primary"}
+MEMBERS = ("pg-1", "pg-2", "pg-3")
+GAP = Budget(name="write gap", limit=10, unit="s", better="lower", because="loop_wait + ttl")
+LOST = Budget(name="acked writes lost", limit=0, unit="rows", better="lower", because="synchronous")
+P99 = Budget(name="p99 latency", limit=200, unit="ms", better="lower", because="the SLO")
+PAGED = Budget(
+    name="condition to alert", limit=22, unit="s", better="lower", because="15 + 5 + 2 + 5"
+)
+HOSTILE = '<script>alert("1")</script> <!-- pgdrill:end -->'
+
+
+def verdict(
+    budget: Budget, subject: str, observed: float | None, expected: Outcome = "met"
+) -> Verdict:
+    """A judged observation, as pgdrill.judge.verdicts would write it."""
+    outcome: Outcome = (
+        "invalid" if observed is None else "met" if budget.allows(observed) else "broken"
+    )
+    return Verdict(
+        budget=budget,
+        subject=subject,
+        observed=observed,
+        outcome=outcome,
+        test=f"tests/chaos/test_failover.py::test_failover[{subject}]",
+        expected=expected,
+    )
+
+
+def lane(gap: float | None, injected: float, phase: float) -> LaneResult:
+    """What one kind of client saw, with a gap that starts just before the fault."""
+    last = injected - 0.004
+    return LaneResult(
+        attempts=6000,
+        acked=5400,
+        refused=540,
+        indeterminate=60,
+        gap=gap,
+        last_ack_before=last,
+        first_ack_after=None if gap is None else last + gap,
+        p50_ms=4.1 + phase / 100,
+        p99_ms=38.0,
+        errors={"57P01": 12, "no answer": 60},
+    )
+
+
+def trial(experiment: str, number: int, fresh: float | None, at: float) -> Trial:
+    """One verified fault."""
+    rng = random.Random(f"{experiment} {number}")
+    end = 3.0 if fresh is None else fresh
+    return Trial(
+        experiment=experiment,
+        fault=FAULTS.get(experiment, experiment),
+        tuning="tuned",
+        number=number,
+        seed=42 + number,
+        phase=rng.uniform(0, 10),
+        target=rng.choice(MEMBERS),
+        incarnation=f"pid {rng.randint(1000, 9999)} started 2026-11-23T20:00:0{number}",
+        injected_at=at,
+        healed_at=at + 1.0,
+        verified=True,
+        evidence=f"process gone, timeline {number} -> {number + 1}",
+        timeline_before=number,
+        timeline_after=number + 1,
+        lanes={
+            "fresh": lane(fresh, at, number),
+            "held": lane(None if fresh is None else fresh + rng.uniform(0.1, 0.9), at, number),
+        },
+        ledger=LedgerCount(
+            acked_present=5400 + number,
+            acked_lost=0,
+            indeterminate_present=7,
+            indeterminate_absent=53,
+            refused_absent=540,
+            refused_present=0,
+            duplicate=0,
+        ),
+        members=dict.fromkeys(MEMBERS, 5407 + number),
+        redundancy=end + rng.uniform(2, 6),
+        steady=end + rng.uniform(0.5, 3),
+        two_writers=0.0,
+        parts=(
+            Part(name="leader lost", after=end * 0.55),
+            Part(name="promoted", after=end * 0.74),
+            Part(name="routed", after=end * 0.9),
+        ),
+        schedule_error_p99_ms=3.2,
+        attempts_file=f"raw/{experiment}-{number}.npz",
+    )
+
+
+def trials() -> list[Trial]:
+    """Nine kills and three pauses of the primary."""
+    rng = random.Random(7)
+    kills = [trial("primary-kill", n, rng.uniform(1.6, 3.1), START + 60 * n) for n in range(1, 10)]
+    stops = [
+        trial("primary-pause", n, rng.uniform(4.2, 6.4), START + 600 + 60 * n) for n in (1, 2, 3)
+    ]
+    return kills + stops
+
+
+def verdicts(of: list[Trial]) -> list[Verdict]:
+    """All promises kept, and three controls that came out as they must."""
+    made = [
+        verdict(GAP, f"{t.experiment} trial {t.number} {name}", seen.gap)
+        for t in of
+        for name, seen in t.lanes.items()
+    ]
+    return [
+        verdict(P99, "steady load", 41.7),
+        *made,
+        verdict(LOST, "primary-kill", 0),
+        verdict(LOST, "primary-pause", 0),
+        verdict(PAGED, "PostgresDown", 14.2),
+        verdict(LOST, "control: a row removed from the ledger", 1, "broken"),
+        verdict(P99, "control: slow disk", 912.4, "broken"),
+        verdict(GAP, "control: fault that hits nothing", None, "invalid"),
+    ]
+
+
+def bench() -> Bench:
+    """Five minutes of load with a quiet wave in its latency and one hiccup."""
+    rng = random.Random(3)
+    slices = []
+    for second in range(300):
+        hiccup = 14 if second == 200 else 1
+        p50 = 6 + 2 * math.sin(second / 30) + rng.uniform(0, 1)
+        slices.append(
+            Slice(
+                second=second,
+                transactions=int(rng.gauss(420, 20)),
+                bad=3 if hiccup > 1 else 0,
+                p50_ms=p50,
+                p99_ms=(p50 * 3 + rng.uniform(0, 20)) * hiccup,
+            )
+        )
+
+    def script(name: str, transactions: int) -> ScriptResult:
+        return ScriptResult(
+            script=name,
+            transactions=transactions,
+            tps=transactions / 300,
+            mean_ms=7.9,
+            p50_ms=6.2,
+            p95_ms=19.4,
+            p99_ms=41.7,
+            p999_ms=188.2,
+            late=3,
+            skipped=0,
+            failed=0,
+        )
+
+    return Bench(
+        started_at=START + 20,
+        duration=300,
+        clients=16,
+        scale=20,
+        rate=420,
+        calibration_tps=912,
+        latency_limit_ms=200,
+        scripts=(script("all", 126000), script("checkout.sql", 76000), script("browse.sql", 50000)),
+        aborted_clients=0,
+        exit_status=0,
+        slices=tuple(slices),
+    )
+
+
+def alerts() -> list[AlertLife]:
+    """One alert that pages, and one whose rule is slow."""
+    at = START + 900
+
+    def life(alert: str, scenario: str, hold: float, delay: float) -> AlertLife:
+        return AlertLife(
+            alert=alert,
+            severity="critical",
+            scenario=scenario,
+            scrape=2,
+            evaluation=5,
+            hold=hold,
+            group_wait=5,
+            quiet_from=at - 30,
+            condition=at,
+            pending=at + 3.1 + delay,
+            firing=at + 3.1 + hold + delay,
+            alertmanager=at + 4.0 + hold + delay,
+            paged=at + 9.2 + hold + delay,
+            healed=at + 30 + hold,
+            resolved=at + 41 + hold,
+        )
+
+    return [
+        life("PostgresDown", "primary killed and kept down", 5, 0),
+        life("PostgresReplicationLag", "replica paused under load", 15, 1.5),
+        life("PostgresDiskAlmostFull", "volume filled to 95 %", 60, 0),
+    ]
+
+
+def series() -> list[Series]:
+    """Metrics of three members every 5 s; the second is down for a while."""
+    rng = random.Random(5)
+    made = []
+    for metric, unit, base in (
+        ("CPU", "cores", 0.6),
+        ("memory", "MiB", 240),
+        ("disk writes", "MiB/s", 4.2),
+        ("replication lag", "s", 0.02),
+        ("connections", "sessions", 18),
+    ):
+        for index, member in enumerate(MEMBERS):
+            points = tuple(
+                (
+                    START + 5 * i,
+                    base * (1 + 0.3 * math.sin(i / 9 + index)) + rng.uniform(0, base / 8),
+                )
+                for i in range(200)
+                if not (index == 1 and 60 < i < 75)
+            )
+            made.append(Series(metric=metric, unit=unit, member=member, points=points))
+    return made
+
+
+def events(of: list[Trial]) -> list[Event]:
+    """What the sources told."""
+    made = [Event(at=START + 1, source="test", what="seed", subject="1,000,000 rows")]
+    for t in of:
+        made += [
+            Event(at=t.injected_at, source="fault", what=t.fault, subject=t.target),
+            Event(at=t.injected_at + 2, source="cluster", what="promoted", subject="pg-2"),
+        ]
+    made += [
+        Event(at=life.firing, source="alert", what="firing", subject=life.alert)
+        for life in alerts()
+        if life.firing
+    ]
+    return made
+
+
+def fingerprint() -> Fingerprint:
+    """A laptop."""
+    return Fingerprint(
+        command='pytest -m "perf or chaos or alerts" --platform=local --profile=laptop --seed=42',
+        platform="local",
+        why_platform="no container engine answers: docker and podman are not installed",
+        engine="patroni",
+        settings={"profile": "laptop", "rows": "1000000", "seed": "42", "clients": "16"},
+        versions={"PostgreSQL": "15.14", "Patroni": "3.0.2", "etcd": "3.4.23", "HAProxy": "2.6.12"},
+        machine={"CPU": "2 x AMD EPYC 7B13", "memory": "24 GiB", "kernel": "6.1.0-18-amd64"},
+        tuning={"patroni ttl": "6 s (default 30)", "synchronous_mode": "true (default false)"},
+    )
+
+
+def write_run(path: Path, without: tuple[str, ...] = ()) -> RunDir:
+    """Write a whole made-up run, except the record files named by their attribute in RunDir."""
+    path.mkdir(parents=True)
+    run = RunDir(path)
+    write(run.clock, Clock(monotonic=START, wall="2026-11-23T20:00:00+00:00"))
+    seed = Seed(
+        rows=1_000_000,
+        seed=42,
+        seconds=9.4,
+        reused=False,
+        tables=tuple(
+            TableSeed(table=name, rows=rows, checksum=f"{rows * 7919:032x}")
+            for name, rows in (("customer", 100_000), ("orders", 300_000), ("item", 600_000))
+        ),
+        agreeing_members=MEMBERS,
+    )
+    single: dict[str, Record] = {"fingerprint": fingerprint(), "seed": seed, "bench": bench()}
+    lines: dict[str, list[Record]] = {
+        "trials": [*trials()],
+        "verdicts": [*verdicts(trials())],
+        "events": [*events(trials())],
+        "alerts": [*alerts()],
+        "metrics": [*series()],
+    }
+    for name, record in single.items():
+        if name not in without:
+            write(getattr(run, name), record)
+    for name, records in lines.items():
+        for record in records if name not in without else []:
+            append(getattr(run, name), record)
+    return run

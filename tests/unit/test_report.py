@@ -1,0 +1,256 @@
+"""The report says what the records say: all of it, nothing more, and safely."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from pgdrill.errors import BadUsageError
+from pgdrill.records import Clock, append, write
+from pgdrill.report import rebuild, splice, terminal
+from pgdrill.report.headline import headline
+from pgdrill.report.html import BEGIN, END
+from pgdrill.report.material import coverage, read_run
+from pgdrill.rundir import RunDir
+from tests.unit.fake_run import GAP, HOSTILE, LOST, P99, START, trial, trials, verdict, write_run
+
+pytestmark = pytest.mark.unit
+
+
+class Page(HTMLParser):
+    """What a browser would load or run of a page, and whether its elements close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.scripts = 0
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note what is loaded."""
+        self.scripts += tag == "script"
+        self.loads += [v or "" for k, v in attrs if k in ("src", "srcset", "data", "xlink:href")]
+        self.loads += [v or "" for k, v in attrs if tag == "link" and k == "href"]
+        if tag not in ("br", "meta", "link", "img", "input"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Demand that elements close in order."""
+        assert self.open
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> RunDir:
+    """A run that measured everything and kept every promise."""
+    return write_run(tmp_path / "whole")
+
+
+def bare(path: Path) -> RunDir:
+    """A run that wrote down nothing but its clock."""
+    path.mkdir()
+    write(RunDir(path).clock, Clock(monotonic=START, wall="2026-11-23T20:00:00+00:00"))
+    return RunDir(path)
+
+
+def first_screen(run: RunDir) -> str:
+    """The state and the sentence on top."""
+    head = headline(read_run(run.path))
+    return f"{head.state}: {head.sentence}"
+
+
+def test_page_needs_nothing_from_elsewhere(whole: RunDir) -> None:
+    """Our page loads no file and runs no script, its elements nest, and it stays small."""
+    text = splice(whole.path).read_text()
+    page = Page(text)
+    assert (page.loads, page.scripts, page.open) == ([], 0, [])
+    assert not re.search(r"https?://|@import|url\(", text)
+    assert len(text) < 1_000_000
+
+
+def test_every_section_is_there_and_in_order(whole: RunDir) -> None:
+    """The sections come in the order in which a sceptic asks."""
+    found = re.findall(r'<section id="pgd-(\w+)"', splice(whole.path).read_text())
+    assert found == [
+        "verdicts",
+        "failover",
+        "ledger",
+        "load",
+        "alerts",
+        "dataset",
+        "events",
+        "environment",
+    ]
+
+
+def test_kept_promises_give_the_numbers(whole: RunDir) -> None:
+    """When all is kept, the sentence says how long, how many writes, how many alerts."""
+    worst = max(gap for t in trials() if (gap := t.lanes["fresh"].gap))
+    said = first_screen(whole)
+    assert said.startswith("met: All 28 promises were kept")
+    stated = re.search(r"at most ([\d.]+) s \(primary-pause\)", said)
+    assert stated
+    assert worst <= float(stated[1]) < worst + 0.1
+    assert "no acknowledged write was lost in 12 trials (64,851 acknowledged)" in said
+    assert "3 of 3 alerts reached Alertmanager" in said
+
+
+def test_broken_promise_is_named_first(whole: RunDir) -> None:
+    """One broken promise is the headline, with observed and allowed, and the first table row."""
+    append(whole.verdicts, verdict(GAP, "primary-kill trial 9 fresh", 10.0004))
+    assert first_screen(whole) == (
+        "broken: 1 of 29 promises broken: primary-kill trial 9 fresh: write gap 10.0004\xa0s"
+        " (allowed ≤ 10\xa0s)."
+    )
+    row = re.search(r"<tbody>\s*<tr.*?</tr>", splice(whole.path).read_text(), re.DOTALL)
+    assert row
+    assert "primary-kill trial 9 fresh" in row[0]
+    assert "broken</span>" in row[0]
+
+
+def test_missing_evidence_is_not_kept(whole: RunDir) -> None:
+    """A verdict without evidence turns the headline, though nothing was broken."""
+    append(whole.verdicts, verdict(P99, "steady load", None))
+    assert first_screen(whole).startswith("invalid: 1 of 29 promises without evidence: steady load")
+
+
+def test_control_that_stays_green_breaks_the_run(whole: RunDir) -> None:
+    """A control whose verdict was met is as bad as a broken promise."""
+    append(whole.verdicts, verdict(LOST, "control: asynchronous kill", 0, expected="broken"))
+    said = first_screen(whole)
+    assert said.startswith("broken: ")
+    assert "1 control did not come out as it must (control: asynchronous kill" in said
+
+
+def test_nothing_measured_claims_nothing(tmp_path: Path) -> None:
+    """A run with no records is invalid, its sections say so, and no plot is drawn."""
+    run = bare(tmp_path / "bare")
+    assert first_screen(run).startswith("invalid: Nothing was judged")
+    text = splice(run.path).read_text()
+    assert text.count("Not measured: this run has no") == 10
+    assert "<svg" not in text
+    assert not re.search(r"\b0 of 0\b|no acknowledged write was lost|nan|None", text)
+
+
+@pytest.mark.parametrize("missing", ["trials", "alerts", "bench", "seed", "events", "fingerprint"])
+def test_headline_is_silent_on_what_was_not_measured(tmp_path: Path, missing: str) -> None:
+    """Without one kind of record the rest is reported, and the first screen drops that claim."""
+    run = write_run(tmp_path / "part", without=(missing,))
+    claims = {
+        "trials": "acknowledged",
+        "alerts": "Alertmanager",
+        "bench": "transactions/s",
+        "seed": "rows seeded",
+    }
+    text = splice(run.path).read_text()
+    first = re.sub(r"<[^>]*>", " ", text[text.index("hero") : text.index("<nav>")])
+    first = re.sub(r"acknowledged writes lost\s+-", "", first)
+    assert claims.get(missing, "no such words") not in first
+    assert "Not measured" in text
+
+
+def test_trial_without_a_gap_takes_the_bound_away(whole: RunDir) -> None:
+    """When one trial had too few acks to tell, no maximum is claimed for its lane."""
+    append(whole.trials, trial("primary-kill", 10, None, START + 700))
+    assert "went without" not in first_screen(whole)
+    text = splice(whole.path).read_text()
+    assert "1 trial had too few acknowledged writes to say" in text
+    assert "No bound can be claimed" in text
+
+
+def test_unverified_trial_is_shown_but_not_counted(whole: RunDir) -> None:
+    """A fault without evidence stays in the table as not verified, and out of the statistics."""
+    ghost = trial("primary-kill", 10, 0.02, START + 700).model_copy(update={"verified": False})
+    append(whole.trials, ghost)
+    kill = read_run(whole.path).groups[0]
+    assert [len(lane.gaps) for lane in kill.lanes] == [9, 9]
+    assert "? not verified" in splice(whole.path).read_text()
+
+
+def test_control_trials_stay_out_of_the_sums(whole: RunDir) -> None:
+    """Writes lost by a set-up that must lose writes are no loss of the cluster."""
+    sample = trial("primary-kill", 1, 2.0, START + 700)
+    lossy = sample.model_copy(
+        update={
+            "tuning": "control: asynchronous",
+            "ledger": sample.ledger.model_copy(update={"acked_lost": 31}),
+        }
+    )
+    append(whole.trials, lossy)
+    assert "no acknowledged write was lost in 12 trials" in first_screen(whole)
+    assert "acked-lost 0" in "\n".join(terminal(whole.path))
+
+
+def test_budget_of_a_lane_is_drawn_for_that_lane(tmp_path: Path) -> None:
+    """A promise that names one lane is not drawn for the other."""
+    run = bare(tmp_path / "lanes")
+    append(run.trials, trial("primary-kill", 1, 2.0, START + 60))
+    append(run.verdicts, verdict(GAP, "primary-kill fresh", 2.0))
+    (group,) = read_run(run.path).groups
+    assert {lane.lane: lane.limit for lane in group.lanes} == {"fresh": 10, "held": None}
+
+
+def test_text_from_outside_cannot_become_markup(whole: RunDir) -> None:
+    """Evidence with script and our own end marker is shown as text, and the page stays whole."""
+    bad = trial("primary-kill", 10, 2.0, START + 700)
+    append(whole.trials, bad.model_copy(update={"evidence": HOSTILE, "target": HOSTILE}))
+    append(whole.verdicts, verdict(GAP, f"primary-kill {HOSTILE}", 2.0))
+    text = splice(whole.path).read_text()
+    assert Page(text).scripts == 0
+    assert (text.count(BEGIN), text.count(END)) == (1, 1)
+    again = rebuild(whole.path).read_text()
+    assert again == text
+
+
+def test_splice_replaces_only_its_own_part(whole: RunDir) -> None:
+    """What pytest-html wrote stays byte for byte, below its heading and our part."""
+    theirs = "<html><body>\n<h1 id='title'>run</h1>", "\n<p>results \\1 \\g<0></p></body></html>"
+    whole.report.write_text("".join(theirs))
+    first = splice(whole.path).read_text()
+    append(whole.verdicts, verdict(GAP, "primary-kill trial 9 fresh", 11))
+    second = rebuild(whole.path).read_text()
+    for text in (first, second):
+        assert text.startswith(theirs[0] + "\n" + BEGIN)
+        assert text.endswith(END + theirs[1])
+    assert "1 of 29 promises broken" not in first
+    assert "1 of 29 promises broken" in second
+
+
+def test_damaged_record_is_shown_and_never_green(whole: RunDir) -> None:
+    """A half-written line keeps the readable ones, is named on top, and spoils the green."""
+    with whole.verdicts.open("a") as file:
+        file.write('{"budget": {"na')
+    head = headline(read_run(whole.path))
+    assert head.state == "invalid"
+    assert "verdicts.jsonl:32 is no Verdict" in splice(whole.path).read_text()
+    assert any("verdicts.jsonl:32" in line for line in terminal(whole.path))
+
+
+def test_directory_without_a_run_is_refused(tmp_path: Path) -> None:
+    """A wrong path is one clear line, and nothing is written there."""
+    with pytest.raises(BadUsageError, match="is no run directory"):
+        rebuild(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("trials", "percent"), [(0, 0), (1, 5), (9, 71), (58, 94), (59, 95)])
+def test_coverage_is_what_trials_can_show(trials: int, percent: int) -> None:
+    """Nine trials vouch for 71 % at 95 % confidence, and 59 for 95 %: rounded down."""
+    assert coverage(trials) == percent
+
+
+def test_terminal_says_the_same_in_few_lines(whole: RunDir) -> None:
+    """The terminal's summary gives counts, gaps, losses, objectives, alerts, and the page."""
+    said = "\n".join(terminal(whole.path))
+    assert said.startswith("verdicts: 28 met, 0 broken, 0 invalid; controls: 3 of 3 as they must")
+    for words in (
+        "write gap primary-kill tuned fresh: min 1.66 s, p50 2.09 s, max 2.58 s (9 trials",
+        "acked 64,851, acked-lost 0",
+        "SLO met: steady load: p99 latency 41.7 ms, budget <= 200 ms",
+        "alert PostgresDown: paged 14.2 s after its condition, resolved",
+        f"report: {whole.report}",
+    ):
+        assert words in said
+    assert said.isascii()

@@ -1,0 +1,65 @@
+"""The tables of performance-report.md come from a run; the prose around them is left alone."""
+
+from pathlib import Path
+
+import pytest
+
+from pgdrill.errors import BadUsageError
+from pgdrill.records import append
+from pgdrill.report.markdown import BEGIN, END, tables, update
+from tests.unit.fake_run import START, trial, write_run
+
+pytestmark = pytest.mark.unit
+
+
+def test_tables_hold_the_measured_numbers(tmp_path: Path) -> None:
+    """Gaps, ledger, percentiles, objectives, alerts and the dataset are there, on one page."""
+    text = tables(write_run(tmp_path / "run").path)
+    for row in (
+        "| primary-kill | tuned | fresh | 9/9 | 1.66 s | 2.09 s | 2.58 s | ≤ 10 s | 71 % |",
+        "| writes in 12 trials | 64,851 | 0 | 720 | 6,480 | 0 | 0 |",
+        "| all | 420 | 6.2 | 19.4 | 41.7 | 188 | 3 | 0 | 0 |",
+        "| PostgresDown | 8.1 s | 9 s | 14.2 s | 46 s | ≤ 17 s |",
+        "SLO: p99 latency 41.7\xa0ms (promised ≤ 200\xa0ms): **met**.",
+    ):
+        assert row in text
+    assert len(text.splitlines()) < 40
+
+
+def test_table_cells_stay_cells(tmp_path: Path) -> None:
+    """A bar or a tag in a name cannot tear the table."""
+    run = write_run(tmp_path / "run")
+    append(run.trials, trial("a|b <i>", 1, 2.0, START + 900))
+    assert "| a\\|b &lt;i> | tuned | fresh |" in tables(run.path)
+
+
+def test_unmeasured_table_is_left_out(tmp_path: Path) -> None:
+    """A run without trials gives no empty table of gaps."""
+    text = tables(write_run(tmp_path / "run", without=("trials", "alerts")).path)
+    assert "write gap" not in text
+    assert "ledger" not in text
+    assert "p99 ms" in text
+
+
+def test_update_replaces_between_markers_only(tmp_path: Path) -> None:
+    """Prose before and after the tables survives, twice in a row."""
+    run = write_run(tmp_path / "run")
+    page = tmp_path / "performance-report.md"
+    page.write_text(f"# Ours\n\n{BEGIN}\nold\n{END}\n\nBy hand.\n")
+    update(page, run.path)
+    once = page.read_text()
+    update(page, run.path)
+    assert page.read_text() == once
+    assert once.startswith(f"# Ours\n\n{BEGIN}\nRun `run`")
+    assert once.endswith(f"{END}\n\nBy hand.\n")
+    assert "old" not in once
+
+
+def test_document_without_markers_is_refused(tmp_path: Path) -> None:
+    """A document with no place for tables stays as it is, and the message says what to add."""
+    run = write_run(tmp_path / "run")
+    page = tmp_path / "performance-report.md"
+    page.write_text("# Ours\n")
+    with pytest.raises(BadUsageError, match="has no place for tables"):
+        update(page, run.path)
+    assert page.read_text() == "# Ours\n"
