@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -79,27 +80,28 @@ def run(
             env=environment,
             process_group=0,  # a Ctrl-C at the terminal is ours to pass on
         )
-        try:
-            for line in _lines(process, time.monotonic() + within):
-                err.write(f"{line}\n")
-                on_line(line)
-        finally:
-            _end(process)
+        assert process.stderr is not None
+        with process.stderr as stream:
+            try:
+                for line in _lines(stream, time.monotonic() + within):
+                    err.write(f"{line}\n")
+                    on_line(line)
+            finally:
+                _end(process)
     return Finished(process.returncode, output.read_text(), errors.read_text())
 
 
 def _target(conninfo: str) -> tuple[str, dict[str, str]]:
     """Split a connection string into what may be seen in the process list and the environment."""
-    password = conninfo_to_dict(conninfo).get("password")
-    secret = {} if password is None else {"PGPASSWORD": str(password)}
-    return make_conninfo(conninfo, password=None), os.environ | {"LC_ALL": "C"} | secret
+    parts = {name: str(value) for name, value in conninfo_to_dict(conninfo).items()}
+    secret = {"PGPASSWORD": parts.pop("password")} if "password" in parts else {}
+    return make_conninfo("", **parts), os.environ | {"LC_ALL": "C"} | secret
 
 
-def _lines(process: subprocess.Popen[bytes], deadline: float) -> Iterator[str]:
-    """Yield lines of stderr until it closes or the deadline passes."""
-    assert process.stderr is not None
+def _lines(stream: IO[bytes], deadline: float) -> Iterator[str]:
+    """Yield lines until the stream ends or the deadline passes."""
     pending = b""
-    with process.stderr as stream, selectors.DefaultSelector() as selector:
+    with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
         while selector.select(max(0.0, deadline - time.monotonic())):
             chunk = os.read(stream.fileno(), 65536)
@@ -111,7 +113,7 @@ def _lines(process: subprocess.Popen[bytes], deadline: float) -> Iterator[str]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Let a process that has closed its stderr exit, and make any other."""
-    for grace, word in ((1, signal.SIGTERM), (5, signal.SIGKILL)):
+    for grace, word in ((0.2, signal.SIGTERM), (5, signal.SIGKILL)):
         try:
             process.wait(grace)
         except subprocess.TimeoutExpired:

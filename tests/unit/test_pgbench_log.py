@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pgdrill.judge import bench as judged
+from pgdrill.records import Bench
 from pgdrill.workload import pgbench_log
 
 SECOND = 1_000_000
@@ -131,3 +133,25 @@ def test_slices_cover_every_second(tmp_path: Path) -> None:
         (0, 0, None),
         (1, 1, 300.0),
     ]
+
+
+def test_bad_is_late_plus_skipped_plus_failed_of_all_due() -> None:
+    """3 bad of 1000 due is 0.3 %: none of the three kinds is left out, none counted twice."""
+    latency = np.array([1000] * 997 + [250_000, pgbench_log.FAILED])
+    every = pgbench_log.script_result("all", latency, seconds=10, limit_ms=200, unsent=1, aborted=0)
+    bench = Bench(
+        started_at=0,
+        duration=10,
+        clients=1,
+        scale=1,
+        rate=100,
+        calibration_tps=200,
+        latency_limit_ms=200,
+        scripts=(every,),
+        aborted_clients=0,
+        exit_status=0,
+        slices=(),
+    )
+    claim = judged.bad_transactions(bench)
+    assert claim.observed == pytest.approx(0.3)
+    assert claim.note == "1 late, 1 skipped, 1 failed of 1000"
