@@ -65,6 +65,7 @@ def seed(
             primary_holds, seen = survey(sessions, control, members)
             if not differences(known.tables, primary_holds, PRIMARY):
                 return _record(known, demand(known.tables, seen), reused=True)
+        sessions.doing = "making the schema"
         manifest.clear(control)
         sessions.must_be_replicated()
         Loader(sessions, primary, tell).load(rows, seed)

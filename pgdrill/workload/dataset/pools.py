@@ -1,5 +1,6 @@
 """Realistic texts from Faker, a few thousand of each: rows draw from them at memory speed."""
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Pools:
     reviews: Pool
 
 
+@functools.lru_cache(maxsize=1)  # half a second, and only the seed matters
 def make(seed: int) -> Pools:
     """Fill the pools; a seed gives the same texts everywhere (Faker is pinned by the lock file)."""
     # Weighting would draw common names more often, at a fiftieth of the speed.

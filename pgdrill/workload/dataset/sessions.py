@@ -18,6 +18,7 @@ from pgdrill.errors import BrokenEnvironmentError
 Connection = psycopg.Connection[tuple[Any, ...]]
 T = TypeVar("T")
 CONNECT = 10  # seconds to wait for a connection
+GRACE = 1  # seconds after the deadline for the server to end by itself what it does
 
 
 class Sessions:
@@ -35,7 +36,7 @@ class Sessions:
         self._warnings: list[str] = []
         self._open: set[Connection] = set()
         self._over = False
-        self._timer = threading.Timer(within, self._expire)
+        self._timer = threading.Timer(within + GRACE, self._expire)
         self._timer.daemon = True
 
     def __enter__(self) -> "Sessions":
@@ -77,8 +78,7 @@ class Sessions:
             with connection:
                 if self._over:
                     raise BrokenEnvironmentError(f"interrupted while {self.doing}")
-                # The server stops a statement by itself a little before the socket is cut.
-                left = str(max(1, int((self.left() - 1) * 1000)))
+                left = str(max(1, int(self.left() * 1000)))
                 connection.execute("SELECT set_config('statement_timeout', %s, false)", [left])
                 yield connection
         finally:
@@ -131,10 +131,15 @@ class Sessions:
             self._warnings.append(str(notice.message_primary))
 
     def _story(self, error: psycopg.Error) -> str:
-        late = self._late or isinstance(error, psycopg.errors.QueryCanceled)
-        why = f"not done within {self.within:g} s" if late and self.left() < 2 else ""
+        late = self._late or (isinstance(error, psycopg.errors.QueryCanceled) and not self.left())
+        # The statement timeout does not cover a commit that waits for its standby.
+        why = (
+            f"not done within {self.within:g} s (is a lock held, or a synchronous standby away?)"
+            if late
+            else _first_line(error)
+        )
         return (
-            f"the database failed while {self.doing}: {why or _first_line(error)};"
+            f"the database failed while {self.doing}: {why};"
             " nothing half-loaded counts, run this again once the cluster is healthy"
         )
 
