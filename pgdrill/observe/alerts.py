@@ -67,10 +67,10 @@ class AlertWatch:
         self._poller = threading.Thread(target=self._poll, name="alert-watch", daemon=True)
 
     def __enter__(self) -> "AlertWatch":
+        self._look()  # before anything starts: an unreachable source leaves nothing behind
         self._server = _pager(self.alertmanager.webhook(), self._note)
         self._pager = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
         self._pager.start()
-        self._last_look = time.monotonic()
         self._poller.start()
         return self
 
@@ -202,19 +202,21 @@ class AlertWatch:
     def _poll(self) -> None:
         while not self._stop.wait(POLL):
             try:
-                held: set[tuple[Stage, Expectation]] = {
-                    ("pending" if a.state == "pending" else "firing", Expectation(a.name, a.member))
-                    for a in self.prometheus.alerts()
-                }
-                held |= {("alertmanager", Expectation(*a)) for a in self.alertmanager.alerts()}
+                self._look()
             except BrokenEnvironmentError as error:
                 self._last_error = str(error)
-                continue
-            self._last_look = time.monotonic()
-            with self._lock:
-                new, self._active = held - self._active, held
-            for stage, of in sorted(new, key=str):
-                self._note(stage, of)
+
+    def _look(self) -> None:
+        held: set[tuple[Stage, Expectation]] = {
+            ("pending" if a.state == "pending" else "firing", Expectation(a.name, a.member))
+            for a in self.prometheus.alerts()
+        }
+        held |= {("alertmanager", Expectation(*a)) for a in self.alertmanager.alerts()}
+        self._last_look = time.monotonic()
+        with self._lock:
+            new, self._active = held - self._active, held
+        for stage, of in sorted(new, key=str):
+            self._note(stage, of)
 
     def _note(self, stage: Stage, of: Expectation) -> None:
         sighting = Sighting(time.monotonic(), stage, of)

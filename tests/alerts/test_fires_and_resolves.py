@@ -10,7 +10,7 @@ from tests.alerts.truth import (
     behind,
     injected,
     instant_when,
-    replay_paused,
+    replay_blocked,
     until_paged,
     until_resolved,
     writing,
@@ -31,12 +31,12 @@ def test_replication_lag(
     lag = Expectation("PgReplicationLagHigh", standby)
     with writing(cluster):
         quiet = alert_watch.quiet(lasting=QUIET)
-        with replay_paused(cluster, standby):
+        with replay_blocked(cluster, standby):
             late = instant_when("lag", lambda: behind(cluster, standby) > LIMIT_LAG, within=20)
             until_paged(alert_watch, lag, quiet)
         well = instant_when("no lag", lambda: behind(cluster, standby) < LIMIT_LAG, within=20)
         until_resolved(alert_watch, lag, quiet)
-    scenario = f"replay paused on {standby}"
+    scenario = f"replay blocked on {standby}"
     life = alert_watch.life(lag, scenario=scenario, quiet_from=quiet, condition=late, healed=well)
     judge_alert(lag, life)
 

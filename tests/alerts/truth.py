@@ -4,6 +4,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import psycopg
 
 from pgdrill.faults.base import Fault
 from pgdrill.observe.alerts import AlertWatch, Expectation
@@ -70,18 +73,32 @@ def writing(cluster: Cluster) -> Iterator[None]:
 
 
 @contextmanager
-def replay_paused(cluster: Cluster, member: str) -> Iterator[None]:
-    """Stop a standby from replaying what it receives."""
+def replay_blocked(cluster: Cluster, member: str) -> Iterator[None]:
+    """Make a standby wait with replay: a reader there holds a table that the primary truncates.
 
-    def call(function: str) -> None:
-        with cluster.connect(cluster.members[member]) as session:
-            session.execute(f"SELECT {function}()")
+    It waits for the reader as long as max_standby_streaming_delay allows (30 s by default). Pausing
+    replay by function would be simpler, but Patroni resumes it within a second.
+    """
+    table = "alert_replay_block"
+    with cluster.connect() as primary:
+        primary.execute(f"DROP TABLE IF EXISTS {table}")
+        primary.execute(f"CREATE TABLE {table} ()")
+        try:
+            with cluster.connect(cluster.members[member]) as reader, reader.transaction():
+                _hold(reader, table)
+                primary.execute(f"TRUNCATE {table}")
+                yield
+        finally:
+            primary.execute(f"DROP TABLE {table}")
 
-    call("pg_wal_replay_pause")
-    try:
-        yield
-    finally:
-        call("pg_wal_replay_resume")
+
+def _hold(reader: psycopg.Connection[tuple[Any, ...]], table: str) -> None:
+    def seen() -> bool:
+        row = reader.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()
+        return row is not None and bool(row[0])
+
+    eventually(f"{table} on the standby", seen, within=10, every=0.05)
+    reader.execute(f"SELECT FROM {table}")
 
 
 @contextmanager

@@ -1,0 +1,98 @@
+"""Alert rules: each is tested both ways by promtool, explained, and proven live or excused."""
+
+import inspect
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pgdrill.settings import ROOT
+from tests.alerts import test_fires_and_resolves as live
+from tests.alerts.scenarios import SCENARIOS, Exemption
+
+ALERTS = ROOT / "infra" / "alerts"
+RULE_FILES = sorted([*ALERTS.glob("*.yaml"), *ALERTS.glob("rules/*.yaml")])
+TEST_FILES = sorted(ALERTS.glob("tests/*.yaml"))
+
+
+def _rules() -> dict[str, dict[str, Any]]:
+    """Alert rules by name, from every rule file."""
+    groups = [g for file in RULE_FILES for g in yaml.safe_load(file.read_text())["groups"]]
+    return {r["alert"]: r for group in groups for r in group["rules"] if "alert" in r}
+
+
+def _tested(*, fires: bool) -> set[str]:
+    """Alerts that promtool tests name in a story that fires, or in one that never does."""
+    found = set()
+    for file in TEST_FILES:
+        for story in yaml.safe_load(file.read_text())["tests"]:
+            cases = story.get("alert_rule_test", [])
+            for name in {case["alertname"] for case in cases}:
+                if fires == any(c["exp_alerts"] for c in cases if c["alertname"] == name):
+                    found.add(name)
+    return found
+
+
+def _promtool(*arguments: str | Path) -> None:
+    promtool = shutil.which("promtool")
+    assert promtool, "promtool is missing: apt-get install --no-install-recommends prometheus"
+    done = subprocess.run([promtool, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_rules_are_valid() -> None:
+    """Every rule file is one that Prometheus accepts."""
+    _promtool("check", "rules", *RULE_FILES)
+
+
+@pytest.mark.parametrize("file", TEST_FILES, ids=lambda f: f.stem)
+def test_rules_tell_stories_apart(file: Path) -> None:
+    """Every alert fires in its story and stays quiet in the near miss."""
+    _promtool("test", "rules", file)
+
+
+def test_every_alert_is_tested_both_ways() -> None:
+    """No alert lacks a story in which it fires, or one in which it does not."""
+    assert _tested(fires=True) == set(_rules())
+    assert _tested(fires=False) == set(_rules())
+
+
+@pytest.mark.parametrize("name", sorted(_rules()))
+def test_an_alert_explains_itself(name: str) -> None:
+    """An alert says how bad it is, what is wrong, and where the runbook is, in four sections."""
+    rule = _rules()[name]
+    assert rule["labels"]["severity"] in ("critical", "warning", "info")
+    assert "for" in rule or rule["labels"]["severity"] == "info"
+    assert {"summary", "description", "runbook_url"} <= set(rule["annotations"])
+    assert rule["annotations"]["runbook_url"] == f"docs/runbooks/{name}.md"
+    runbook = (ROOT / "docs" / "runbooks" / f"{name}.md").read_text()
+    headings = re.findall(r"^## (.+)$", runbook, re.MULTILINE)
+    assert headings == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+
+
+@pytest.mark.parametrize("name", sorted(_rules()))
+def test_an_alert_serves_every_engine(name: str) -> None:
+    """Alerts read normalised series alone; only recording files know an engine."""
+    expression = _rules()[name]["expr"]
+    assert not re.search(r"\b(patroni|cnpg|pg|node|up|kubelet)(_\w+)?\s*[{\[>=<*]", expression)
+    assert "pgdrill:" in expression
+
+
+def test_every_alert_has_a_live_scenario_or_a_reason() -> None:
+    """The inventory of scenarios names exactly the alerts there are, and tests that exist."""
+    assert set(SCENARIOS) == set(_rules())
+    for alert, scenario in SCENARIOS.items():
+        if isinstance(scenario, Exemption):
+            assert scenario.reason, f"{alert} is excused without a reason"
+        else:
+            assert f'"{alert}"' in inspect.getsource(getattr(live, scenario))
+
+
+def test_limits_of_the_live_scenarios_are_those_of_the_rules() -> None:
+    """A scenario measures its condition against the threshold that the rule has."""
+    assert _rules()["PgReplicationLagHigh"]["expr"].endswith(f"> {live.LIMIT_LAG:g}")
+    assert _rules()["PgDiskFilling"]["expr"].endswith(f"> {live.LIMIT_DISK:.2f}")
