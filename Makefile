@@ -1,0 +1,80 @@
+# pgdrill: every suite target is one pytest line. `make` alone explains itself.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+
+# make bench DURATION=300 CLIENTS=16 is the same as PGDRILL_DURATION=300 PGDRILL_CLIENTS=16 make bench
+OPTIONS := PLATFORM ENGINE PROFILE CONTEXT DURATION CLIENTS RATE ROWS SEED TRIALS RUN_ID REPORTS_DIR \
+  PORT_OFFSET REQUIRE_CAPABILITIES KEEP
+# (only what the command line says: a stray SEED or PLATFORM in the environment is none of ours).
+$(foreach option,$(OPTIONS),$(if $(filter command%,$(origin $(option))),$(eval export PGDRILL_$(option) := $($(option)))))
+
+.PHONY: help
+help: ## explain the targets
+	@echo "pgdrill: would my database survive this, would users notice, would anyone be paged?"
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@echo
+	@echo "options (make bench CLIENTS=32): $(OPTIONS)"
+
+# The stamp is written last: an interrupted installation is begun again.
+.venv/.$(shell cat requirements/pgdrill.lock | cksum | cut -d' ' -f1): requirements/pgdrill.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pgdrill: $(PYTHON) is older than 3.11: install a newer one, or say make PYTHON=..."; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get -qq update; apt-get -qq install -y --no-install-recommends python3-venv; }; } || { echo "pgdrill: python3-venv is missing: run 'apt-get install python3-venv' as root"; exit 2; }
+	@echo "installing locked dependencies into .venv"
+	@$(PYTHON) -m venv --clear .venv
+	@sed -n '/^uv==/,/^[^ ]*==/p' requirements/pgdrill.lock | sed '$$d' > .venv/uv.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
+	@UV_CACHE_DIR=$${PGDRILL_CACHE_DIR:-$$HOME/.cache/pgdrill}/uv $(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements/pgdrill.lock
+	@rm -f .venv/.[0-9]*; touch $@
+
+.PHONY: venv
+venv: .venv/.$(shell cat requirements/pgdrill.lock | cksum | cut -d' ' -f1)
+
+.PHONY: drill
+drill: export PGDRILL_PROFILE ?= quick
+drill: up ## the main job: up, smoke, seed, alerts, bench, chaos, report
+	$(PYTEST) -m "smoke or perf or chaos or alerts"
+
+.PHONY: up down seed status
+up: venv ## bring the cluster up (twice is once)
+	@$(BIN)/python -m pgdrill up
+down: venv ## remove everything that up made
+	@$(BIN)/python -m pgdrill down
+seed: venv ## load >= 1M relational rows (twice is once) and print their checksums
+	@$(BIN)/python -m pgdrill seed
+status: venv ## say what is running
+	@$(BIN)/python -m pgdrill status
+
+.PHONY: smoke bench chaos alerts controls
+smoke: venv ## is the cluster what it claims to be?
+	$(PYTEST) -m smoke
+bench: venv ## pgbench for DURATION seconds against the SLOs
+	$(PYTEST) -m perf
+chaos: venv ## kill, freeze, switch over: outage and lost writes
+	$(PYTEST) -m chaos
+alerts: venv ## make alerts fire, reach Alertmanager, resolve
+	$(PYTEST) -m alerts
+controls: venv ## bad set-ups that must come out broken
+	$(PYTEST) -m controls
+
+RUN ?= latest
+.PHONY: report
+report: venv ## recompute the report of RUN (default: the latest)
+	@$(BIN)/python -m pgdrill report $(RUN)
+
+.PHONY: test lint lock
+test: venv lint ## the project's own tests: lint, types, unit, rules, then a quick drill and what must go wrong
+	$(PYTEST) -m unit tests/unit
+	$(MAKE) --no-print-directory drill
+	$(PYTEST) -m "controls or badinput" --profile=quick
+	@$(MAKE) --no-print-directory down
+lint: venv ## style, types, playbook and configuration syntax
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	ANSIBLE_CONFIG=infra/ansible/ansible.cfg $(BIN)/ansible-playbook infra/ansible/site.yml --syntax-check
+lock: venv ## renew the lock files from requirements/*.in
+	for name in pgdrill members; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links requirements/$$name.in -o requirements/$$name.lock; done

@@ -1,0 +1,170 @@
+"""Patroni, read and steered through its REST API and its lock in etcd; never through patronictl."""
+
+import base64
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import requests
+
+from pgdrill.engines.base import Member, NoPrimaryError, Role
+from pgdrill.errors import BrokenEnvironmentError
+
+ANSWER_WITHIN = 1.0  # seconds; a frozen member must not hold up the view of the others
+
+
+class PatroniEngine:
+    """Three members behind their REST addresses, one lock in etcd."""
+
+    name = "patroni"
+
+    def __init__(
+        self,
+        rest: Mapping[str, str],
+        etcd: str,
+        incarnation: Callable[[str], str],
+        scope: str = "pgdrill",
+        synchronous_standbys: int = 1,
+    ) -> None:
+        self._rest = dict(rest)
+        self._etcd = etcd
+        self._incarnation = incarnation
+        self._scope = scope
+        self._synchronous_standbys = synchronous_standbys
+        self._pool = ThreadPoolExecutor(len(self._rest) * 2, thread_name_prefix="patroni")
+
+    def status(self, member: str) -> dict[str, Any]:
+        """Return what a member says of itself; empty when it does not answer."""
+        try:
+            answer = requests.get(f"{self._rest[member]}/patroni", timeout=ANSWER_WITHIN)
+            return dict(answer.json())
+        except (requests.RequestException, ValueError):
+            return {}
+
+    def members(self) -> tuple[Member, ...]:
+        """Ask every member at once; one that does not answer is not running."""
+        statuses = dict(zip(self._rest, self._pool.map(self.status, self._rest), strict=True))
+        heads = [
+            s["xlog"]["location"]
+            for s in statuses.values()
+            if s.get("role") in ("primary", "master") and "location" in s.get("xlog", {})
+        ]
+        return tuple(
+            self._member(name, status, max(heads, default=None))
+            for name, status in sorted(statuses.items())
+        )
+
+    def _member(self, name: str, status: dict[str, Any], head: int | None) -> Member:
+        role: Role = "unknown"
+        if status.get("role") in ("primary", "master"):
+            role = "primary"
+        elif status.get("role"):
+            role = "standby"
+        running = status.get("state") in ("running", "streaming")
+        replayed = status.get("xlog", {}).get("replayed_location")
+        lag = None if head is None or replayed is None else max(0, head - replayed)
+        return Member(
+            name=name,
+            incarnation=self._incarnation(name),
+            role=role if running else "unknown",
+            running=running,
+            timeline=int(status.get("timeline") or 0),
+            streaming=running
+            and (role == "primary" or status.get("replication_state") == "streaming"),
+            synchronous=bool(status.get("sync_standby") or status.get("quorum_standby")),
+            lag=0 if role == "primary" else lag,
+        )
+
+    def primary(self) -> Member:
+        """Return the one member that says it is primary.
+
+        Raises:
+            NoPrimaryError: none does, or more than one.
+        """
+        primaries = [m for m in self.members() if m.role == "primary"]
+        if len(primaries) != 1:
+            raise NoPrimaryError(f"{len(primaries)} members say they are primary")
+        return primaries[0]
+
+    def lock_holder(self) -> str:
+        """Return who holds the leader lock in etcd; '' while nobody does."""
+        key = base64.b64encode(f"/{self._scope}/{self._scope}/leader".encode()).decode()
+        try:
+            answer = requests.post(
+                f"{self._etcd}/v3/kv/range", json={"key": key}, timeout=ANSWER_WITHIN
+            ).json()
+        except (requests.RequestException, ValueError):
+            return ""
+        pairs = answer.get("kvs") or []
+        return base64.b64decode(pairs[0]["value"]).decode() if pairs else ""
+
+    def promoted(self) -> str:
+        """Return who accepts writes by its own word: running, primary, and holding the lock."""
+
+        def accepts(member: str) -> bool:
+            try:
+                url = f"{self._rest[member]}/primary"
+                return requests.options(url, timeout=0.3).status_code == 200
+            except requests.RequestException:
+                return False
+
+        answers = zip(self._rest, self._pool.map(accepts, self._rest), strict=True)
+        return ",".join(name for name, accepted in answers if accepted)
+
+    def switchover(self, to: str) -> None:
+        """Ask Patroni for a switchover; returns when it reports success.
+
+        Raises:
+            BrokenEnvironmentError: Patroni refused.
+        """
+        leader = self.primary().name
+        answer = requests.post(
+            f"{self._rest[leader]}/switchover",
+            json={"leader": leader, "candidate": to},
+            timeout=60,
+        )
+        if answer.status_code != 200:
+            raise BrokenEnvironmentError(f"Patroni refused the switchover: {answer.text.strip()}")
+
+    def synchronous_state_is_expected(self) -> bool:
+        """Whether at least the promised number of standbys may acknowledge a commit."""
+        ready = [m for m in self.members() if m.synchronous and m.streaming]
+        return len(ready) >= self._synchronous_standbys
+
+    def configuration(self) -> dict[str, Any]:
+        """Return Patroni's dynamic configuration, from the first member that answers."""
+        for url in self._rest.values():
+            try:
+                return dict(requests.get(f"{url}/config", timeout=ANSWER_WITHIN).json())
+            except (requests.RequestException, ValueError):
+                continue
+        return {}
+
+    def configure(self, change: Mapping[str, Any]) -> None:
+        """Patch the dynamic configuration (None removes a key).
+
+        Raises:
+            BrokenEnvironmentError: no member took it.
+        """
+        for url in self._rest.values():
+            try:
+                answer = requests.patch(f"{url}/config", json=dict(change), timeout=5)
+            except requests.RequestException:
+                continue
+            if answer.status_code == 200:
+                return
+        raise BrokenEnvironmentError("no member took the change of Patroni's configuration")
+
+    def tuning(self) -> dict[str, str]:
+        """Return Patroni's dynamic configuration, flattened: what is there was set on purpose."""
+        return dict(_flat(self.configuration()))
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in sorted(tree.items()):
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", str(value)))
+    return rows

@@ -1,0 +1,79 @@
+"""What the experiment files call: thin chaostoolkit activities over the platform's faults.
+
+They also work under plain `chaos run FILE`, against whatever platform is up.
+"""
+
+import time
+
+import psycopg
+
+from pgdrill.platforms.base import Platform
+from pgdrill.platforms.select import choose
+from pgdrill.settings import resolve
+from pgdrill.waiting import DeadlineError, eventually
+
+_bound: list[Platform] = []
+
+
+def bind(platform: Platform) -> None:
+    """Use this platform object, with the faults it remembers, for every later activity."""
+    _bound[:] = [platform]
+
+
+def _platform() -> Platform:
+    if not _bound:
+        bind(choose(resolve({}))[0])
+    return _bound[0]
+
+
+def inject(fault: str) -> dict[str, object]:
+    """Break something; name the member that was hit and when (monotonic seconds)."""
+    before = time.monotonic()
+    member = _platform().faults[fault].inject()
+    return {"member": member, "at": before, "done": time.monotonic()}
+
+
+def verify_injected(fault: str) -> str:
+    """Return evidence that the fault is real; no evidence raises, which fails the activity."""
+    return _platform().faults[fault].verify_injected()
+
+
+def heal(fault: str) -> dict[str, object]:
+    """Undo it, whatever the state of the database, and verify that nothing of it is left."""
+    at = time.monotonic()
+    _platform().faults[fault].heal()
+    return {"at": at, "evidence": _platform().faults[fault].verify_healed()}
+
+
+def accepts_writes(within: float) -> bool:
+    """Whether the read-write address reaches a server that accepts writes, within seconds."""
+    cluster = _platform().cluster()
+
+    def writable() -> bool:
+        with cluster.connect(statement_timeout=2) as session:
+            row = session.execute("SELECT NOT pg_is_in_recovery()").fetchone()
+            return bool(row and row[0])
+
+    try:
+        return eventually(
+            "the read-write address accepts writes",
+            writable,
+            within=within,
+            every=0.2,
+            not_yet=(psycopg.Error,),
+        )
+    except DeadlineError:
+        return False
+
+
+def primary_moved(from_fault: str, within: float) -> str:
+    """Wait until a member other than the one that was hit is primary; return its name."""
+    platform = _platform()
+    hit = platform.faults[from_fault].verify_injected().split(":")[0]
+    return eventually(
+        f"a primary other than {hit}",
+        lambda: platform.observers()["promoted"](),
+        lambda name: bool(name) and name != hit and "," not in name,
+        within=within,
+        every=0.1,
+    )

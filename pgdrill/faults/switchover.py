@@ -1,0 +1,42 @@
+"""A planned switchover: no fault at all to an operator, an outage all the same to a client."""
+
+from pgdrill.engines.base import Engine, Member
+from pgdrill.faults.base import FaultNotRealError
+
+
+class Switchover:
+    """Ask the engine to hand the primary's role to a synchronous standby."""
+
+    name = "switchover"
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._old: Member | None = None
+        self._to = ""
+
+    def inject(self) -> str:
+        """Move the role; return the member that had it."""
+        members = self._engine.members()
+        self._old = self._engine.primary()
+        candidates = [m.name for m in members if m.role == "standby" and m.synchronous]
+        if not candidates:
+            raise FaultNotRealError("no synchronous standby to switch over to")
+        self._to = candidates[0]
+        self._engine.switchover(self._to)
+        return self._old.name
+
+    def verify_injected(self) -> str:
+        """The standby is the primary now, on a new time line."""
+        if self._old is None:
+            raise FaultNotRealError("switchover was not injected")
+        now = self._engine.primary()
+        if now.name != self._to or now.timeline <= self._old.timeline:
+            raise FaultNotRealError(f"primary is {now.name} on time line {now.timeline}")
+        return f"{self._old.name} to {now.name}, time line {self._old.timeline} to {now.timeline}"
+
+    def heal(self) -> None:
+        """Nothing is broken."""
+
+    def verify_healed(self) -> str:
+        """Nothing to verify."""
+        return "nothing to heal"

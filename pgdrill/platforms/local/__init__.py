@@ -1,0 +1,332 @@
+"""The embedded platform: Patroni, etcd, HAProxy and the monitoring as processes of this machine."""
+
+import csv
+import fcntl
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import psutil
+import requests
+
+from pgdrill.engines.patroni import PatroniEngine
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.faults.base import Fault
+from pgdrill.observe.prometheus import LOCAL_METRICS
+from pgdrill.platforms.base import Capability, Cluster, Volume, health, wait_healthy
+from pgdrill.platforms.local import layout as layouts
+from pgdrill.platforms.local.faults import local_faults
+from pgdrill.platforms.local.layout import MEMBERS, Layout
+from pgdrill.platforms.local.processes import MemberProcesses, sweep
+from pgdrill.platforms.local.supervisor import Supervisor
+from pgdrill.platforms.local.volume import DirectoryVolume
+from pgdrill.progress import Reporter
+from pgdrill.settings import ROOT, Settings, cache_dir
+from pgdrill.waiting import DeadlineError, eventually
+
+UP_WITHIN = 180.0  # seconds for three members to stream; 13 s were seen on two idle cores
+INSTALL_WITHIN = 1200.0  # seconds for the playbook, Debian packages included
+
+
+class LocalPlatform:
+    """Processes kept by supervisor, declared by the Ansible playbook."""
+
+    name = "local"
+
+    def __init__(self, reporter: Reporter | None = None) -> None:
+        self._reporter = reporter or Reporter()
+        self._state = layouts.state_dir()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold this installation for one run.
+
+        Raises:
+            BrokenEnvironmentError: another run holds it.
+        """
+        path = self._state.with_name(self._state.name + ".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise BrokenEnvironmentError(
+                    f"another run uses the local platform (pid {file.read().strip() or '?'}):"
+                    " wait until it ends, or end it"
+                ) from None
+            file.truncate(0)
+            file.write(f"{os.getpid()}")
+            file.flush()
+            yield
+            path.unlink(missing_ok=True)
+
+    def is_up(self) -> bool:
+        """Whether `up` finished and its supervisor still answers."""
+        layout = Layout.load(self._state)
+        return bool(layout and layout.ready.exists() and self.supervisor.answers())
+
+    def up(self, settings: Settings) -> None:
+        """Bring everything up, or find it up.
+
+        Raises:
+            BrokenEnvironmentError: the machine cannot hold it, or it does not become healthy.
+        """
+        layout = Layout.load(self._state)
+        if layout is None:
+            layout = layouts.plan(settings.port_offset)
+            layout.save()
+        elif not self.supervisor.answers():
+            # A machine that was restarted, or an `up` that was interrupted.
+            sweep(self._state)
+            (self._state / "run" / "supervisor.sock").unlink(missing_ok=True)
+        self._forget_views()
+        self._play(layout)
+        with self._reporter.task("three members, streaming") as update:
+
+            def look() -> object:
+                seen = health(self.engine)
+                update(0, repr(seen))
+                return seen
+
+            try:
+                eventually("a fully redundant cluster", look, within=UP_WITHIN)
+            except DeadlineError as error:
+                raise BrokenEnvironmentError(
+                    f"{error}\nlogs: {self._state}/log; `make down` removes everything"
+                ) from None
+        layout.ready.touch()
+
+    def _play(self, layout: Layout) -> None:
+        """Run the playbook, one progress note for each task."""
+        variables = self._state / "vars.json"
+        variables.touch(mode=0o600)
+        variables.write_text(json.dumps(layout.variables()))
+        log = self._state / "ansible.log"
+        command = [
+            str(ROOT / ".venv/bin/ansible-playbook"),
+            str(ROOT / "infra/ansible/site.yml"),
+            "-e",
+            f"@{variables}",
+        ]
+        environment = os.environ | {
+            "ANSIBLE_CONFIG": str(ROOT / "infra/ansible/ansible.cfg"),
+            "UV_CACHE_DIR": str(cache_dir() / "uv"),
+            "ANSIBLE_HOME": str(cache_dir() / "ansible"),
+            "ANSIBLE_FORCE_COLOR": "0",
+            "LC_ALL": "C.UTF-8",
+        }
+        with self._reporter.task("ansible-playbook") as update, log.open("w") as file:
+            process = subprocess.Popen(
+                command, env=environment, stdout=file, stderr=subprocess.STDOUT, text=True
+            )
+            try:
+
+                def ended() -> bool:
+                    tasks = re.findall(r"^TASK \[(?:local : )?(.*?)\]", log.read_text(), re.M)
+                    update(len(tasks), tasks[-1] if tasks else "")
+                    return process.poll() is not None
+
+                eventually("the end of the playbook", ended, within=INSTALL_WITHIN, every=0.1)
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait(10)
+        if process.returncode:
+            fatal = re.findall(r"^(?:fatal|failed|ERROR).*", log.read_text(), re.M | re.I)
+            raise BrokenEnvironmentError(
+                f"the playbook failed: {fatal[0][:400] if fatal else 'see its log'}\n"
+                f"log: {log}; `make down` removes what was made"
+            )
+
+    def down(self) -> None:
+        """Remove every process, mount and file that `up` made; Debian's packages stay.
+
+        Raises:
+            BrokenEnvironmentError: something outside uses a volume.
+        """
+        self.supervisor.shutdown()
+        sweep(self._state)
+        for partition in psutil.disk_partitions(all=True):
+            if Path(partition.mountpoint).is_relative_to(self._state):
+                done = subprocess.run(
+                    ["umount", partition.mountpoint], capture_output=True, text=True, timeout=30
+                )
+                if done.returncode:
+                    raise BrokenEnvironmentError(
+                        f"cannot unmount {partition.mountpoint}: {done.stderr.strip()};"
+                        " leave that directory and run `make down` again"
+                    )
+        if self._state.exists():
+            shutil.rmtree(self._state)
+        if self._state.parent.name == "pgdrill" and not any(self._state.parent.glob("*.lock")):
+            with_nothing_else = self._state.parent
+            if with_nothing_else.exists() and not any(with_nothing_else.iterdir()):
+                with_nothing_else.rmdir()
+        self._forget_views()
+
+    # -- views of what is running ------------------------------------------------------------
+
+    def _forget_views(self) -> None:
+        for view in ("layout", "engine", "faults"):
+            self.__dict__.pop(view, None)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The installation.
+
+        Raises:
+            BrokenEnvironmentError: there is none.
+        """
+        layout = Layout.load(self._state)
+        if layout is None:
+            raise BrokenEnvironmentError("nothing is running here: `make up` first")
+        return layout
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The keeper of all processes."""
+        return Supervisor(self._state / "run" / "supervisor.sock")
+
+    @cached_property
+    def engine(self) -> PatroniEngine:
+        """Patroni on its three addresses."""
+        return PatroniEngine(
+            rest={m: f"http://{self.layout.member_endpoint(m, 'rest')}" for m in MEMBERS},
+            etcd=f"http://{self.layout.endpoint('etcd')}",
+            incarnation=lambda member: self.processes(member).incarnation(),
+        )
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this installation can be asked to do."""
+        words: set[Capability] = {"load-balancer", "processes"}
+        if self.layout.mounts:
+            words.add("real-disk-limit")
+        return frozenset(words)
+
+    @cached_property
+    def faults(self) -> Mapping[str, Fault]:
+        """Every fault that can be injected here."""
+        return local_faults(self)
+
+    @property
+    def prometheus_url(self) -> str:
+        """Address of Prometheus."""
+        return f"http://{self.layout.endpoint('prometheus')}"
+
+    @property
+    def alertmanager_url(self) -> str:
+        """Address of Alertmanager."""
+        return f"http://{self.layout.endpoint('alertmanager')}"
+
+    @property
+    def webhook(self) -> tuple[str, int]:
+        """Address that Alertmanager sends its pages to."""
+        at = self.layout.endpoint("webhook")
+        return at.host, at.port
+
+    def cluster(self) -> Cluster:
+        """Return the handle of the running database.
+
+        Raises:
+            BrokenEnvironmentError: nothing is running.
+        """
+        return Cluster(
+            name="pgdrill",
+            read_write=self.layout.endpoint("rw"),
+            read_only=self.layout.endpoint("ro"),
+            members={m: self.layout.member_endpoint(m) for m in MEMBERS},
+            database="shop",
+            user="pgdrill",
+            passfile=self._state / "etc" / "passfile",
+        )
+
+    def processes(self, member: str) -> MemberProcesses:
+        """Return the processes of a member."""
+        return MemberProcesses(member, self.layout.data(member))
+
+    def observers(self) -> Mapping[str, Callable[[], str]]:
+        """Probes of the parts of a fail-over."""
+        return {
+            "leader": self.engine.lock_holder,
+            "promoted": self.engine.promoted,
+            "routed": self._routed,
+        }
+
+    def _routed(self) -> str:
+        """Whom HAProxy sends writes to."""
+        try:
+            url = f"http://{self.layout.endpoint('haproxy_stats')}/;csv"
+            text = requests.get(url, timeout=1).text.lstrip("# ")
+        except requests.RequestException:
+            return ""
+        return ",".join(
+            row["svname"]
+            for row in csv.DictReader(io.StringIO(text))
+            if row["pxname"] == "read-write" and row["svname"] in MEMBERS and row["status"] == "UP"
+        )
+
+    def volume(self, member: str) -> Volume:
+        """Return the file system that holds a member's data."""
+        return DirectoryVolume(self.layout.volume(member))
+
+    def metric_selectors(self) -> Mapping[str, str]:
+        """PromQL for each resource metric of the report."""
+        return {f"{name} [{unit}]": query for name, (query, unit) in LOCAL_METRICS.items()}
+
+    def versions(self) -> dict[str, str]:
+        """Versions of every running part, as each binary tells them."""
+        commands = {
+            "postgresql": [f"{layouts.POSTGRES_BIN}/postgres", "--version"],
+            "patroni": [f"{self._state}/venv/bin/patroni", "--version"],
+            "etcd": ["/usr/bin/etcd", "--version"],
+            "haproxy": ["/usr/sbin/haproxy", "-v"],
+            "prometheus": ["/usr/bin/prometheus", "--version"],
+            "alertmanager": ["/usr/bin/prometheus-alertmanager", "--version"],
+        }
+        return {name: _version(command) for name, command in commands.items()}
+
+    def tuning(self) -> dict[str, str]:
+        """What differs from defaults outside the engine, for the report."""
+        return {
+            "etcd": "--unsafe-no-fsync: its log does not wait behind the members' fsyncs",
+            "haproxy": "checks every 500 ms (200 ms in doubt), 2 misses, sessions cut when down",
+            "volumes": f"{layouts.VOLUME_MB} MB ext4 each" if self.layout.mounts else "directories",
+            "restart": "supervisor restarts a killed member at once",
+        }
+
+    def diagnostics(self, into: Path, since: float) -> None:
+        """Copy the tail of every log, and the members' own view; configuration is left out."""
+        into.mkdir(parents=True, exist_ok=True)
+        for log in sorted((self._state / "log").glob("*.log")):
+            lines = log.read_text(errors="replace").splitlines()[-400:]
+            (into / log.name).write_text("\n".join(self._redact(line) for line in lines) + "\n")
+        view = [repr(m) for m in self.engine.members()]
+        view += [f"{name} {status}" for name, status in self.supervisor.states().items()]
+        (into / "members.txt").write_text("\n".join(view) + "\n")
+
+    def _redact(self, line: str) -> str:
+        for secret in self.layout.secrets.values():
+            line = line.replace(secret, "[secret]")
+        return line
+
+    def wait_healthy(self, within: float) -> None:
+        """Wait until the cluster is fully redundant."""
+        wait_healthy(self.engine, within=within)
+
+
+def _version(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except OSError:
+        return "not found"
+    found = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
+    return found.group() if found else "unknown"

@@ -1,0 +1,178 @@
+"""Faults of the embedded platform: signals to the processes of one member."""
+
+import signal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pgdrill.engines.base import Member
+from pgdrill.faults.base import Fault, FaultNotRealError
+from pgdrill.faults.switchover import Switchover
+from pgdrill.platforms.local.processes import alive, identity, send, state
+from pgdrill.waiting import eventually
+
+if TYPE_CHECKING:
+    from pgdrill.platforms.local import LocalPlatform
+
+
+class _MemberFault:
+    """What every fault on one member shares: choosing it and remembering it."""
+
+    def __init__(self, platform: "LocalPlatform", name: str, role: str) -> None:
+        self.name = name
+        self._platform = platform
+        self._role = role
+        self._hit: Member | None = None
+
+    def _choose(self) -> Member:
+        """Return the primary, or a standby that a commit may rely on (the harder one to lose)."""
+        members = self._platform.engine.members()
+        found = [m for m in members if m.role == self._role and m.running]
+        relied_on = [m for m in found if m.synchronous] or found
+        if not found or (self._role == "primary" and len(found) > 1):
+            raise FaultNotRealError(f"no single running {self._role} to hit among {members}")
+        self._hit = relied_on[0]
+        return self._hit
+
+    @property
+    def _target(self) -> Member:
+        if self._hit is None:
+            raise FaultNotRealError(f"{self.name} was not injected")
+        return self._hit
+
+    def _gone_for_good(self) -> str:
+        """Return evidence that the incarnation that was hit is no more."""
+        now = self._platform.processes(self._target.name).incarnation()
+        if now == self._target.incarnation:
+            raise FaultNotRealError(
+                f"{self._target.name} is still the process {self._target.incarnation}"
+            )
+        return f"{self._target.name}: {self._target.incarnation} is gone, now {now or 'none'}"
+
+
+class KillMember(_MemberFault):
+    """SIGKILL the whole process tree of a member; supervisor restarts it, or is told not to."""
+
+    def __init__(
+        self, platform: "LocalPlatform", name: str, role: str, *, comes_back: bool
+    ) -> None:
+        super().__init__(platform, name, role)
+        self._comes_back = comes_back
+
+    def inject(self) -> str:
+        """Kill Patroni and every PostgreSQL process of the member."""
+        target = self._choose()
+        if not self._comes_back:
+            self._platform.supervisor.stop(f"patroni-{target.name}")
+        self._platform.processes(target.name).kill()
+        return target.name
+
+    def verify_injected(self) -> str:
+        """The postmaster is gone, and the program is down where it must stay away."""
+        evidence = self._gone_for_good()
+        if not self._comes_back and self._platform.processes(self._target.name).all():
+            raise FaultNotRealError(f"{self._target.name} came back although it must stay away")
+        return evidence
+
+    def heal(self) -> None:
+        """Let the member come back."""
+        if self._hit is not None:
+            self._platform.supervisor.start(f"patroni-{self._hit.name}")
+
+    def verify_healed(self) -> str:
+        """Patroni runs again."""
+        program = f"patroni-{self._target.name}"
+        eventually(
+            f"{program} runs",
+            lambda: self._platform.supervisor.states().get(program),
+            lambda seen: seen == "RUNNING",
+            within=10,
+        )
+        return f"{program} runs"
+
+
+class KillPostmaster(_MemberFault):
+    """SIGKILL the postmaster alone: Patroni lives and must notice; backends may survive."""
+
+    def inject(self) -> str:
+        """Kill the one process that accepts connections."""
+        target = self._choose()
+        postmaster = self._platform.processes(target.name).postmaster()
+        if postmaster is None or identity(postmaster) != target.incarnation:
+            raise FaultNotRealError(f"the postmaster of {target.name} is not the one that was seen")
+        postmaster.kill()
+        eventually("the postmaster is gone", lambda: not alive(postmaster), within=5, every=0.02)
+        return target.name
+
+    def verify_injected(self) -> str:
+        """The postmaster is another process, or none."""
+        return self._gone_for_good()
+
+    def heal(self) -> None:
+        """End backends that outlived their postmaster and block its successor.
+
+        A real finding of this suite: one idle backend that survives keeps the shared memory
+        block, and the member can never start again.
+        """
+        if self._hit is None:
+            return
+        processes = self._platform.processes(self._hit.name)
+        if processes.postmaster() is None:
+            for orphan in processes.postgres():
+                send(orphan, signal.SIGKILL)
+
+    def verify_healed(self) -> str:
+        """Nothing of the old postmaster is left."""
+        return self._gone_for_good()
+
+
+class FreezeMember(_MemberFault):
+    """SIGSTOP Patroni and PostgreSQL: a member that hangs but is not dead."""
+
+    def __init__(self, platform: "LocalPlatform", name: str, role: str) -> None:
+        super().__init__(platform, name, role)
+        self._frozen: list[str] = []
+
+    def inject(self) -> str:
+        """Stop every process of the member."""
+        target = self._choose()
+        self._frozen = self._platform.processes(target.name).freeze()
+        return target.name
+
+    def verify_injected(self) -> str:
+        """Every process that was there is in state T."""
+        processes = self._platform.processes(self._target.name).all()
+        awake = [f"{identity(p)} is {state(p)}" for p in processes if state(p) != "stopped"]
+        if awake or not processes:
+            raise FaultNotRealError(f"{self._target.name}: {'; '.join(awake) or 'no process'}")
+        return f"{self._target.name}: {len(processes)} processes in state T"
+
+    def heal(self) -> None:
+        """Let them run again."""
+        if self._hit is not None:
+            self._platform.processes(self._hit.name).thaw()
+
+    def verify_healed(self) -> str:
+        """No process of the member is stopped."""
+        processes = self._platform.processes(self._target.name)
+        eventually(
+            f"no process of {self._target.name} is stopped",
+            lambda: [identity(p) for p in processes.all() if state(p) == "stopped"],
+            lambda stopped: not stopped,
+            within=5,
+        )
+        return f"{self._target.name}: no process in state T"
+
+
+def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:
+    """Return every fault by name."""
+    faults: list[Fault] = [
+        KillMember(platform, "primary_kill", "primary", comes_back=True),
+        KillMember(platform, "primary_kill_away", "primary", comes_back=False),
+        KillMember(platform, "standby_kill", "standby", comes_back=True),
+        KillMember(platform, "standby_kill_away", "standby", comes_back=False),
+        KillPostmaster(platform, "primary_postmaster_kill", "primary"),
+        FreezeMember(platform, "primary_freeze", "primary"),
+        FreezeMember(platform, "standby_freeze", "standby"),
+        Switchover(platform.engine),
+    ]
+    return {fault.name: fault for fault in faults}

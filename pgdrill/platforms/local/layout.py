@@ -1,0 +1,266 @@
+"""Where the embedded platform keeps its files and which addresses it listens on."""
+
+import hashlib
+import json
+import os
+import pwd
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.base import Endpoint
+from pgdrill.settings import ROOT, cache_dir
+
+MEMBERS = {"pg1": "127.0.10.1", "pg2": "127.0.10.2", "pg3": "127.0.10.3"}
+ADDRESSES = {"balancer": "127.0.10.10", "etcd": "127.0.10.20", "monitor": "127.0.10.30"}
+MEMBER_PORTS = {"postgres": 5432, "rest": 8008, "postgres_exporter": 9187}
+OTHER_PORTS = {  # port name -> (address name, port)
+    "rw": ("balancer", 5432),
+    "ro": ("balancer", 5433),
+    "haproxy_stats": ("balancer", 8404),
+    "etcd": ("etcd", 2379),
+    "etcd_peer": ("etcd", 2380),
+    "prometheus": ("monitor", 9090),
+    "alertmanager": ("monitor", 9093),
+    "node_exporter": ("monitor", 9100),
+    "process_exporter": ("monitor", 9256),
+    "webhook": ("monitor", 9199),
+}
+OFFSETS = (0, 10_000, 20_000, 30_000)
+
+# A volume holds the default shop, a pgbench scale of 16 and 768 MB of WAL twice over. The files
+# are sparse: what is asked of the disk is what a laptop run was seen to write, with a margin.
+VOLUME_MB = 4096
+NEEDED_DISK_MB = 6144
+NEEDED_MEMORY_MB = 2048
+
+PACKAGES = {  # what is run -> the Debian package that brings it
+    "/usr/bin/etcd": "etcd-server",
+    "/usr/sbin/haproxy": "haproxy",
+    "/usr/bin/prometheus": "prometheus",
+    "/usr/bin/promtool": "prometheus",
+    "/usr/bin/prometheus-alertmanager": "prometheus-alertmanager",
+    "/usr/bin/prometheus-node-exporter": "prometheus-node-exporter",
+    "/usr/bin/prometheus-postgres-exporter": "prometheus-postgres-exporter",
+    "/usr/bin/prometheus-process-exporter": "prometheus-process-exporter",
+    "/usr/lib/postgresql/15/bin/postgres": "postgresql-15",
+    "/usr/lib/postgresql/15/bin/pgbench": "postgresql-15",
+    "/usr/sbin/mkfs.ext4": "e2fsprogs",
+    "/usr/bin/python3": "python3",
+}
+POSTGRES_BIN = "/usr/lib/postgresql/15/bin"
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+def state_dir() -> Path:
+    """Directory of everything that `up` makes.
+
+    As root it lies outside any home, because the members run as `postgres`, which must be able to
+    reach its data and its interpreter.
+    """
+    chosen = os.environ.get("PGDRILL_STATE_DIR")
+    if chosen:
+        return Path(chosen).resolve()
+    if os.geteuid() == 0:
+        return Path("/var/lib/pgdrill/local")
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "pgdrill" / "local"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One installation: fixed when `up` begins, read back by every later command."""
+
+    state: str
+    offset: int
+    mounts: bool  # each member's data on a loop-mounted file system of its own
+    user: str  # whom the members run as
+    secrets: Mapping[str, str]
+
+    @classmethod
+    def load(cls, state: Path) -> "Layout | None":
+        """Read the installation under state; None where `up` never began."""
+        try:
+            return cls(**json.loads((state / "state.json").read_text()))
+        except FileNotFoundError:
+            return None
+
+    def save(self) -> None:
+        """Write state.json, readable by its owner only: it holds the passwords."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.chmod(0o755)
+        draft = self.path / "state.json.part"
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(asdict(self)))
+        draft.replace(self.path / "state.json")
+
+    @property
+    def path(self) -> Path:
+        """The state directory."""
+        return Path(self.state)
+
+    @property
+    def ready(self) -> Path:
+        """Exists once `up` has finished."""
+        return self.path / "ready"
+
+    def port(self, name: str) -> int:
+        """Port by name, offset applied."""
+        base = MEMBER_PORTS[name] if name in MEMBER_PORTS else OTHER_PORTS[name][1]
+        return base + self.offset
+
+    def endpoint(self, name: str) -> Endpoint:
+        """Address of a process that is no member."""
+        return Endpoint(ADDRESSES[OTHER_PORTS[name][0]], self.port(name))
+
+    def member_endpoint(self, member: str, port: str = "postgres") -> Endpoint:
+        """Address of a member's PostgreSQL, Patroni REST or exporter."""
+        return Endpoint(MEMBERS[member], self.port(port))
+
+    def volume(self, member: str) -> Path:
+        """Mount point (or plain directory) of a member."""
+        return self.path / "members" / member
+
+    def data(self, member: str) -> Path:
+        """PostgreSQL's data directory of a member."""
+        return self.volume(member) / "data"
+
+    def variables(self) -> dict[str, Any]:
+        """Everything the playbook needs to know."""
+        lock = (ROOT / "requirements" / "members.lock").read_bytes()
+        rules = [
+            ROOT / "infra/alerts/recording.patroni.yaml",
+            *sorted((ROOT / "infra/alerts/rules").glob("*.yaml")),
+        ]
+        return {
+            "pgdrill_state": self.state,
+            "pgdrill_root": str(ROOT),
+            "pgdrill_cache": str(cache_dir()),
+            "pgdrill_user": self.user,
+            "pgdrill_user_switch": os.geteuid() == 0,
+            "pgdrill_mounts": self.mounts,
+            "pgdrill_volume_mb": VOLUME_MB,
+            "pgdrill_members": [
+                {
+                    "name": name,
+                    "address": address,
+                    "volume": str(self.volume(name)),
+                    "data": str(self.data(name)),
+                }
+                for name, address in MEMBERS.items()
+            ],
+            "pgdrill_ports": {name: self.port(name) for name in (*MEMBER_PORTS, *OTHER_PORTS)},
+            "pgdrill_addresses": ADDRESSES,
+            "pgdrill_secrets": dict(self.secrets),
+            "pgdrill_postgres_bin": POSTGRES_BIN,
+            "pgdrill_python": SYSTEM_PYTHON,
+            "pgdrill_uv": shutil.which("uv", path=str(ROOT / ".venv/bin")) or "uv",
+            "pgdrill_members_lock_digest": hashlib.sha256(lock).hexdigest()[:16],
+            "pgdrill_missing_packages": missing_packages(),
+            "pgdrill_exporter_flags": "--disable-default-metrics --disable-settings-metrics",
+            "pgdrill_rules": f"{self.state}/etc/rules",
+            "pgdrill_rule_sources": [str(rule) for rule in rules],
+        }
+
+
+def plan(port_offset: int) -> Layout:
+    """Check that this machine can hold the platform, and decide what is not decided yet.
+
+    Raises:
+        BrokenEnvironmentError: in one line, what is missing and what to do.
+    """
+    state = state_dir()
+    root = os.geteuid() == 0
+    _check_disk(state)
+    memory = psutil.virtual_memory().available // 2**20
+    if memory < NEEDED_MEMORY_MB:
+        raise BrokenEnvironmentError(
+            f"only {memory} MB of memory available, {NEEDED_MEMORY_MB} needed:"
+            " end something, or use a bigger machine"
+        )
+    missing = missing_packages()
+    if missing and not root:
+        raise BrokenEnvironmentError(
+            f"missing and only root can install: run `apt-get install {' '.join(missing)}` as root"
+        )
+    if missing and not shutil.which("apt-get"):
+        raise BrokenEnvironmentError(
+            f"missing programs of {', '.join(missing)}, and no apt-get here:"
+            " install them, or use --platform=kind"
+        )
+    return Layout(
+        state=str(state),
+        offset=_free_offset(port_offset),
+        mounts=root and Path("/dev/loop-control").exists(),
+        user="postgres" if root else pwd.getpwuid(os.geteuid()).pw_name,
+        secrets={
+            role: secrets.token_urlsafe(18)
+            for role in ("superuser", "replication", "rewind", "pgdrill", "exporter")
+        },
+    )
+
+
+def missing_packages() -> list[str]:
+    """Debian packages whose programs are not on this machine."""
+    return sorted({pkg for binary, pkg in PACKAGES.items() if not Path(binary).exists()})
+
+
+def _check_disk(state: Path) -> None:
+    place = state
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free // 2**20
+    if free < NEEDED_DISK_MB:
+        raise BrokenEnvironmentError(
+            f"only {free} MB free under {place}, {NEEDED_DISK_MB} needed:"
+            " free some, or set PGDRILL_STATE_DIR to a directory on a larger disk"
+        )
+
+
+def _listeners(offset: int) -> Iterator[tuple[str, int]]:
+    for address in MEMBERS.values():
+        for port in MEMBER_PORTS.values():
+            yield address, port + offset
+    for name, port in OTHER_PORTS.values():
+        yield ADDRESSES[name], port + offset
+
+
+def _taken(offset: int) -> str | None:
+    """Describe the first address that cannot be bound; None when all can."""
+    for address, port in _listeners(offset):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                return f"{address}:{port} is taken{_owner(port)} ({error.strerror})"
+    return None
+
+
+def _owner(port: int) -> str:
+    for connection in psutil.net_connections("tcp"):
+        if connection.laddr and connection.laddr.port == port and connection.pid:
+            try:
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+            except psutil.NoSuchProcess:
+                break
+    return ""
+
+
+def _free_offset(wanted: int) -> int:
+    offsets = OFFSETS if wanted < 0 else (wanted,)
+    complaint = None
+    for offset in offsets:
+        complaint = _taken(offset)
+        if complaint is None:
+            return offset
+    raise BrokenEnvironmentError(
+        f"{complaint}: end that process, or choose other ports with --port-offset"
+    )

@@ -1,0 +1,75 @@
+"""Talking to supervisor over its socket, with a deadline on every call."""
+
+import http.client
+import socket
+import xmlrpc.client
+from pathlib import Path
+from typing import Any
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(10)
+        self.sock.connect(str(self._path))
+
+
+class _Transport(xmlrpc.client.Transport):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: object) -> _Connection:
+        return _Connection(self._path)
+
+
+class Supervisor:
+    """The few calls that the platform needs."""
+
+    def __init__(self, sock: Path) -> None:
+        self._sock = sock
+
+    def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401  # XML-RPC is untyped
+        proxy = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(self._sock))
+        return getattr(proxy.supervisor, method)(*arguments)
+
+    def answers(self) -> bool:
+        """Whether a supervisor listens on the socket."""
+        try:
+            return bool(self._call("getState")["statename"])
+        except OSError:
+            return False
+
+    def states(self) -> dict[str, str]:
+        """State by program name; empty when no supervisor answers."""
+        try:
+            return {p["name"]: p["statename"] for p in self._call("getAllProcessInfo")}
+        except OSError:
+            return {}
+
+    def stop(self, program: str) -> None:
+        """Stop a program (by SIGKILL, as configured) and keep it stopped."""
+        try:
+            self._call("stopProcess", program, True)
+        except xmlrpc.client.Fault as fault:
+            if "NOT_RUNNING" not in fault.faultString:
+                raise
+
+    def start(self, program: str) -> None:
+        """Start a program; one that runs already is fine."""
+        try:
+            self._call("startProcess", program, False)
+        except xmlrpc.client.Fault as fault:
+            if "ALREADY_STARTED" not in fault.faultString:
+                raise
+
+    def shutdown(self) -> None:
+        """Stop everything; returns at once. No supervisor is fine."""
+        try:
+            self._call("shutdown")
+        except OSError:
+            return

@@ -1,0 +1,39 @@
+"""A member's file system, filled and released by one file of our own."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DirectoryVolume:
+    """A mounted file system, seen through its mount point."""
+
+    path: Path
+
+    @property
+    def _filler(self) -> Path:
+        return self.path / "pgdrill-filler"
+
+    def used(self) -> float:
+        """Return the share in use, 0 to 1, as node-exporter computes it (root's reserve apart)."""
+        stat = os.statvfs(self.path)
+        used = stat.f_blocks - stat.f_bfree
+        return used / (used + stat.f_bavail)
+
+    def fill(self, share: float) -> None:
+        """Fill with a file of our own until share is in use.
+
+        Raises:
+            ValueError: more than share is in use already.
+        """
+        stat = os.statvfs(self.path)
+        missing = int((share - self.used()) * stat.f_blocks) * stat.f_frsize
+        if missing <= 0:
+            raise ValueError(f"{self.path} is at {self.used():.0%} already")
+        with self._filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, missing)
+
+    def release(self) -> None:
+        """Remove that file; safe to repeat."""
+        self._filler.unlink(missing_ok=True)

@@ -1,0 +1,52 @@
+"""Choosing the platform, and saying why: the first line that every command prints."""
+
+import shutil
+import subprocess
+
+from pgdrill.errors import BadUsageError
+from pgdrill.platforms.base import Platform
+from pgdrill.platforms.local import LocalPlatform
+from pgdrill.progress import Reporter
+from pgdrill.settings import Settings
+
+
+def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platform, str]:
+    """Return the platform of this run and the reason for it.
+
+    Raises:
+        BadUsageError: a combination of options that cannot be.
+    """
+    wanted = settings.platform
+    why = f"--platform={wanted}"
+    if wanted == "auto":
+        wanted, why = _detect(settings)
+    if wanted != "local":
+        raise BadUsageError(
+            f"platform {wanted} ({why}) is not in this version of pgdrill: use --platform=local"
+        )
+    if settings.engine not in ("auto", "patroni"):
+        raise BadUsageError(
+            f"--engine={settings.engine} does not run on local: its only engine is patroni"
+        )
+    if settings.context:
+        raise BadUsageError("--context names a Kubernetes cluster: it goes with --platform=kube")
+    return LocalPlatform(reporter), why
+
+
+def _detect(settings: Settings) -> tuple[str, str]:
+    if settings.context:
+        return "kube", f"auto: --context={settings.context} was given"
+    if _container_engine_answers():
+        return "local", "auto: a container engine answers, but kind is not in this version yet"
+    return "local", "auto: no container engine answers"
+
+
+def _container_engine_answers() -> bool:
+    docker = shutil.which("docker")
+    if not docker:
+        return False
+    try:
+        done = subprocess.run([docker, "info"], capture_output=True, timeout=5)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
