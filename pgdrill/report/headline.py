@@ -31,10 +31,17 @@ def headline(m: Material) -> Headline:
     """Compute the first screen."""
     return Headline(
         state=state(m),
-        sentence=f"{_judged(m)} {_controls(m)}".strip(),
+        sentence=_sentence(m),
         answers=tuple((question, " ".join(text)) for question, text in _answers(m) if text),
         tiles=(_gap_tile(m), _loss_tile(m), _p99_tile(m), _alert_tile(m)),
     )
+
+
+def _sentence(m: Material) -> str:
+    troubles = [_controls(m), _unjudged(m)]
+    kept = all(verdict.outcome == "met" for verdict in m.promises)
+    parts = [*troubles, _judged(m)] if kept else [_judged(m), *troubles]  # bad news first
+    return " ".join(part for part in parts if part)
 
 
 def state(m: Material) -> str:
@@ -42,7 +49,8 @@ def state(m: Material) -> str:
     outcomes = {verdict.outcome for verdict in m.promises}
     if "broken" in outcomes or wrong_controls(m):
         return "broken"
-    return "met" if outcomes == {"met"} and not m.complaints else "invalid"
+    whole = outcomes == {"met"} and not m.complaints and not m.unjudged
+    return "met" if whole else "invalid"
 
 
 def wrong_controls(m: Material) -> list[Verdict]:
@@ -81,6 +89,18 @@ def _controls(m: Material) -> str:
         f"{count(len(wrong), 'control')} did not come out as it must ({named}):"
         " a check that cannot fail proves nothing."
     )
+
+
+def _unjudged(m: Material) -> str:
+    failed = m.unjudged
+    if not failed:
+        return ""
+    return f"{count(len(failed), 'test')} failed before it could judge: {_names(failed)}."
+
+
+def _names(tests: list[str]) -> str:
+    more = f" and {len(tests) - 5} more" if len(tests) > 5 else ""
+    return ", ".join(test.rpartition("::")[2] for test in tests[:5]) + more
 
 
 def worst_fresh(m: Material) -> tuple[Group, LaneGaps] | None:
@@ -139,6 +159,7 @@ def _answers(m: Material) -> list[tuple[str, list[str]]]:
         ("Was anything lost?", _lost(m)),
         ("Would anyone be paged?", _paged(m)),
         ("Can these checks fail?", _proven(m)),
+        ("What was not tested", _skipped(m)),
     ]
 
 
@@ -214,6 +235,10 @@ def _proven(m: Material) -> list[str]:
     return [
         f"{right} of {count(len(m.controls), 'deliberately bad set-up')} came out as they must."
     ]
+
+
+def _skipped(m: Material) -> list[str]:
+    return [f"{count(len(m.skipped), 'test')} skipped: {_names(m.skipped)}."] if m.skipped else []
 
 
 def _state_of(m: Material, *words: str) -> str:

@@ -22,6 +22,7 @@ from pgdrill.records import (
     read,
     read_lines,
 )
+from pgdrill.report.results import PytestResult, read_results
 from pgdrill.rundir import RunDir
 
 R = TypeVar("R", bound=Record)
@@ -109,6 +110,7 @@ class Material:
     bench: Bench | None
     series: tuple[Series, ...]
     groups: tuple[Group, ...]
+    results: tuple[PytestResult, ...]
     complaints: tuple[str, ...]
 
     @property
@@ -122,6 +124,17 @@ class Material:
         """Verdicts of set-ups that must not be met; the wrong ones first."""
         wanted = [verdict for verdict in self.verdicts if verdict.expected != "met"]
         return sorted(wanted, key=lambda verdict: verdict.outcome == verdict.expected)
+
+    @property
+    def unjudged(self) -> list[str]:
+        """Tests that failed without a verdict that says why: they crashed before they judged."""
+        told = {v.test for v in self.verdicts if v.outcome != v.expected}
+        return sorted({result.test for result in self.results if result.is_bad} - told)
+
+    @property
+    def skipped(self) -> list[str]:
+        """Tests that this platform could not run."""
+        return sorted({result.test for result in self.results if result.outcome == "skipped"})
 
     @property
     def drills(self) -> list[Group]:
@@ -161,6 +174,11 @@ def read_run(path: Path) -> Material:
     def many(file: Path, kind: type[R]) -> tuple[R, ...]:
         return tuple(_until_damaged(read_lines(file, kind), complaints))
 
+    try:
+        results = read_results(run.report)
+    except (ValueError, KeyError) as error:
+        results = ()
+        complaints.append(f"{run.report}: {_first_lines(error)}")
     clock = one(run.clock, Clock)
     verdicts = many(run.verdicts, Verdict)
     return Material(
@@ -175,6 +193,7 @@ def read_run(path: Path) -> Material:
         bench=one(run.bench, Bench),
         series=many(run.metrics, Series),
         groups=_groups(many(run.trials, Trial), verdicts),
+        results=results,
         complaints=tuple(complaints),
     )
 

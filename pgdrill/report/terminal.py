@@ -37,6 +37,7 @@ def _outcomes(m: Material) -> list[str]:
     suffix = f"; controls: {right} of {controls} as they must" if controls else ""
     head = f"verdicts: {counts}{suffix}" if m.verdicts else "verdicts: none, nothing was judged"
     bad = [f"{v.outcome}: {v.line()}" for v in m.promises if v.outcome != "met"]
+    bad += [f"failed before it could judge: {test}" for test in m.unjudged]
     return [head, *bad, *(f"control not {v.expected}: {v.line()}" for v in wrong_controls(m))]
 
 

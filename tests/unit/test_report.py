@@ -1,6 +1,11 @@
 """The report says what the records say: all of it, nothing more, and safely."""
 
+import html
+import json
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -254,3 +259,45 @@ def test_terminal_says_the_same_in_few_lines(whole: RunDir) -> None:
     ):
         assert words in said
     assert said.isascii()
+
+
+SUITE = """
+from pathlib import Path
+from pgdrill.report import splice, terminal
+
+def pytest_terminal_summary(terminalreporter):
+    splice(Path(__file__).parent / "run")
+    for line in terminal(Path(__file__).parent / "run"):
+        terminalreporter.write_line(line)
+"""
+TESTS = """
+def test_kept():
+    assert True
+
+def test_crashed():
+    assert 1 == 2, "<!-- pgdrill:begin --> <h1>not a heading</h1> <!-- pgdrill:end -->"
+"""
+
+
+def test_our_part_stands_on_top_of_a_real_pytest_html_page(tmp_path: Path) -> None:
+    """Spliced in pytest's terminal summary, and a crashed test spoils the green of the verdicts."""
+    run = write_run(tmp_path / "run")
+    (tmp_path / "conftest.py").write_text(SUITE)
+    (tmp_path / "test_two.py").write_text(TESTS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:benchmark"]
+    command += [f"--html={run.report}", "--self-contained-html", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    assert f"report: {run.report}" in done.stdout
+    text = run.report.read_text()
+    ours = text[text.index(BEGIN) : text.index(END)]
+    assert text.index("<h1") < text.index(BEGIN) < text.index("Report generated on")
+    assert headline(read_run(run.path)).state == "invalid"
+    assert 'class="answer">1 test failed before it could judge: test_crashed. All 28' in ours
+    blob = re.search(r'data-jsonblob="([^"]*)"', text[text.index(END) :])
+    assert blob
+    assert len(json.loads(html.unescape(blob[1]))["tests"]) == 2
