@@ -67,11 +67,14 @@ def summary(bench: Bench) -> Group:
     table = Table(
         title=f"pgbench: {bench.clients} clients, {bench.rate:g} offered/s for"
         f" {bench.duration:.0f} s, scale {bench.scale};"
-        f" calibration {bench.calibration_tps:.0f}/s",
+        f" calibration {bench.calibration_tps:.0f}/s; latencies in ms",
         title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
     )
-    table.add_column("script")
-    for heading in ("TPS", "mean", "p50", "p95", "p99", "p99.9 ms", "late", "skipped", "failed"):
+    table.add_column("script", no_wrap=True)
+    for heading in ("TPS", "mean", "p50", "p95", "p99", "p99.9", "late", "skipped", "failed"):
         table.add_column(heading, justify="right")
     for one in bench.scripts:
         times = (one.mean_ms, one.p50_ms, one.p95_ms, one.p99_ms, one.p999_ms)

@@ -176,7 +176,8 @@ def run(
 ) -> records.Bench:
     """Offer rate transactions/s for duration seconds, after a warm-up that is thrown away.
 
-    The warm-up is a tenth of the duration, 2 to 10 s; on_progress gets its seconds as negative.
+    The warm-up is a tenth of the duration, 2 to 10 s, unless told otherwise (0: none); on_progress
+    gets its seconds as negative.
     Logs stay in directory, from which `evaluate` gives the same Bench again. A server that dies on
     the way gives a Bench too: with pgbench's exit status, the clients it aborted and everything
     that was due afterwards counted as skipped.
@@ -188,15 +189,16 @@ def run(
     _tidy(conninfo)
     warming = min(10, max(2, duration // 10)) if warm_up is None else warm_up
     paced = [f"--rate={rate}"]
-    with TemporaryDirectory() as thrown_away:
-        shape = _shape(conninfo, clients, warming, scale, seed + 1, mix)
-        _load(
-            [*shape, *paced],
-            conninfo,
-            Path(thrown_away),
-            warming,
-            lambda second, tps, latency: on_progress(second - warming - 1, tps, latency),
-        )
+    if warming:
+        with TemporaryDirectory() as thrown_away:
+            shape = _shape(conninfo, clients, warming, scale, seed + 1, mix)
+            _load(
+                [*shape, *paced],
+                conninfo,
+                Path(thrown_away),
+                warming,
+                lambda second, tps, latency: on_progress(second - warming - 1, tps, latency),
+            )
     shape = _shape(conninfo, clients, duration, scale, seed, mix)
     logged = ["--log", f"--log-prefix={directory / 'pgbench_log'}", "--failures-detailed"]
     started_at, started_us = time.monotonic(), time.time_ns() // 1000

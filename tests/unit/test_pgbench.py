@@ -63,7 +63,7 @@ def _run(conninfo: str, directory: Path, **options: Any) -> Bench:  # noqa: ANN4
         "scale": 1,
         "seed": 42,
         "calibration_tps": 1000.0,
-        "warm_up": 1,
+        "warm_up": 0,
         "mix": TPCB,
     }
     return pgbench.run(conninfo, directory=directory, **(chosen | options))
