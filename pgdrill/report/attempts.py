@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgdrill.records import Trial
+from pgdrill.workload.attempt_log import Outcome, load
+
+NANOSECONDS = 1e-9
+NAMES = {outcome.value: outcome.name.lower() for outcome in Outcome}
 
 
 @dataclass(frozen=True)
@@ -14,9 +18,31 @@ class Trace:
     lane: str
     at: Sequence[float]
     outcome: Sequence[str]  # acked, refused, indeterminate
-    latency_ms: Sequence[float]
+    latency_ms: Sequence[float]  # from the instant at which the attempt was due
 
 
 def traces(run: Path, trial: Trial) -> list[Trace]:
-    """Return the answers of a trial by lane; nothing where the run did not keep them."""
-    return []
+    """Return the answers of a trial by lane; nothing where the run did not keep them.
+
+    An attempt stands where its answer came, so a silent database is a hole and not a late crowd.
+    """
+    try:
+        rows, meta = load(run / trial.attempts_file)
+    except ValueError:
+        return []
+    rows = rows[rows["ended"] > 0]
+    rows = rows[rows["ended"].argsort(kind="stable")]
+    found = []
+    for number, lane in enumerate(meta["lanes"]):
+        own = rows[rows["lane"] == number]
+        if not len(own) or lane["name"] not in trial.lanes:
+            continue
+        found.append(
+            Trace(
+                lane=lane["name"],
+                at=(own["ended"] * NANOSECONDS - trial.injected_at).tolist(),
+                outcome=[NAMES[value] for value in own["outcome"].tolist()],
+                latency_ms=((own["ended"] - own["due"]) * (NANOSECONDS * 1000)).tolist(),
+            )
+        )
+    return found

@@ -2,19 +2,17 @@
 
 from dataclasses import dataclass
 
-from pgdrill.records import LedgerCount, Trial, Verdict
-from pgdrill.report.material import FIRE_BUDGET, Group, LaneGaps, Material, total
+from pgdrill.report.facts import (
+    all_trials,
+    drilled_ledger,
+    proven,
+    proven_acks,
+    worst_fresh,
+    wrong_controls,
+)
+from pgdrill.report.material import Material
+from pgdrill.report.tiles import Tile, tiles
 from pgdrill.report.words import allowed, at_most, count, number, observed, seconds
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One key figure; state is met, broken, invalid, or plain where nothing judges it."""
-
-    name: str
-    value: str
-    detail: str
-    state: str = "plain"
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ def headline(m: Material) -> Headline:
         state=state(m),
         sentence=_sentence(m),
         answers=tuple((question, " ".join(text)) for question, text in _answers(m) if text),
-        tiles=(_gap_tile(m), _loss_tile(m), _p99_tile(m), _alert_tile(m)),
+        tiles=tiles(m),
     )
 
 
@@ -51,11 +49,6 @@ def state(m: Material) -> str:
         return "broken"
     whole = outcomes == {"met"} and not m.complaints and not m.unjudged
     return "met" if whole else "invalid"
-
-
-def wrong_controls(m: Material) -> list[Verdict]:
-    """Return the controls that did not come out as they must."""
-    return [verdict for verdict in m.controls if verdict.outcome != verdict.expected]
 
 
 def _judged(m: Material) -> str:
@@ -103,29 +96,6 @@ def _names(tests: list[str]) -> str:
     return ", ".join(test.rpartition("::")[2] for test in tests[:5]) + more
 
 
-def worst_fresh(m: Material) -> tuple[Group, LaneGaps] | None:
-    """Return where a new connection waited longest; None unless every verified trial could say."""
-    lanes = [(g, lane) for g in m.drills for lane in g.lanes if lane.lane.startswith("fresh")]
-    known = [(g, lane) for g, lane in lanes if lane.gaps]
-    if not known or any(lane.unknown for _, lane in lanes):
-        return None
-    return max(known, key=lambda pair: pair[1].values[-1])
-
-
-def drilled_ledger(m: Material) -> LedgerCount:
-    """Sum the ledger over all trials that are no controls."""
-    return total([trial.ledger for group in m.drills for trial in group.trials])
-
-
-def acked(ledger: LedgerCount) -> int:
-    """Count the writes that were acknowledged to a client."""
-    return ledger.acked_present + ledger.acked_lost
-
-
-def _trials(m: Material) -> list[Trial]:
-    return [trial for group in m.drills for trial in group.trials]
-
-
 def _gap_claim(m: Material) -> str:
     worst = worst_fresh(m)
     if worst is None:
@@ -139,11 +109,11 @@ def _gap_claim(m: Material) -> str:
 
 def _loss_claim(m: Material) -> str:
     ledger = drilled_ledger(m)
-    if not acked(ledger) or ledger.acked_lost:
+    if not proven_acks(m) or ledger.acked_lost:
         return ""
     return (
-        f"no acknowledged write was lost in {count(len(_trials(m)), 'trial')}"
-        f" ({acked(ledger):,} acknowledged)"
+        f"no acknowledged write was lost in {count(len(proven(m)), 'trial')}"
+        f" ({proven_acks(m):,} acknowledged)"
     )
 
 
@@ -172,7 +142,7 @@ def _done(m: Material) -> list[str]:
             f"{seconds(m.bench.duration)} of load at {number(m.bench.rate)} transactions/s"
             f" from {count(m.bench.clients, 'client')}."
         )
-    trials = _trials(m)
+    trials = all_trials(m)
     if trials:
         names = ", ".join(dict.fromkeys(trial.experiment for trial in trials))
         real = sum(trial.verified for trial in trials)
@@ -180,7 +150,7 @@ def _done(m: Material) -> list[str]:
             f"{count(len(trials), 'fault')} injected ({names}), {real} of them proven by evidence."
         )
     if m.alerts:
-        said.append(f"{count(len(m.alerts), 'alert')} driven through a whole life.")
+        said.append(f"{count(len(m.alerts), 'alert')} provoked.")
     return said
 
 
@@ -190,7 +160,7 @@ def _noticed(m: Material) -> list[str]:
         each = [
             f"{at_most(lane.values[-1])} on {lane.lane}"
             + (f" (and {count(lane.unknown, 'trial')} that could not say)" if lane.unknown else "")
-            for lane in group.lanes
+            for lane in group.routed
             if lane.gaps
         ]
         if each:
@@ -200,15 +170,15 @@ def _noticed(m: Material) -> list[str]:
 
 
 def _lost(m: Material) -> list[str]:
-    trials = _trials(m)
+    trials = all_trials(m)
     ledger = drilled_ledger(m)
     if not trials:
         return []
-    if not acked(ledger):
-        return ["Unknown: no write was acknowledged at all."]
+    if not proven_acks(m) and not ledger.acked_lost:
+        return ["Unknown: no write was acknowledged around a fault with evidence."]
     writers = max(trial.two_writers for trial in trials)
     return [
-        f"{number(ledger.acked_lost)} of {acked(ledger):,} acknowledged writes.",
+        f"{number(ledger.acked_lost)} of {proven_acks(m):,} acknowledged writes.",
         f"{ledger.refused_present:,} refused writes turned up, {ledger.duplicate:,} twice.",
         f"Two members acknowledged writes at the same time for {seconds(writers)}."
         if writers
@@ -239,59 +209,3 @@ def _proven(m: Material) -> list[str]:
 
 def _skipped(m: Material) -> list[str]:
     return [f"{count(len(m.skipped), 'test')} skipped: {_names(m.skipped)}."] if m.skipped else []
-
-
-def _state_of(m: Material, *words: str) -> str:
-    """Return the worst outcome among promises about something; plain when none is."""
-    about = [v.outcome for v in m.promises if any(word in v.budget.name.lower() for word in words)]
-    return next((o for o in ("broken", "invalid", "met") if o in about), "plain")
-
-
-def _gap_tile(m: Material) -> Tile:
-    known = [(lane.values[-1], g, lane) for g in m.drills for lane in g.lanes if lane.gaps]
-    if not known:
-        return Tile("longest write gap", "-", "not measured in this run")
-    gap, group, lane = max(known, key=lambda found: found[0])
-    unknown = sum(lane.unknown for g in m.drills for lane in g.lanes)
-    more = f"; {unknown} could not say" if unknown else ""
-    detail = f"{group.experiment}, {lane.lane} connection, {count(len(lane.gaps), 'trial')}{more}"
-    return Tile("longest write gap", seconds(gap), detail, _state_of(m, "gap"))
-
-
-def _loss_tile(m: Material) -> Tile:
-    ledger, trials = drilled_ledger(m), _trials(m)
-    if not trials or not acked(ledger):
-        return Tile("acknowledged writes lost", "-", "not measured in this run")
-    lost = "broken" if ledger.acked_lost else _state_of(m, "lost")
-    detail = f"of {acked(ledger):,} acknowledged in {count(len(trials), 'trial')}"
-    return Tile("acknowledged writes lost", f"{ledger.acked_lost:,}", detail, lost)
-
-
-def _p99_tile(m: Material) -> Tile:
-    if not m.bench or not m.bench.scripts:
-        return Tile("p99 under load", "-", "not measured in this run")
-    p99 = m.bench.scripts[0].p99_ms
-    budget = m.budget_p99
-    limit = f"promised {allowed(budget)}" if budget else "no promise judged"
-    detail = f"{limit}, at {number(m.bench.rate)} transactions/s"
-    return Tile("p99 under load", f"{number(p99)} ms", detail, _state_of(m, "p99 latency"))
-
-
-def _alert_tile(m: Material) -> Tile:
-    times = [
-        (life.paged if life.paged is not None else life.alertmanager, life) for life in m.alerts
-    ]
-    if not times:
-        return Tile("slowest alert", "-", "not measured in this run")
-    waits = [
-        at - life.condition for at, life in times if at is not None and life.condition is not None
-    ]
-    missing = len(times) - len(waits)
-    if missing:
-        return Tile("alerts that never arrived", f"{missing}", f"of {len(times)}", "broken")
-    return Tile(
-        "slowest alert",
-        seconds(max(waits)),
-        f"condition true to page; {len(waits)} of {len(times)} arrived",
-        _state_of(m, FIRE_BUDGET),
-    )

@@ -10,7 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pgdrill.records import Series
 from pgdrill.report import loadplots, plots, words
 from pgdrill.report.attempts import traces
-from pgdrill.report.headline import acked, drilled_ledger, headline
+from pgdrill.report.facts import acked, drilled_ledger
+from pgdrill.report.headline import headline
 from pgdrill.report.material import Material, coverage, read_run
 from pgdrill.rundir import RunDir
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import median
 
 from pgdrill.errors import BadUsageError
-from pgdrill.report.headline import acked, drilled_ledger
+from pgdrill.report.facts import acked, drilled_ledger
 from pgdrill.report.material import Material, coverage, read_run
 from pgdrill.report.plots import alert_bound
 from pgdrill.report.words import allowed, number, observed, seconds

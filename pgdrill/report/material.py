@@ -76,6 +76,11 @@ class Group:
         return tuple(trial for trial in self.trials if trial.verified)
 
     @property
+    def routed(self) -> list[LaneGaps]:
+        """The lanes that users take: through the load balancer."""
+        return [lane for lane in self.lanes if is_routed(lane.lane)]
+
+    @property
     def is_control(self) -> bool:
         """Whether this set-up is deliberately bad (its experiment or tuning says 'control')."""
         return "control" in f"{self.experiment} {self.tuning}".lower()
@@ -85,7 +90,7 @@ class Group:
         """Trials, the one that clients noticed longest first."""
 
         def longest(trial: Trial) -> float:
-            gaps = [result.gap for result in trial.lanes.values()]
+            gaps = [result.gap for lane, result in trial.lanes.items() if is_routed(lane)]
             return max((float("inf") if gap is None else gap for gap in gaps), default=0.0)
 
         return sorted(self.trials, key=longest, reverse=True)
@@ -196,6 +201,11 @@ def read_run(path: Path) -> Material:
         results=results,
         complaints=tuple(complaints),
     )
+
+
+def is_routed(lane: str) -> bool:
+    """Whether a lane takes the load balancer's way; a direct one may well ask a standby."""
+    return "direct" not in lane
 
 
 def total(counts: list[LedgerCount]) -> LedgerCount:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from pgdrill.records import AlertLife, Event, LaneResult, Trial
 from pgdrill.report.attempts import Trace
-from pgdrill.report.material import Group, LaneGaps
+from pgdrill.report.material import Group, LaneGaps, is_routed
 from pgdrill.report.svg import CHARACTER, WIDTH, Canvas, Scale, nice_top, staggered, thin
 from pgdrill.report.words import number, seconds
 
@@ -72,7 +72,7 @@ def first_ack(trial: Trial) -> float | None:
     acks = [
         result.first_ack_after - trial.injected_at
         for lane, result in trial.lanes.items()
-        if lane.startswith("fresh") and result.first_ack_after is not None
+        if lane.startswith("fresh") and is_routed(lane) and result.first_ack_after is not None
     ]
     return max(0.0, min(acks)) if acks else None
 
@@ -112,7 +112,11 @@ def _legend(canvas: Canvas, entries: Sequence[tuple[str, str]], y: float = 6) ->
 
 
 def trial_marks(trial: Trial) -> list[Mark]:
-    """Return the instants worth naming in a trial, in seconds after the fault."""
+    """Return the instants worth naming in a trial, in seconds after the fault.
+
+    What comes much later than the last lane's return is left to the table: it would squeeze the
+    outage, the subject of the plot, into a corner.
+    """
     marks: list[Mark] = [(0.0, "fault", "fault")]
     marks += [(part.after, part.name, "mark") for part in trial.parts]
     for lane, result in trial.lanes.items():
@@ -125,7 +129,8 @@ def trial_marks(trial: Trial) -> list[Mark]:
         marks.append((trial.redundancy, "all members stream", "mark"))
     if trial.steady is not None:
         marks.append((trial.steady, "p99 steady again", "mark"))
-    return sorted(marks)
+    core = max([3.0] + [at for at, _, kind in marks if kind in ("fresh", "held")])
+    return sorted(mark for mark in marks if mark[0] <= 4 * core)
 
 
 def trial(trial: Trial, traces: Sequence[Trace]) -> Markup:

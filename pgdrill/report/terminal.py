@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import median
 
 from pgdrill.records import AlertLife
-from pgdrill.report.headline import acked, drilled_ledger, wrong_controls
+from pgdrill.report.facts import acked, drilled_ledger, wrong_controls
 from pgdrill.report.material import FIRE_BUDGET, Group, LaneGaps, Material, read_run
 from pgdrill.report.words import count, number, seconds
 from pgdrill.rundir import RunDir

@@ -13,11 +13,13 @@ import pytest
 
 from pgdrill.errors import BadUsageError
 from pgdrill.records import Clock, append, write
-from pgdrill.report import rebuild, splice, terminal
+from pgdrill.report import plots, rebuild, splice, terminal
+from pgdrill.report.attempts import traces
 from pgdrill.report.headline import headline
 from pgdrill.report.html import BEGIN, END
 from pgdrill.report.material import coverage, read_run
 from pgdrill.rundir import RunDir
+from pgdrill.workload.attempt_log import AttemptLog, Lane, Outcome
 from tests.unit.fake_run import GAP, HOSTILE, LOST, P99, START, trial, trials, verdict, write_run
 
 pytestmark = pytest.mark.unit
@@ -171,6 +173,7 @@ def test_unverified_trial_is_shown_but_not_counted(whole: RunDir) -> None:
     append(whole.trials, ghost)
     kill = read_run(whole.path).groups[0]
     assert [len(lane.gaps) for lane in kill.lanes] == [9, 9]
+    assert "lost in 12 trials (64,851 acknowledged)" in first_screen(whole)
     assert "? not verified" in splice(whole.path).read_text()
 
 
@@ -186,6 +189,26 @@ def test_control_trials_stay_out_of_the_sums(whole: RunDir) -> None:
     append(whole.trials, lossy)
     assert "no acknowledged write was lost in 12 trials" in first_screen(whole)
     assert "acked-lost 0" in "\n".join(terminal(whole.path))
+
+
+def test_single_attempts_are_drawn_where_their_answers_came(whole: RunDir) -> None:
+    """With the prober's file beside it, a trial is drawn from every answer that a lane got."""
+    one = trial("primary-kill", 1, 2.0, START + 60)
+    log = AttemptLog([Lane("fresh", "fresh", "host=127.0.0.1", 100)], deadline=2.0)
+    for number in range(1000):
+        due = int((one.injected_at - 4 + number / 100) * 1e9)
+        outcome = Outcome.REFUSED if 400 < number < 600 else Outcome.ACKED
+        log.add(number, 0, (due, due, due, due + 5_000_000), outcome)
+    whole.raw.mkdir()
+    log.save(whole.path / one.attempts_file)
+    (trace,) = traces(whole.path, one)
+    refused = [at for at, word in zip(trace.at, trace.outcome, strict=True) if word == "refused"]
+    assert (min(refused), max(refused)) == pytest.approx((0.015, 1.995), abs=1e-5)
+    assert trace.latency_ms == pytest.approx([5.0] * 1000)
+    drawn = str(plots.trial(one, [trace]))
+    assert 'class="acked"' in drawn
+    assert 'class="refused"' in drawn
+    assert "fresh: answers/s" in splice(whole.path).read_text()
 
 
 def test_budget_of_a_lane_is_drawn_for_that_lane(tmp_path: Path) -> None:
