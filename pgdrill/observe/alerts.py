@@ -143,6 +143,7 @@ class AlertWatch:
     ) -> AlertLife:
         """Assemble the record of one alert; condition and healed are measured by the scenario."""
         rule = self.rule(of.alert)
+        paged = self.when(of, "paged", quiet_from)
         return AlertLife(
             alert=of.alert,
             severity=rule.severity,
@@ -156,9 +157,10 @@ class AlertWatch:
             pending=self.when(of, "pending", quiet_from),
             firing=self.when(of, "firing", quiet_from),
             alertmanager=self.when(of, "alertmanager", quiet_from),
-            paged=self.when(of, "paged", quiet_from),
+            paged=paged,
             healed=healed,
-            resolved=self.when(of, "resolved", condition),
+            # The page that ends an earlier alert may still be on its way when a scenario begins.
+            resolved=paged and self.when(of, "resolved", paged),
         )
 
     def rule(self, alert: str) -> AlertRule:

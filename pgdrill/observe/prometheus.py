@@ -17,6 +17,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.records import Series
 
 ANSWER_WITHIN = 5.0  # seconds; queries over a few hundred series take milliseconds
+MOST_POINTS = 10_000  # of a series; Prometheus refuses more than 11,000
 
 # Resource metrics of the embedded platform: name -> (PromQL, unit), one series per label `member`.
 # Rates look back over five scrapes of 2 s.
@@ -103,7 +104,7 @@ class Prometheus:
         return found
 
     def series(self, metric: str, unit: str, query: str, start: float, end: float) -> list[Series]:
-        """Evaluate a query over [start, end] of the monotonic clock, in steps of one scrape.
+        """Evaluate a query over [start, end] of the monotonic clock, one point a scrape.
 
         Prometheus is asked in whole seconds, so the points may begin and end half a second off.
 
@@ -111,12 +112,13 @@ class Prometheus:
             NoDataError: the query finds nothing.
         """
         wall = time.time() - time.monotonic()
+        step = max(self.scrape_interval(), (end - start) / MOST_POINTS)
         rows = self._ask(
             self._client.custom_query_range,
             query,
             datetime.fromtimestamp(start + wall, UTC),
             datetime.fromtimestamp(end + wall, UTC),
-            f"{self.scrape_interval():g}s",
+            f"{step:g}",
         )
         if not rows:
             raise NoDataError(f"no data from {end - start:.0f} s of {query}")

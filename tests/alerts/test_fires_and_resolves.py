@@ -77,7 +77,7 @@ def test_frozen_primary(platform: Platform, alert_watch: AlertWatch, judge_alert
         for alert in (none, down):
             until_paged(alert_watch, alert, quiet)
         replaced = instant_when("a new one", lambda: promoted() not in ("", frozen), within=60)
-    back = instant_when(f"{frozen} runs", lambda: _runs(platform, frozen), within=120)
+    back = instant_when(f"{frozen} follows", lambda: _follows(platform, frozen), within=120)
     for alert, healed in ((none, replaced), (down, back)):
         until_resolved(alert_watch, alert, quiet)
         life = alert_watch.life(
@@ -100,8 +100,9 @@ def test_short_outage(platform: Platform, alert_watch: AlertWatch, judge_alert: 
     judge_alert(changed, life)
 
 
-def _runs(platform: Platform, member: str) -> bool:
-    return any(m.name == member and m.running for m in platform.engine.members())
+def _follows(platform: Platform, member: str) -> bool:
+    """Whether a member is back as a standby: one that thaws still says that it is primary."""
+    return any(m.name == member and m.role == "standby" for m in platform.engine.members())
 
 
 def _timeline(platform: Platform) -> int:

@@ -35,8 +35,9 @@ def until_paged(watch: AlertWatch, of: Expectation, since: float) -> None:
 
 def until_resolved(watch: AlertWatch, of: Expectation, since: float) -> None:
     """Wait for the page that says it is over, where there was one that said it began."""
-    if watch.when(of, "paged", since) is not None:
-        watch.wait(of, "resolved", since=since, within=watch.resolve_budget(of.alert).limit + 10)
+    paged = watch.when(of, "paged", since)
+    if paged is not None:
+        watch.wait(of, "resolved", since=paged, within=watch.resolve_budget(of.alert).limit + 10)
 
 
 def a_standby(platform: Platform) -> str:

@@ -1,0 +1,286 @@
+"""The watch over alerts, against a real Prometheus and a real Alertmanager of this test's own."""
+
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.observe.alertmanager import Alertmanager
+from pgdrill.observe.alerts import AlertWatch, Expectation
+from pgdrill.observe.prometheus import (
+    NoDataError,
+    Prometheus,
+    duration,
+    resource_series,
+)
+from pgdrill.waiting import DeadlineError, eventually
+
+WITHIN = 15.0  # seconds; on an idle machine every stage comes within one
+
+
+ALERTS = ("Brief", "Muted", "Loud")
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """Addresses of the pair, and the names of the conditions that are true."""
+
+    prometheus: str
+    alertmanager: str
+    conditions: set[str]
+
+    @contextmanager
+    def condition(self, name: str) -> Iterator[Expectation]:
+        """Make the condition of an alert true for the time of the block."""
+        self.conditions.add(name)
+        try:
+            yield Expectation(name)
+        finally:
+            self.conditions.discard(name)
+
+
+@contextmanager
+def _target(conditions: set[str]) -> Iterator[str]:
+    """Serve one metric for each alert to Prometheus; yield the address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            for name in ALERTS:
+                self.wfile.write(f'condition{{name="{name}"}} {int(name in conditions)}\n'.encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def _rule(name: str, expression: str) -> dict[str, object]:
+    return {"alert": name, "expr": expression, "for": "200ms", "labels": {"severity": "info"}}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def monitoring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitoring]:
+    """A Prometheus with one live and one dead target, and an Alertmanager, both in haste."""
+    for program in ("prometheus", "prometheus-alertmanager"):
+        assert shutil.which(program), f"missing: apt-get install --no-install-recommends {program}"
+    conditions: set[str] = set()
+    with _target(conditions) as target:
+        yield from _pair(tmp_path_factory.mktemp("monitoring"), target, conditions)
+
+
+def _pair(at: Path, target: str, conditions: set[str]) -> Iterator[Monitoring]:
+    prometheus, alertmanager, webhook, dead = (f"127.0.0.1:{_free_port()}" for _ in range(4))
+    rules = [_rule(name, f'condition{{name="{name}"}} > 0') for name in ALERTS]
+    rules.append(_rule("Bound", "changes(up[30s]) > 1000"))
+    (at / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "unit", "rules": rules}]}))
+    config = {
+        "global": {"scrape_interval": "250ms", "evaluation_interval": "200ms"}
+        | {"scrape_timeout": "250ms"},
+        "rule_files": [str(at / "rules.yaml")],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [{"targets": [where]}]}
+            for job, where in (("alive", target), ("dead", dead))
+        ],
+    }
+    (at / "prometheus.yml").write_text(yaml.safe_dump(config))
+    route = {"receiver": "us", "group_by": ["alertname"]}
+    route |= {"group_wait": "100ms", "group_interval": "200ms"}
+    receivers = [{"name": "us", "webhook_configs": [{"url": f"http://{webhook}/"}]}]
+    (at / "alertmanager.yml").write_text(yaml.safe_dump({"route": route, "receivers": receivers}))
+    commands = {
+        f"http://{prometheus}/-/ready": [
+            "prometheus",
+            f"--config.file={at}/prometheus.yml",
+            f"--storage.tsdb.path={at}/tsdb",
+            f"--web.listen-address={prometheus}",
+        ],
+        f"http://{alertmanager}/-/ready": [
+            "prometheus-alertmanager",
+            f"--config.file={at}/alertmanager.yml",
+            f"--storage.path={at}/alertmanager",
+            f"--web.listen-address={alertmanager}",
+            "--cluster.listen-address=",
+        ],
+    }
+    with ExitStack() as stack:
+        log = stack.enter_context((at / "log").open("w"))
+        for command in commands.values():
+            process = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log))
+            stack.callback(process.kill)
+        for url in commands:
+            eventually(url, partial(_answers, url), within=WITHIN, every=0.05)
+        # Prometheus hands a discovered Alertmanager to its notifier after up to 5 s.
+        found = f"http://{prometheus}/api/v1/alertmanagers"
+        eventually(
+            "Prometheus knows its Alertmanager",
+            lambda: requests.get(found, timeout=5).json()["data"]["activeAlertmanagers"],
+            within=WITHIN,
+            every=0.1,
+        )
+        yield Monitoring(f"http://{prometheus}", f"http://{alertmanager}", conditions)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=1).ok
+    except requests.RequestException:
+        return False
+
+
+@pytest.fixture
+def watch(monitoring: Monitoring) -> Iterator[AlertWatch]:
+    """A watch over that pair."""
+    pair = Prometheus(monitoring.prometheus), Alertmanager(monitoring.alertmanager)
+    with AlertWatch(*pair) as watch:
+        yield watch
+
+
+def test_an_alert_is_followed_from_pending_to_the_page_that_ends_it(
+    monitoring: Monitoring, watch: AlertWatch
+) -> None:
+    """Every stage of an alert gets an instant, in order, and the rule's own intervals."""
+    quiet = watch.quiet(lasting=0.3)
+    began = time.monotonic()
+    with monitoring.condition("Brief") as of:
+        assert watch.wait(of, "paged", since=quiet, within=WITHIN) is not None
+    healed = time.monotonic()
+    assert watch.wait(of, "resolved", since=quiet, within=WITHIN) is not None
+    life = watch.life(of, scenario="unit", quiet_from=quiet, condition=began, healed=healed)
+    assert (life.hold, life.evaluation, life.scrape, life.group_wait) == (0.2, 0.2, 0.25, 0.1)
+    assert life.firing is not None
+    assert life.alertmanager is not None
+    assert life.paged is not None
+    assert life.resolved is not None
+    assert quiet < began < life.firing
+    assert life.paged < healed < life.resolved
+
+
+def test_a_silenced_alert_pages_nobody(monitoring: Monitoring, watch: AlertWatch) -> None:
+    """An alert that fires but is muted never reaches the stages that a person would notice."""
+    with watch.alertmanager.silenced("Muted"), monitoring.condition("Muted") as of:
+        assert watch.wait(of, "firing", since=0, within=WITHIN) is not None
+        assert watch.wait(of, "paged", since=0, within=1) is None
+        assert watch.when(of, "alertmanager", since=0) is None
+
+
+def test_an_alert_breaks_the_quiet(monitoring: Monitoring, watch: AlertWatch) -> None:
+    """A window with an alert in it is not quiet, and the error names the alert."""
+    with monitoring.condition("Loud") as of:
+        watch.wait(of, "firing", since=0, within=WITHIN)
+        with pytest.raises(DeadlineError, match="Loud"):
+            watch.quiet(lasting=1)
+
+
+def test_budgets_are_the_sum_of_the_intervals_that_run(watch: AlertWatch) -> None:
+    """The bound and its arithmetic come from the rule and the configuration in force."""
+    fires, resolves = watch.fire_budget("Bound"), watch.resolve_budget("Bound")
+    assert fires.limit == pytest.approx(0.25 + 0.2 + 0.2 + 0.1 + 5)
+    assert fires.because == "scrape 0.25 + evaluation 0.2 + for 0.2 + group_wait 0.1 + margin 5 s"
+    assert resolves.limit == pytest.approx(0.25 + 0.2 + 30 + 0.2 + 5)
+    with pytest.raises(BrokenEnvironmentError, match="no rule Unknown"):
+        watch.fire_budget("Unknown")
+
+
+def test_two_watches_cannot_share_the_pager(watch: AlertWatch) -> None:
+    """A webhook address that is taken is an error that names it, not a page that is missed."""
+    host, port = watch.alertmanager.webhook()
+    with (
+        pytest.raises(BrokenEnvironmentError, match=f"{host}:{port}"),
+        AlertWatch(watch.prometheus, watch.alertmanager),
+    ):
+        pass
+
+
+def test_numbers_come_by_label_and_never_from_nothing(monitoring: Monitoring) -> None:
+    """A query answers with values by label, or says that it found no data."""
+    client = Prometheus(monitoring.prometheus)
+    eventually("a scrape", lambda: _has_data(client, "up == 1"), within=WITHIN)
+    assert client.values("up", "job") == {"alive": 1.0, "dead": 0.0}
+    with pytest.raises(NoDataError, match="nothing_at_all"):
+        client.values("nothing_at_all")
+    with pytest.raises(ValueError, match="2 series for 1"):
+        client.values("up", "no_such_label")
+    with pytest.raises(ValueError, match="refuses"):
+        client.values("up{")
+
+
+def _has_data(client: Prometheus, query: str) -> bool:
+    try:
+        return bool(client.values(query, "job"))
+    except NoDataError:
+        return False
+
+
+def test_series_lie_on_the_clock_of_the_run(monitoring: Monitoring) -> None:
+    """Points of a series carry monotonic instants inside the window asked for."""
+    client = Prometheus(monitoring.prometheus)
+    eventually("a scrape", lambda: _has_data(client, "up == 1"), within=WITHIN)
+    now = time.monotonic()
+    (series,) = resource_series(client, {"alive [scrapes]": 'up{job="alive"}'}, now - 5, now)
+    assert (series.metric, series.unit) == ("alive", "scrapes")
+    assert all(now - 6 <= at <= now + 1 for at, _ in series.points)
+    with pytest.raises(NoDataError):
+        resource_series(client, {"nothing [s]": "nothing_at_all"}, now - 5, now)
+
+
+def test_a_dead_target_is_named(monitoring: Monitoring) -> None:
+    """Of two targets, the one that does not answer is reported, with its error."""
+    client = Prometheus(monitoring.prometheus)
+    down = eventually(
+        "both targets scraped", client.down_targets, lambda d: len(d) == 1, within=WITHIN
+    )
+    ((target, why),) = down.items()
+    assert target.startswith("dead 127.0.0.1:")
+    assert "refused" in why
+
+
+def test_an_unreachable_source_is_the_environments_fault() -> None:
+    """Neither client retries; both name the address that does not answer."""
+    url = f"http://127.0.0.1:{_free_port()}"
+    with pytest.raises(BrokenEnvironmentError, match=url):
+        Prometheus(url).values("up")
+    with pytest.raises(BrokenEnvironmentError, match=url):
+        Prometheus(url).alerts()
+    with pytest.raises(BrokenEnvironmentError, match=url):
+        Alertmanager(url)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("2s", 2.0), ("1500ms", 1.5), ("1m30s", 90.0), ("1h", 3600.0)]
+)
+def test_durations_are_read(text: str, seconds: float) -> None:
+    """A Prometheus duration becomes seconds."""
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "2", "s", "2 s", "-1s", "1y!"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    """Anything else is an error, never a guess."""
+    with pytest.raises(ValueError, match="no duration"):
+        duration(text)
