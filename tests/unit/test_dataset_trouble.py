@@ -13,6 +13,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.settings import MIN_ROWS
 from pgdrill.waiting import eventually
 from pgdrill.workload import dataset
+from pgdrill.workload.dataset.load import must_fit
 from tests.unit.conftest import ScratchPostgres
 from tests.unit.shop import WITHIN, execute, interrupt, plant, query, stop_at
 
@@ -145,3 +146,10 @@ def test_missing_standby_does_not_hang_the_seed(lonely: str) -> None:
     """A commit that waits for ever is given up at the deadline."""
     with pytest.raises(BrokenEnvironmentError, match=r"not done within 1 s.*synchronous standby"):
         plant(lonely, within=1)
+
+
+def test_more_rows_than_memory_are_refused() -> None:
+    """A dataset that cannot be generated here is refused with the number that can."""
+    must_fit(1_000_000, available=64_000_000)
+    with pytest.raises(BrokenEnvironmentError, match=r"--rows=1000000 or fewer"):
+        must_fit(1_000_001, available=64_000_000)

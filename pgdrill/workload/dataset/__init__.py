@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from pgdrill.records import Seed
 from pgdrill.workload.dataset import manifest
 from pgdrill.workload.dataset.checksum import DatasetError, demand, differences, survey
-from pgdrill.workload.dataset.load import Loader, Progress
+from pgdrill.workload.dataset.load import Loader, Progress, must_fit
 from pgdrill.workload.dataset.schema import SCHEMA, TABLES, Table, split
 from pgdrill.workload.dataset.sessions import Sessions
 
@@ -52,7 +52,8 @@ def seed(
     checking took when the rows were loaded.
 
     Raises:
-        BrokenEnvironmentError: no usable database, another seed at work, or the primary was lost.
+        BrokenEnvironmentError: no usable database, another seed at work, too little memory, or the
+            primary was lost.
         DatasetError: a member holds something else than the primary.
         DeadlineError: a member did not replay the load in time.
     """
@@ -65,6 +66,7 @@ def seed(
             primary_holds, seen = survey(sessions, control, members)
             if not differences(known.tables, primary_holds, PRIMARY):
                 return _record(known, demand(known.tables, seen), reused=True)
+        must_fit(rows)
         sessions.doing = "making the schema"
         manifest.clear(control)
         sessions.must_be_replicated()

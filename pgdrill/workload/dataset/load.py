@@ -3,17 +3,36 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
+from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.workload.dataset.encode import Column, stream
-from pgdrill.workload.dataset.generate import generate
+from pgdrill.workload.dataset.generate import ROW_MEMORY, generate
 from pgdrill.workload.dataset.schema import LOAD_TABLES, SCHEMA, TABLES, Table
 from pgdrill.workload.dataset.sessions import Connection, Sessions
 
 Job = TypeVar("Job")
 Progress = Callable[[str, int, int, float], None]
 PARALLEL = 2  # more gain nothing: the generator shares the processors with three servers
+
+
+def must_fit(rows: int, available: int | None = None) -> None:
+    """Refuse to generate what this machine's memory (available bytes) cannot hold.
+
+    Raises:
+        BrokenEnvironmentError: saying how many rows would fit.
+    """
+    if available is None:
+        fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        available = int(fields["MemAvailable"].split()[0]) * 1024
+    if rows * ROW_MEMORY > available:
+        raise BrokenEnvironmentError(
+            f"{rows} rows need {rows * ROW_MEMORY / 1e9:.1f} GB of memory to generate,"
+            f" {available / 1e9:.1f} GB are available: ask for --rows={available // ROW_MEMORY}"
+            " or fewer"
+        )
 
 
 class Loader:
