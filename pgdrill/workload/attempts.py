@@ -1,0 +1,194 @@
+"""What the prober's attempts add up to: gaps, percentiles, two writers, the way back to steady."""
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgdrill.records import LaneResult
+from pgdrill.workload.attempt_log import Outcome, Rows, load
+from pgdrill.workload.pgbench_log import percentile
+
+Ints = NDArray[np.int64]
+NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Second:
+    """One second of one lane, counted by when attempts were due; starts at an instant."""
+
+    lane: str
+    at: float
+    acks: int
+    refused: int
+    indeterminate: int
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """Every attempt of one prober, in the order in which they were due."""
+
+    rows: Rows
+    lanes: tuple[str, ...]
+    direct: frozenset[str]  # lanes straight to a member: no client of the service sees them
+    reasons: tuple[str, ...]
+    servers: tuple[str, ...]
+
+    @classmethod
+    def load(cls, path: Path) -> "Attempts":
+        """Read the file that a prober wrote.
+
+        Raises:
+            ValueError: it is no such file.
+        """
+        rows, meta = load(path)
+        return cls(
+            rows[np.argsort(rows["due"], kind="stable")],
+            tuple(lane["name"] for lane in meta["lanes"]),
+            frozenset(lane["name"] for lane in meta["lanes"] if lane["direct"]),
+            tuple(meta["reasons"]),
+            tuple(meta["servers"]),
+        )
+
+    def of(self, outcome: Outcome) -> Rows:
+        """Attempts of one outcome."""
+        rows: Rows = self.rows[self.rows["outcome"] == outcome]
+        return rows
+
+    def lane_rows(self, lane: str) -> Rows:
+        """Attempts of one lane.
+
+        Raises:
+            ValueError: there is no such lane.
+        """
+        rows: Rows = self.rows[self.rows["lane"] == self.lanes.index(lane)]
+        return rows
+
+    def lane_result(self, lane: str, around: tuple[float, float]) -> LaneResult:
+        """Sum up a lane; the gap is sought between two instants, fault and end of the trial.
+
+        Latencies are those of acknowledged attempts, from when they were due.
+        """
+        rows = self.lane_rows(lane)
+        acked = rows[rows["outcome"] == Outcome.ACKED]
+        gap = _gap(rows, np.sort(acked["ended"]), *(int(instant * NS) for instant in around))
+        others = rows["reason"][rows["outcome"] != Outcome.ACKED]
+        return LaneResult(
+            attempts=rows.size,
+            acked=acked.size,
+            refused=_count(rows, Outcome.REFUSED),
+            indeterminate=_count(rows, Outcome.INDETERMINATE),
+            gap=None if gap[0] is None or gap[1] is None else (gap[1] - gap[0]) / NS,
+            last_ack_before=None if gap[0] is None else gap[0] / NS,
+            first_ack_after=None if gap[1] is None else gap[1] / NS,
+            p50_ms=_latency_ms(acked, 500),
+            p99_ms=_latency_ms(acked, 990),
+            errors=dict(Counter(self.reasons[reason] for reason in others)),
+        )
+
+    def two_writers(self) -> float:
+        """Seconds in which one server acknowledged writes sent after another had begun to.
+
+        For two reigns (a server on a timeline) of different servers: from the later one's first
+        acknowledgement to the earlier one's last acknowledged write's *sending*. A write sent
+        before may have been committed before and only its answer have been late (a frozen
+        primary that thaws), which proves nothing.
+        """
+        acked = self.of(Outcome.ACKED)
+        keys = acked["server"].astype(np.int64) << 32 | acked["timeline"]
+        reigns = {int(key): acked[keys == key] for key in np.unique(keys)}
+        overlaps = [
+            min(int(a["sent"].max()), int(b["sent"].max()))
+            - max(int(a["ended"].min()), int(b["ended"].min()))
+            for (one, a), (other, b) in combinations(reigns.items(), 2)
+            if one >> 32 != other >> 32
+        ]
+        return max([0, *overlaps]) / NS
+
+    def steady_after(self, injected_at: float, limit_ms: float, window: float) -> float | None:
+        """Seconds after a fault until latency is back inside its limit for a whole window.
+
+        That is the first attempt due after the fault, itself in time, from which on at least 99 %
+        of the attempts due in the next `window` seconds, over all lanes but direct ones, were
+        acknowledged within limit_ms of being due: p99, with failures as slower than all others.
+        None: not seen, or not watched long enough.
+        """
+        direct = [place for place, lane in enumerate(self.lanes) if lane in self.direct]
+        rows = self.rows[~np.isin(self.rows["lane"], direct)]
+        if not rows.size:
+            return None
+        due = rows["due"]
+        latency = rows["ended"] - due
+        bad = (rows["outcome"] != Outcome.ACKED) | (latency > limit_ms * 1e6)
+        bad_before = np.concatenate(([0], np.cumsum(bad)))
+        first = np.arange(due.size)
+        behind = np.searchsorted(due, due + int(window * NS))
+        steady = (bad_before[behind] - bad_before[first]) * 100 <= behind - first
+        watched = due + int(window * NS) <= due[-1]
+        candidates = np.flatnonzero(steady & watched & ~bad & (due >= int(injected_at * NS)))
+        return float(due[candidates[0]] / NS - injected_at) if candidates.size else None
+
+    def schedule_error_p99_ms(self) -> float:
+        """How late the prober itself was: from due to begun, in ms, 99th percentile of all lanes.
+
+        Raises:
+            ValueError: there are no attempts.
+        """
+        late = percentile(np.sort(self.rows["started"] - self.rows["due"]), 0, 990)
+        if late is None:
+            raise ValueError("no attempts: the prober has no schedule error")
+        return late / 1e6
+
+    def per_second(self) -> list[Second]:
+        """Return every second of every lane, as far as it has attempts."""
+        seconds: list[Second] = []
+        if not self.rows.size:
+            return seconds
+        start = int(self.rows["due"][0])
+        for lane in self.lanes:
+            rows = self.lane_rows(lane)
+            number = (rows["due"] - start) // NS
+            for second in np.unique(number):
+                within = rows[number == second]
+                acked = within[within["outcome"] == Outcome.ACKED]
+                seconds.append(
+                    Second(
+                        lane,
+                        (start + int(second) * NS) / NS,
+                        acked.size,
+                        _count(within, Outcome.REFUSED),
+                        _count(within, Outcome.INDETERMINATE),
+                        _latency_ms(acked, 500),
+                        _latency_ms(acked, 990),
+                    )
+                )
+        return seconds
+
+
+def _gap(rows: Rows, acks: Ints, fault: int, end: int) -> tuple[int | None, int | None]:
+    """Return the longest pause between acks that touches [fault, end]; None: an ack is missing."""
+    earlier = acks[acks <= fault]
+    if not earlier.size:
+        return None, None
+    # Silence at the end counts as far as attempts were there to break it.
+    silence = min(end, int(rows["ended"].max())) - int(acks[-1])
+    touching = np.flatnonzero((acks[1:] > fault) & (acks[:-1] < end))
+    pauses = acks[touching + 1] - acks[touching]
+    if not pauses.size or silence > pauses.max():
+        return int(acks[-1]), None
+    longest = touching[pauses.argmax()]
+    return int(acks[longest]), int(acks[longest + 1])
+
+
+def _count(rows: Rows, outcome: Outcome) -> int:
+    return int(np.count_nonzero(rows["outcome"] == outcome))
+
+
+def _latency_ms(acked: Rows, per_mille: int) -> float | None:
+    latency = percentile(np.sort(acked["ended"] - acked["due"]), 0, per_mille)
+    return None if latency is None else latency / 1e6

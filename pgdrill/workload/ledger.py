@@ -1,0 +1,158 @@
+"""What became of every write: the prober's attempts against the rows that are really there."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg.sql import SQL, Composed, Identifier
+
+from pgdrill.records import LedgerCount
+from pgdrill.workload.attempt_log import Outcome, Rows
+from pgdrill.workload.attempts import NS, Attempts
+from pgdrill.workload.dataset.sessions import Sessions
+
+Ids = NDArray[np.int64]
+
+# No key and no unique index, on purpose: a write that was applied twice must show.
+_CREATE = SQL(
+    "CREATE TABLE {} (id bigint NOT NULL, lane text NOT NULL,"
+    " at timestamptz NOT NULL DEFAULT clock_timestamp())"
+)
+# COPY's binary format: 11 bytes of signature, flags, length of an extension; then a row is its
+# number of columns, and each value after its length; a trailer of two bytes (manual, COPY).
+_HEADER, _TRAILER = 19, 2
+_ROW = np.dtype([("columns", ">i2"), ("length", ">i4"), ("id", ">i8")])
+
+
+class StrangerError(AssertionError):
+    """The ledger's table holds rows that no attempt wrote: nothing in it can be judged."""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What one member holds of a ledger: equal holdings hold the same rows, in any order."""
+
+    rows: int
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A write that broke its promise; instants are seconds on the run's clock."""
+
+    id: int
+    lane: str
+    due: float
+    ended: float
+    reason: str
+    server: str  # who acknowledged it
+    timeline: int
+
+
+def create_table(conninfo: str, name: str, *, within: float = 30.0) -> None:
+    """Make an empty ledger of that name; one of an earlier trial is dropped.
+
+    Raises:
+        BrokenEnvironmentError: the database does not do it within so many seconds.
+    """
+    table = Identifier(name)
+    with Sessions(within) as sessions:
+        sessions.doing = f"creating ledger {name}"
+        with sessions.open(conninfo) as connection, connection.transaction():
+            connection.execute(SQL("DROP TABLE IF EXISTS {}").format(table))
+            connection.execute(_CREATE.format(table))
+
+
+def read_ids(conninfo: str, table: str, *, within: float = 60.0) -> Ids:
+    """Read the id of every row, in no order.
+
+    Raises:
+        BrokenEnvironmentError: the database does not deliver within so many seconds.
+    """
+    copy: Composed = SQL("COPY (SELECT id FROM {}) TO STDOUT (FORMAT binary)").format(
+        Identifier(table)
+    )
+    with Sessions(within) as sessions:
+        sessions.doing = f"reading ledger {table}"
+        with (
+            sessions.open(conninfo) as connection,
+            connection.cursor() as cursor,
+            cursor.copy(copy) as answer,
+        ):
+            data = b"".join(answer)
+    return np.frombuffer(data[_HEADER:-_TRAILER], _ROW)["id"].astype(np.int64)
+
+
+def rows_on(conninfo: str, table: str, *, within: float = 60.0) -> Holding:
+    """Read what one member holds, to compare it with the others.
+
+    Raises:
+        BrokenEnvironmentError: the database does not deliver within so many seconds.
+    """
+    ids = np.sort(read_ids(conninfo, table, within=within)).astype("<i8")
+    return Holding(ids.size, hashlib.sha256(ids.tobytes()).hexdigest()[:16])
+
+
+def reconcile(attempts: Attempts, ids: Ids) -> LedgerCount:
+    """Put every attempt into its class; ids are those of the primary's rows.
+
+    The first six classes add up to the attempts; duplicate counts rows beyond the first of an id.
+
+    Raises:
+        StrangerError: an id that no attempt has, so this is not the attempts' table.
+        ValueError: two attempts have the same id, so these are not one prober's attempts.
+    """
+    _demand_attempts(attempts, ids)
+    distinct = np.unique(ids)
+    present = np.isin(attempts.rows["id"], distinct)
+    there, absent = (
+        {outcome: int(np.count_nonzero(found["outcome"] == outcome)) for outcome in Outcome}
+        for found in (attempts.rows[present], attempts.rows[~present])
+    )
+    return LedgerCount(
+        acked_present=there[Outcome.ACKED],
+        acked_lost=absent[Outcome.ACKED],
+        indeterminate_present=there[Outcome.INDETERMINATE],
+        indeterminate_absent=absent[Outcome.INDETERMINATE],
+        refused_absent=absent[Outcome.REFUSED],
+        refused_present=there[Outcome.REFUSED],
+        duplicate=ids.size - distinct.size,
+    )
+
+
+def lost(attempts: Attempts, ids: Ids) -> list[Suspect]:
+    """Acknowledged writes that are not there."""
+    acked = attempts.of(Outcome.ACKED)
+    return _suspects(attempts, acked[~np.isin(acked["id"], ids)])
+
+
+def phantoms(attempts: Attempts, ids: Ids) -> list[Suspect]:
+    """Refused writes that are there."""
+    refused = attempts.of(Outcome.REFUSED)
+    return _suspects(attempts, refused[np.isin(refused["id"], ids)])
+
+
+def _demand_attempts(attempts: Attempts, ids: Ids) -> None:
+    known = np.unique(attempts.rows["id"])
+    if known.size != attempts.rows.size:
+        raise ValueError(f"{attempts.rows.size} attempts, but {known.size} ids")
+    strangers = np.setdiff1d(ids, known)
+    if strangers.size:
+        examples = ", ".join(map(str, strangers[:5]))
+        raise StrangerError(f"{strangers.size} ids in the ledger are no attempt's: {examples}")
+
+
+def _suspects(attempts: Attempts, rows: Rows) -> list[Suspect]:
+    return [
+        Suspect(
+            id=int(row["id"]),
+            lane=attempts.lanes[row["lane"]],
+            due=int(row["due"]) / NS,
+            ended=int(row["ended"]) / NS,
+            reason=attempts.reasons[row["reason"]],
+            server=attempts.servers[row["server"]],
+            timeline=int(row["timeline"]),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,187 @@
+"""The prober's own process: one thread, one event loop, attempts due at fixed times.
+
+Started by prober.Prober as `python -m pgdrill.workload.probe_loop`. The first line on stdin is
+its configuration; each "?" after it is answered on stdout with one line of JSON; the end of stdin
+(or of the parent) means: no new attempts, let the open ones end, save, exit. SIGTERM means: give
+the open ones up, save, exit.
+"""
+
+import contextlib
+import gc
+import heapq
+import itertools
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from psycopg.sql import SQL, Identifier
+
+from pgdrill.workload.attempt_log import AttemptLog, Lane, Outcome
+from pgdrill.workload.probe_lanes import SECOND, Attempt, FreshRun, HeldRun, LaneRun
+from pgdrill.workload.probe_session import Answer, Session
+
+HEAD_START = SECOND // 10  # for held sessions to connect before the first attempt is due
+PATIENCE = 0.1  # seconds between two looks at whether a signal came
+
+# inet_server_addr: the member that answered, behind whatever address was asked.
+_INSERT = SQL(
+    "INSERT INTO {} (id, lane) VALUES ($1, $2)"
+    " RETURNING coalesce(host(inet_server_addr()) || ':' || inet_server_port(), 'local'),"
+    " left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"
+)
+
+
+class Loop:
+    """Timers and sockets of all lanes, and the log of what became of every attempt."""
+
+    def __init__(self, lanes: list[Lane], table: str, deadline: float) -> None:
+        self.selector = selectors.DefaultSelector()
+        self.log = AttemptLog(lanes, deadline)
+        self.insert = _INSERT.format(Identifier(table)).as_bytes(None)
+        self.deadline = int(deadline * SECOND)
+        self.stopping = False
+        self.aborted = False
+        self.open: dict[int, Attempt] = {}
+        self._numbers = itertools.count(1)
+        self._timers: list[tuple[int, int, Callable[[], None]]] = []
+        self._ties = itertools.count()  # two timers of one instant must not compare functions
+        start = time.monotonic_ns() + HEAD_START
+        self.lanes: list[LaneRun] = []
+        for place, lane in enumerate(lanes):
+            kind = FreshRun if lane.kind == "fresh" else HeldRun
+            phase = int(SECOND / lane.rate * place / len(lanes))
+            self.lanes.append(kind(self, lane, place, start + phase))
+
+    def at(self, when: int, call: Callable[[], None]) -> None:
+        """Call at an instant; there is no cancelling, callees look whether they still matter."""
+        heapq.heappush(self._timers, (when, next(self._ties), call))
+
+    def begin(self, lane: LaneRun, due: int) -> None:
+        """Start the attempt that was due at an instant, unless its deadline has passed already."""
+        attempt = Attempt(next(self._numbers), lane, due)
+        self.open[attempt.number] = attempt
+        if attempt.started >= due + self.deadline:
+            self.conclude(attempt, Answer(Outcome.REFUSED, "prober was late"))
+            return
+        self.at(due + self.deadline, lambda: self._expire(attempt))
+        lane.begin(attempt)
+
+    def send(self, attempt: Attempt, session: Session) -> None:
+        """Hand an attempt to an idle session; from here on it may be committed."""
+        attempt.session = session
+        attempt.sent = time.monotonic_ns()
+        session.send(self.insert, [str(attempt.number).encode(), attempt.lane.name])
+
+    def conclude(self, attempt: Attempt, answer: Answer) -> None:
+        """Write down what became of an attempt."""
+        if attempt.over:
+            return
+        attempt.over = True
+        attempt.session = None
+        del self.open[attempt.number]
+        lane = attempt.lane
+        if answer.outcome is Outcome.ACKED:
+            lane.acks += 1
+        else:
+            lane.latest_error = answer.reason
+        instants = (attempt.due, attempt.started, attempt.sent, time.monotonic_ns())
+        self.log.add(attempt.number, lane.place, instants, *answer)
+
+    def _expire(self, attempt: Attempt) -> None:
+        if not attempt.over:
+            self._give_up(attempt, "deadline")
+
+    def _give_up(self, attempt: Attempt, reason: str) -> None:
+        session = attempt.session
+        if attempt.sent:
+            self.conclude(attempt, Answer(Outcome.INDETERMINATE, reason))
+        else:
+            self.conclude(attempt, Answer(Outcome.REFUSED, f"{reason}, never sent"))
+        if session is not None:
+            session.close()
+            attempt.lane.dropped(session)
+
+    def run(self) -> None:
+        """Run until told to stop and every attempt is over."""
+        for lane in self.lanes:
+            lane.start()
+        while not self.aborted and not (self.stopping and not self.open):
+            for key, events in self.selector.select(self._patience()):
+                key.data(events)
+                self._fire()  # a burst of connections must not delay what is due meanwhile
+            self._fire()
+        for attempt in list(self.open.values()):
+            self._give_up(attempt, "stopped")
+
+    def _patience(self) -> float:
+        if not self._timers:
+            return PATIENCE
+        return min(PATIENCE, max(0.0, (self._timers[0][0] - time.monotonic_ns()) / SECOND))
+
+    def _fire(self) -> None:
+        while self._timers and self._timers[0][0] <= time.monotonic_ns():
+            heapq.heappop(self._timers)[2]()
+
+    def status(self) -> dict[str, Any]:
+        """What the parent may ask for at any time."""
+        return {
+            lane.text: {"acks": lane.acks, "begun": lane.begun, "error": lane.latest_error}
+            for lane in self.lanes
+        }
+
+
+class _Control:
+    """The parent's end of stdin: questions, and the end."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+
+    def ready(self, events: int) -> None:
+        """Answer every question that came; the end of stdin means stop."""
+        asked = os.read(0, 4096)
+        if not asked:
+            self._loop.stopping = True
+            self._loop.selector.unregister(0)
+        answer = json.dumps(self._loop.status()).encode() + b"\n"
+        with contextlib.suppress(BrokenPipeError):  # the parent is gone: its stdin says so too
+            os.write(1, answer * asked.count(b"?"))
+
+
+def main() -> None:
+    """Read the configuration, probe until told to stop, save."""
+    config = json.loads(_first_line())
+    lanes = [Lane(**lane) for lane in config["lanes"]]
+    loop = Loop(lanes, config["table"], config["deadline"])
+    loop.selector.register(0, selectors.EVENT_READ, _Control(loop).ready)
+
+    def abort(*_: object) -> None:
+        loop.aborted = True
+
+    signal.signal(signal.SIGTERM, abort)
+    gc.collect()
+    gc.freeze()  # what is imported stays: a collection then looks at a few objects only
+    try:
+        loop.run()
+    finally:
+        loop.log.save(Path(config["file"]))
+
+
+def _first_line() -> bytes:
+    """Read up to the line's end and no further: what follows are questions."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        got = os.read(0, 1)
+        if not got:
+            sys.exit("the parent went away before it said what to do")
+        line += got
+    return bytes(line)
+
+
+if __name__ == "__main__":
+    main()

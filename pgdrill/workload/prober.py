@@ -1,0 +1,231 @@
+"""The open-loop prober: writes through a fault, and knows what became of every single write.
+
+Attempts are due at fixed times whatever happens to earlier ones, each with a deadline of its own
+counted from then. They run in a process of their own (probe_loop), apart from the signals, the
+threads and the pauses of the process that judges them.
+"""
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.settings import ROOT
+from pgdrill.waiting import DeadlineError, eventually
+from pgdrill.workload.attempt_log import Lane
+from pgdrill.workload.attempts import Attempts
+
+LAUNCH_WITHIN = 20.0  # seconds; an interpreter and its imports take 0.5 s on an idle core
+ANSWER_WITHIN = 10.0  # its loop never waits; only a machine without CPU delays an answer
+SAVE_WITHIN = 10.0  # a million attempts take 2 s
+LEAVE_WITHIN = 5.0  # after each signal
+
+
+class Prober:
+    """Runs lanes of attempts against a ledger's table while the block lasts.
+
+        with Prober(lanes, table, directory) as prober:
+            ...
+        attempts = prober.result()
+
+    The block begins once each lane but direct ones has had a write acknowledged. deadline is
+    seconds from when an attempt is due.
+    """
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        table: str,
+        directory: Path,
+        *,
+        deadline: float = 2.0,
+        start_within: float = 10.0,
+    ) -> None:
+        if len({lane.name for lane in lanes}) != len(lanes) or not lanes:
+            raise ValueError("a prober needs lanes, each with a name of its own")
+        self.file = directory / f"{table}.npz"
+        self._errors = directory / f"{table}.prober.err"
+        self._deadline = deadline
+        self._start_within = start_within
+        self._awaited = [lane.name for lane in lanes if not lane.direct]
+        self._config = {
+            "lanes": [asdict(lane) for lane in lanes],
+            "table": table,
+            "deadline": deadline,
+            "file": str(self.file.absolute()),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._asking = threading.Lock()
+
+    def __enter__(self) -> "Prober":
+        """Start, and wait for the first acknowledged write of each lane.
+
+        Raises:
+            BrokenEnvironmentError: a lane got none within start_within seconds.
+            ValueError: there is a file of an earlier prober for this table.
+        """
+        if self.file.exists():
+            raise ValueError(f"{self.file} exists: each prober needs a table of its own")
+        self._launch()
+        try:
+            self._ask(LAUNCH_WITHIN)
+            try:
+                self.wait_for_acks(1, self._start_within)
+            except DeadlineError:
+                raise self._unheard() from None
+        except BaseException:
+            self._stop(gently=False)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop(gently=kind is None)
+
+    def alive(self) -> bool:
+        """Whether the prober's process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def acks(self) -> dict[str, int]:
+        """Acknowledged writes so far, by lane.
+
+        Raises:
+            BrokenEnvironmentError: the prober died.
+        """
+        return {lane: seen["acks"] for lane, seen in self._ask(ANSWER_WITHIN).items()}
+
+    def wait_for_acks(self, n: int, within: float) -> None:
+        """Wait until each lane but direct ones has had n more acks than at the time of the call.
+
+        Raises:
+            DeadlineError: not within so many seconds.
+            BrokenEnvironmentError: the prober died.
+        """
+        before = self.acks()
+
+        def missing() -> list[str]:
+            now = self.acks()
+            return [lane for lane in self._awaited if now[lane] < before[lane] + n]
+
+        eventually(
+            f"{n} acknowledged writes in each lane",
+            missing,
+            lambda lanes: not lanes,
+            within=within,
+            every=0.05,
+        )
+
+    def result(self) -> Attempts:
+        """Return every attempt, once the block is over.
+
+        Raises:
+            BrokenEnvironmentError: the prober died, so its attempts are not known.
+            RuntimeError: it still runs.
+        """
+        if self._process is None or self._process.returncode is None:
+            raise RuntimeError("the prober's block is not over yet")
+        if self._process.returncode != 0 or not self.file.exists():
+            raise self._died()
+        return Attempts.load(self.file)
+
+    def _launch(self) -> None:
+        self._errors.parent.mkdir(parents=True, exist_ok=True)
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        with self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pgdrill.workload.probe_loop"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=os.environ | {"PYTHONPATH": path, "LC_ALL": "C"},
+                start_new_session=True,  # Ctrl-C at the terminal is not for it: we stop it
+                bufsize=0,
+            )
+        self._tell(json.dumps(self._config).encode() + b"\n")
+
+    def _tell(self, message: bytes) -> None:
+        """Write to the prober; that it is gone shows when it is asked."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(message)
+
+    def _ask(self, within: float) -> dict[str, Any]:
+        """Ask for the lanes' state; nothing is ever older than the question."""
+        if self._process is None or self._process.stdin is None or self._process.stdin.closed:
+            raise RuntimeError("the prober is asked outside of its block")
+        assert self._process.stdout is not None
+        with self._asking:
+            self._tell(b"?")
+            answer = b""
+            until = time.monotonic() + within
+            while not answer.endswith(b"\n"):
+                left = max(0.0, until - time.monotonic())
+                if not select.select([self._process.stdout], [], [], left)[0]:
+                    raise BrokenEnvironmentError(
+                        f"the prober did not answer within {within:g} s: is the machine overloaded?"
+                    )
+                got = os.read(self._process.stdout.fileno(), 65536)
+                if not got:
+                    raise self._died()
+                answer += got
+        state: dict[str, Any] = json.loads(answer)
+        return state
+
+    def _unheard(self) -> BrokenEnvironmentError:
+        """Say why a lane got no ack, in the words of its latest error."""
+        silent = {
+            lane: seen["error"] or "no answer"
+            for lane, seen in self._ask(ANSWER_WITHIN).items()
+            if lane in self._awaited and not seen["acks"]
+        }
+        told = "; ".join(f"lane {lane}: {why}" for lane, why in silent.items())
+        return BrokenEnvironmentError(
+            f"no write was acknowledged within {self._start_within:g} s ({told or 'too late'}):"
+            " bring the cluster up or mend it, then run this again"
+        )
+
+    def _died(self) -> BrokenEnvironmentError:
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(LEAVE_WITHIN)
+        said = self._errors.read_text(errors="replace").strip().splitlines()
+        return BrokenEnvironmentError(
+            f"the prober died (exit status {self._process.returncode}):"
+            f" {said[-1] if said else 'it said nothing'}; its attempts are not known, see"
+            f" {self._errors}"
+        )
+
+    def _stop(self, *, gently: bool) -> None:
+        """End the process in bounded time; gently: the open attempts may run to their deadlines."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            if gently:
+                process.stdin.close()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(self._deadline + SAVE_WITHIN)
+        finally:
+            for end in (process.terminate, process.kill):
+                if process.poll() is None:
+                    end()
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(LEAVE_WITHIN)
+            process.stdin.close()
+            process.stdout.close()
