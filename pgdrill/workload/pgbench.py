@@ -109,7 +109,7 @@ def prepare(
         )
     if done.status != 0:
         raise BrokenEnvironmentError(
-            f"pgbench could not create its tables (exit status {done.status}): {done.last_error()}"
+            f"pgbench could not create its tables (exit status {done.status}): {done.reason()}"
         )
     return True
 
@@ -154,7 +154,7 @@ def calibrate(
     found = re.search(r"^tps = ([\d.]+)", done.output, re.MULTILINE)
     if done.status != 0 or not found or float(found[1]) == 0:
         raise BrokenEnvironmentError(
-            f"calibration failed (pgbench exit status {done.status}): {done.last_error()}"
+            f"calibration failed (pgbench exit status {done.status}): {done.reason()}"
         )
     return float(found[1])
 
@@ -278,7 +278,7 @@ def _read_log(directory: Path, plan: Plan, errors: str) -> pgbench_log.Log:
     except ValueError as error:
         raise BrokenEnvironmentError(str(error)) from None
     if log is None or not log.answered.any():
-        said = pgbench_process.Finished(plan.exit_status, "", errors).last_error()
+        said = pgbench_process.Finished(plan.exit_status, "", errors).reason()
         raise BrokenEnvironmentError(
             f"pgbench completed no transaction (exit status {plan.exit_status}): {said}"
         )

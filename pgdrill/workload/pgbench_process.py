@@ -27,10 +27,11 @@ class Finished:
     output: str
     errors: str
 
-    def last_error(self) -> str:
-        """The line of stderr that says most."""
-        lines = [line for line in self.errors.splitlines() if "error" in line or "fatal" in line]
-        return (lines or self.errors.splitlines() or ["it said nothing"])[-1]
+    def reason(self) -> str:
+        """The line of stderr that says most: the server's own words before pgbench's."""
+        lines = self.errors.splitlines()
+        found = (line for word in ("FATAL", "error", "") for line in lines if word in line)
+        return next(found, "it said nothing")
 
 
 def program() -> str:

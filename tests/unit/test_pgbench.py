@@ -209,13 +209,20 @@ def test_a_server_that_is_down_is_one_line(
         assert "\n" not in str(refused.value)
 
 
-def test_tables_are_made_once_and_redone_when_incomplete(database: str) -> None:
-    """prepare finds its complete tables again, and starts over where a key is missing."""
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param("ALTER TABLE bench.pgbench_accounts DROP CONSTRAINT pgbench_accounts_pkey"),
+        pytest.param("DELETE FROM bench.pgbench_accounts WHERE aid > 90000"),
+        pytest.param("DROP TABLE bench.pgbench_tellers"),
+    ],
+    ids=["no-key", "rows-missing", "table-missing"],
+)
+def test_tables_are_made_once_and_redone_when_incomplete(database: str, spoil: str) -> None:
+    """prepare finds its complete tables again, and starts over where something is missing."""
     assert not pgbench.prepare(database, 1, lambda line: None)
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(
-            "ALTER TABLE bench.pgbench_accounts DROP CONSTRAINT pgbench_accounts_pkey"
-        )
+        connection.execute(spoil)
     assert pgbench.prepare(database, 1, lambda line: None)
     with psycopg.connect(database) as connection:
         found = connection.execute(
@@ -223,6 +230,13 @@ def test_tables_are_made_once_and_redone_when_incomplete(database: str) -> None:
             " (SELECT count(*) FROM pg_tables WHERE schemaname = 'public')"
         ).fetchone()
     assert found == (100_000, 0)
+
+
+def test_a_run_that_answers_nothing_is_refused(database: str, tmp_path: Path) -> None:
+    """More clients than the server takes: one line with the server's own reason, no figures."""
+    with pytest.raises(BrokenEnvironmentError, match=r"status 1.*too many clients") as refused:
+        _run(database, tmp_path, clients=120)
+    assert "\n" not in str(refused.value)
 
 
 def test_an_unprepared_database_is_one_line(
