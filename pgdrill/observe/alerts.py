@@ -144,6 +144,9 @@ class AlertWatch:
         """Assemble the record of one alert; condition and healed are measured by the scenario."""
         rule = self.rule(of.alert)
         paged = self.when(of, "paged", quiet_from)
+        arrived = self.when(of, "alertmanager", quiet_from)
+        if arrived and paged:
+            arrived = min(arrived, paged)  # a page may beat the poll, and proves as much
         return AlertLife(
             alert=of.alert,
             severity=rule.severity,
@@ -156,7 +159,7 @@ class AlertWatch:
             condition=condition,
             pending=self.when(of, "pending", quiet_from),
             firing=self.when(of, "firing", quiet_from),
-            alertmanager=self.when(of, "alertmanager", quiet_from),
+            alertmanager=arrived,
             paged=paged,
             healed=healed,
             # The page that ends an earlier alert may still be on its way when a scenario begins.

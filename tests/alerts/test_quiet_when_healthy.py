@@ -12,4 +12,6 @@ def test_quiet_when_healthy(alert_watch: AlertWatch, cluster: Cluster) -> None:
     """A healthy cluster that takes writes raises no alert, not even a pending one."""
     with writing(cluster):
         alert_watch.quiet(lasting=QUIET)
-    assert alert_watch.prometheus.values("pgdrill:member_up"), "quiet, but blind"
+    for series in ("pgdrill:member_up", "pgdrill:timeline", "pgdrill:replication_lag_seconds"):
+        seen = alert_watch.prometheus.values(series)
+        assert set(seen) == set(cluster.members), f"quiet, but {series} is of {sorted(seen)} only"
