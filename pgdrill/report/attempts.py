@@ -22,7 +22,7 @@ class Trace:
 
 
 def traces(run: Path, trial: Trial) -> list[Trace]:
-    """Return the answers of a trial by lane; nothing where the run did not keep them.
+    """Return the answers of a trial by routed lane; nothing where the run did not keep them.
 
     An attempt stands where its answer came, so a silent database is a hole and not a late crowd.
     """
@@ -35,7 +35,7 @@ def traces(run: Path, trial: Trial) -> list[Trace]:
     found = []
     for number, lane in enumerate(meta["lanes"]):
         own = rows[rows["lane"] == number]
-        if not len(own) or lane["name"] not in trial.lanes:
+        if lane["direct"] or not len(own) or lane["name"] not in trial.lanes:
             continue
         found.append(
             Trace(

@@ -160,7 +160,7 @@ def _noticed(m: Material) -> list[str]:
         each = [
             f"{at_most(lane.values[-1])} on {lane.lane}"
             + (f" (and {count(lane.unknown, 'trial')} that could not say)" if lane.unknown else "")
-            for lane in group.routed
+            for lane in group.lanes
             if lane.gaps
         ]
         if each:

@@ -28,7 +28,7 @@ def fault_instants(happened: Sequence[Event], low: float, high: float) -> list[I
     return [
         (event.at, f"{event.what} {event.subject}".strip())
         for event in happened
-        if event.source == "fault" and low <= event.at <= high
+        if event.source == "fault" and "healed" not in event.what and low <= event.at <= high
     ]
 
 

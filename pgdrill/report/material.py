@@ -1,5 +1,6 @@
 """The records of one run as the report needs them: read once, grouped, nothing invented."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +75,6 @@ class Group:
     def verified(self) -> tuple[Trial, ...]:
         """The trials whose fault left evidence; no other counts."""
         return tuple(trial for trial in self.trials if trial.verified)
-
-    @property
-    def routed(self) -> list[LaneGaps]:
-        """The lanes that users take: through the load balancer."""
-        return [lane for lane in self.lanes if is_routed(lane.lane)]
 
     @property
     def is_control(self) -> bool:
@@ -204,8 +200,11 @@ def read_run(path: Path) -> Material:
 
 
 def is_routed(lane: str) -> bool:
-    """Whether a lane takes the load balancer's way; a direct one may well ask a standby."""
-    return "direct" not in lane
+    """Whether a lane takes the load balancer's way, as users do.
+
+    A direct one (fresh@pg-1) may well ask a standby, and is there to catch two writers.
+    """
+    return "@" not in lane
 
 
 def total(counts: list[LedgerCount]) -> LedgerCount:
@@ -244,7 +243,7 @@ def _group(
 ) -> Group:
     real = [trial for trial in trials if trial.verified]
     lanes = []
-    for lane in dict.fromkeys(lane for trial in trials for lane in trial.lanes):
+    for lane in dict.fromkeys(lane for trial in trials for lane in trial.lanes if is_routed(lane)):
         seen = [(t.number, t.lanes[lane].gap) for t in real if lane in t.lanes]
         lanes.append(
             LaneGaps(
@@ -271,7 +270,7 @@ def _gap_limit(
         for verdict in verdicts
         if verdict.budget.unit == "s"
         and "gap" in verdict.budget.name
-        and experiment in verdict.subject
+        and re.search(rf"(?<![\w-]){re.escape(experiment)}(?![\w-])", verdict.subject)
     ]
     # A promise about one lane says nothing about another; one that names no lane is about both.
     named = [v for v in about if lane in f"{v.subject} {v.budget.name}"]

@@ -120,7 +120,7 @@ def trial_marks(trial: Trial) -> list[Mark]:
     marks: list[Mark] = [(0.0, "fault", "fault")]
     marks += [(part.after, part.name, "mark") for part in trial.parts]
     for lane, result in trial.lanes.items():
-        if result.first_ack_after is not None:
+        if is_routed(lane) and result.first_ack_after is not None:
             at = result.first_ack_after - trial.injected_at
             marks.append((at, f"{lane}: first ack", lane_kind(lane)))
     if trial.healed_at is not None:
@@ -147,7 +147,7 @@ def trial(trial: Trial, traces: Sequence[Trace]) -> Markup:
     placed = staggered(labels, RIGHT)
     head = 18 + 15 * (max(row for _, row in placed) + 1)
     answered = [trace for trace in traces if trace.latency_ms]
-    outages = [] if traces else [(n, r) for n, r in trial.lanes.items() if r.last_ack_before]
+    outages = [] if traces else [(n, r) for n, r in trial.lanes.items() if is_routed(n)]
     height = head + 84 * len(traces) + (96 if answered else 0) + 26 * len(outages)
     canvas = Canvas(height + 40, f"Trial {trial.number} of {trial.experiment}")
     for row, trace in enumerate(traces):

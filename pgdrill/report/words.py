@@ -40,15 +40,17 @@ def at_most(value: float) -> str:
 
 def observed(verdict: Verdict) -> str:
     """Return what was seen, with enough digits that it cannot look like the limit."""
+    # JSON has no infinity: what never happened comes back as broken, with no number.
+    if verdict.observed in (None, math.inf) and verdict.outcome == "broken":
+        return "never"
     if verdict.observed is None:
         return "no evidence"
     for digits in (3, 4, 6, 9, 15):
         text = number(verdict.observed, digits)
-        near = float(text.replace(",", "")) if math.isfinite(verdict.observed) else None
-        if near is None or (
-            verdict.budget.allows(near) == verdict.budget.allows(verdict.observed)
-            and (near == verdict.budget.limit) == (verdict.observed == verdict.budget.limit)
-        ):
+        near = float(text.replace(",", ""))
+        if verdict.budget.allows(near) == verdict.budget.allows(verdict.observed) and (
+            near == verdict.budget.limit
+        ) == (verdict.observed == verdict.budget.limit):
             break
     return with_unit(text, verdict.budget.unit)
 

@@ -96,6 +96,7 @@ def trial(experiment: str, number: int, fresh: float | None, at: float) -> Trial
         lanes={
             "fresh": lane(fresh, at, number),
             "held": lane(None if fresh is None else fresh + rng.uniform(0.1, 0.9), at, number),
+            "fresh@pg-1": lane(None, at, number),  # straight to a standby: no ack, and no harm
         },
         ledger=LedgerCount(
             acked_present=5400 + number,
@@ -136,6 +137,7 @@ def verdicts(of: list[Trial]) -> list[Verdict]:
         verdict(GAP, f"{t.experiment} trial {t.number} {name}", seen.gap)
         for t in of
         for name, seen in t.lanes.items()
+        if "@" not in name
     ]
     return [
         verdict(P99, "steady load", 41.7),

@@ -2,6 +2,7 @@
 
 import html
 import json
+import math
 import os
 import re
 import subprocess
@@ -18,9 +19,21 @@ from pgdrill.report.attempts import traces
 from pgdrill.report.headline import headline
 from pgdrill.report.html import BEGIN, END
 from pgdrill.report.material import coverage, read_run
+from pgdrill.report.words import at_most
 from pgdrill.rundir import RunDir
 from pgdrill.workload.attempt_log import AttemptLog, Lane, Outcome
-from tests.unit.fake_run import GAP, HOSTILE, LOST, P99, START, trial, trials, verdict, write_run
+from tests.unit.fake_run import (
+    GAP,
+    HOSTILE,
+    LOST,
+    P99,
+    PAGED,
+    START,
+    trial,
+    trials,
+    verdict,
+    write_run,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -115,6 +128,33 @@ def test_broken_promise_is_named_first(whole: RunDir) -> None:
     assert row
     assert "primary-kill trial 9 fresh" in row[0]
     assert "broken</span>" in row[0]
+
+
+def test_what_never_happened_is_broken(whole: RunDir) -> None:
+    """An alert that never came is judged as infinite, which JSON cannot hold: it reads 'never'."""
+    append(whole.verdicts, verdict(PAGED, "PostgresDown resolved", math.inf))
+    said = "broken: 1 of 29 promises broken: PostgresDown resolved: condition to alert never"
+    assert first_screen(whole).startswith(said)
+
+
+def test_lost_write_cannot_be_overlooked(whole: RunDir) -> None:
+    """One lost write is in the figure, the answer and the terminal, and the claim is gone."""
+    last = trial("primary-kill", 10, 2.0, START + 700)
+    lossy = last.model_copy(update={"ledger": last.ledger.model_copy(update={"acked_lost": 1})})
+    append(whole.trials, lossy)
+    head = headline(read_run(whole.path))
+    assert (head.tiles[1].value, head.tiles[1].state) == ("1", "broken")
+    assert "1 of 70,262 acknowledged writes." in dict(head.answers)["Was anything lost?"]
+    assert "was lost" not in head.sentence
+    assert "acked-lost 1" in "\n".join(terminal(whole.path))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0201, "21 ms"), (3.1, "3.1 s"), (3.1001, "3.2 s"), (12.94, "13 s")]
+)
+def test_upper_bounds_are_rounded_up(value: float, text: str) -> None:
+    """A sentence that says 'at most' is never below what was measured."""
+    assert at_most(value) == text
 
 
 def test_missing_evidence_is_not_kept(whole: RunDir) -> None:
@@ -254,6 +294,14 @@ def test_damaged_record_is_shown_and_never_green(whole: RunDir) -> None:
     assert head.state == "invalid"
     assert "verdicts.jsonl:32 is no Verdict" in splice(whole.path).read_text()
     assert any("verdicts.jsonl:32" in line for line in terminal(whole.path))
+
+
+def test_damaged_single_record_is_named(whole: RunDir) -> None:
+    """A record that is no JSON is not taken for one that was never measured."""
+    whole.bench.write_text("{}")
+    head = headline(read_run(whole.path))
+    assert head.state == "invalid"
+    assert "bench.json is no Bench" in splice(whole.path).read_text()
 
 
 def test_directory_without_a_run_is_refused(tmp_path: Path) -> None:
