@@ -14,6 +14,7 @@ from pgdrill.errors import BadUsageError, BrokenEnvironmentError, PgdrillError
 from pgdrill.platforms.base import Platform
 from pgdrill.platforms.select import choose
 from pgdrill.progress import Reporter
+from pgdrill.report import markdown
 from pgdrill.settings import OPTIONS, Settings, resolve
 from pgdrill.workload import seeding
 
@@ -95,13 +96,27 @@ COMMANDS: dict[str, Callable[[Platform, Settings, Reporter], None]] = {
 
 
 def _report(run: str, document: Path | None, settings: Settings, reporter: Reporter) -> None:
-    path = report.find_run(settings.reports_dir, run)
-    reporter.line(f"report: {report.rebuild(path)}")
+    path = _find_run(settings.reports_dir, run)
+    report.rebuild(path)
     if document:
-        report.update_document(document, path)
+        markdown.update(document, path)
         reporter.line(f"tables: {document}")
     for line in report.terminal(path):
         reporter.line(line)
+
+
+def _find_run(reports: Path, run: str) -> Path:
+    """Return a run directory by path, by id below the reports, or the latest.
+
+    Raises:
+        BadUsageError: there is no such run.
+    """
+    if run == "latest":
+        runs = sorted(reports.glob("*/clock.json"), key=lambda file: file.stat().st_mtime)
+        if not runs:
+            raise BadUsageError(f"no run below {reports}: `make drill` makes one")
+        return runs[-1].parent
+    return Path(run) if Path(run).is_dir() else reports / run
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -121,6 +121,7 @@ class Trial(Record):
     lanes: dict[str, LaneResult]
     ledger: LedgerCount
     members: dict[str, int]  # rows of this trial's ledger on each member
+    diverged: tuple[str, ...] = ()  # members that hold other rows than the primary
     redundancy: float | None  # fault to all members streaming again
     steady: float | None  # fault to p99 back inside its SLO for the profile's window
     two_writers: float  # seconds in which two members both acknowledged writes

@@ -32,6 +32,7 @@ class Engine(Protocol):
     """Reads and steers the high-availability layer; caches nothing."""
 
     name: str
+    period: float  # seconds between two looks of the engine: faults fall anywhere in between
 
     def members(self) -> tuple[Member, ...]:
         """Every member that the cluster should have, running or not, in name order."""

@@ -106,11 +106,27 @@ class Platform(Protocol):
     """Brings a cluster up and down, and knows how to reach and to break it."""
 
     name: str
-    capabilities: frozenset[Capability]
-    engine: Engine
-    faults: Mapping[str, Fault]
-    prometheus_url: str
-    alertmanager_url: str
+    tuning_name: str  # the set of engine settings in force, as the report compares them
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this installation can be asked to do."""
+
+    @property
+    def engine(self) -> Engine:
+        """What keeps PostgreSQL available here."""
+
+    @property
+    def faults(self) -> Mapping[str, Fault]:
+        """Every fault that can be injected here, by name."""
+
+    @property
+    def prometheus_url(self) -> str:
+        """Address of Prometheus."""
+
+    @property
+    def alertmanager_url(self) -> str:
+        """Address of Alertmanager."""
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the platform for one run.
@@ -147,6 +163,9 @@ class Platform(Protocol):
 
     def metric_selectors(self) -> Mapping[str, str]:
         """PromQL for each resource metric of the report, one series per label `member`."""
+
+    def tuning(self) -> dict[str, str]:
+        """Every setting outside the engine that is not its default, for the report."""
 
     def versions(self) -> dict[str, str]:
         """Versions of every running part, for the report."""

@@ -164,6 +164,7 @@ def main() -> None:
         loop.aborted = True
 
     signal.signal(signal.SIGTERM, abort)
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     gc.collect()
     gc.freeze()  # what is imported stays: a collection then looks at a few objects only
     try:

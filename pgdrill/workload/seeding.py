@@ -1,5 +1,7 @@
 """Seeding a cluster from a handle and settings, with progress and a summary for people."""
 
+from collections.abc import Callable
+
 from pgdrill.platforms.base import Cluster
 from pgdrill.progress import Reporter, Update
 from pgdrill.records import Seed
@@ -19,7 +21,7 @@ def seed_cluster(cluster: Cluster, settings: Settings, reporter: Reporter) -> Se
         )
 
 
-def _show(update: Update) -> dataset.Progress:
+def _show(update: Update) -> Callable[[str, int, int, float], None]:
     def show(phase: str, done: int, total: int, rate: float) -> None:
         update(done, f"{phase}: {done:,} of {total:,} rows, {rate:,.0f} rows/s")
 

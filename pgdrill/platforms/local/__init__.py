@@ -39,6 +39,7 @@ class LocalPlatform:
     """Processes kept by supervisor, declared by the Ansible playbook."""
 
     name = "local"
+    tuning_name = "tuned"  # infra/local/templates/patroni.yml.j2 says what and why
 
     def __init__(self, reporter: Reporter | None = None) -> None:
         self._reporter = reporter or Reporter()

@@ -167,10 +167,10 @@ def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:
     """Return every fault by name."""
     faults: list[Fault] = [
         KillMember(platform, "primary_kill", "primary", comes_back=True),
-        KillMember(platform, "primary_kill_away", "primary", comes_back=False),
+        KillMember(platform, "primary_away", "primary", comes_back=False),
         KillMember(platform, "standby_kill", "standby", comes_back=True),
-        KillMember(platform, "standby_kill_away", "standby", comes_back=False),
-        KillPostmaster(platform, "primary_postmaster_kill", "primary"),
+        KillMember(platform, "standby_away", "standby", comes_back=False),
+        KillPostmaster(platform, "postmaster_kill", "primary"),
         FreezeMember(platform, "primary_freeze", "primary"),
         FreezeMember(platform, "standby_freeze", "standby"),
         Switchover(platform.engine),

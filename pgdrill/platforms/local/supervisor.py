@@ -23,8 +23,10 @@ class _Transport(xmlrpc.client.Transport):
         super().__init__()
         self._path = path
 
-    def make_connection(self, host: object) -> _Connection:
-        return _Connection(self._path)
+    def make_connection(self, host: Any) -> _Connection:  # noqa: ANN401  # as declared above us
+        connection = _Connection(self._path)
+        self._connection = (host, connection)  # what close() closes
+        return connection
 
 
 class Supervisor:
@@ -34,8 +36,9 @@ class Supervisor:
         self._sock = sock
 
     def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401  # XML-RPC is untyped
-        proxy = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(self._sock))
-        return getattr(proxy.supervisor, method)(*arguments)
+        transport = _Transport(self._sock)
+        with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as proxy:
+            return getattr(proxy.supervisor, method)(*arguments)
 
     def answers(self) -> bool:
         """Whether a supervisor listens on the socket."""

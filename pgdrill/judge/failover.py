@@ -1,0 +1,90 @@
+"""What a fault may cost: budgets by engine, each with its arithmetic.
+
+Keyed by engine because the arithmetic is the engine's: its detection, its lease, its routing.
+"""
+
+from dataclasses import dataclass
+
+from pgdrill.records import Budget
+
+
+def _seconds(name: str, limit: float, because: str) -> Budget:
+    return Budget(name=name, limit=limit, unit="s", better="lower", because=because)
+
+
+@dataclass(frozen=True)
+class FaultBudgets:
+    """The promises of one fault: the write gap (max of all trials, each lane) and redundancy."""
+
+    gap: Budget
+    redundancy: Budget
+
+
+REDUNDANCY = _seconds(
+    "time to full redundancy", 60, "restart, pg_rewind or re-clone of one small member, and stream"
+)
+LOST = Budget(
+    name="acknowledged writes lost",
+    limit=0,
+    unit="rows",
+    better="lower",
+    because="synchronous replication: an acknowledged write is on two members",
+)
+PHANTOM = Budget(
+    name="refused writes present",
+    limit=0,
+    unit="rows",
+    better="lower",
+    because="an error that precedes the commit must leave no row",
+)
+DUPLICATE = Budget(
+    name="duplicate rows",
+    limit=0,
+    unit="rows",
+    better="lower",
+    because="no attempt is ever sent twice",
+)
+TWO_WRITERS = _seconds(
+    "time with two writable members", 0, "the old primary must stop before the new one accepts"
+)
+DIVERGED = Budget(
+    name="members that differ",
+    limit=0,
+    unit="members",
+    better="lower",
+    because="after recovery every member holds the same rows",
+)
+
+_PATRONI = {
+    "primary_kill": _seconds(
+        "write gap", 10, "restarted Patroni gives its own lock up: loop 2 + election 2 + checks 1"
+    ),
+    "postmaster_kill": _seconds(
+        "write gap", 10, "primary_start_timeout 0: loop 2 + demote + election 2 + checks 1"
+    ),
+    "primary_away": _seconds(
+        "write gap", 30, "nobody gives the lock up: ttl 20 + loop 2 + election 2 + checks 1"
+    ),
+    "primary_freeze": _seconds(
+        "write gap", 30, "a frozen owner keeps the lock: ttl 20 + loop 2 + election 2 + checks 1"
+    ),
+    "switchover": _seconds(
+        "write gap", 6, "fast shutdown 1 + promotion 1 + loop 2 + checks 0.5, with margin"
+    ),
+    "standby_kill": _seconds(
+        "write gap", 2, "the other standby acknowledges: no commit waits for the dead one"
+    ),
+    "standby_freeze": _seconds(
+        "write gap", 2, "the other standby acknowledges: no commit waits for the frozen one"
+    ),
+}
+_BY_ENGINE = {"patroni": _PATRONI}
+
+
+def budgets(engine: str, fault: str) -> FaultBudgets:
+    """Return the promises of a fault on an engine.
+
+    Raises:
+        KeyError: nobody has promised anything: a fault without budgets proves nothing.
+    """
+    return FaultBudgets(gap=_BY_ENGINE[engine][fault], redundancy=REDUNDANCY)

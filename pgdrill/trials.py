@@ -1,0 +1,167 @@
+"""One trial: the prober writes, an experiment breaks something, the ledger is reconciled."""
+
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgdrill.faults import experiment as experiments
+from pgdrill.faults.experiment import Experiment
+from pgdrill.judge import budgets
+from pgdrill.observe.events import EventLog, FailoverWatch
+from pgdrill.platforms.base import Cluster, Platform, wait_healthy
+from pgdrill.progress import Reporter
+from pgdrill.records import Trial, append
+from pgdrill.rundir import RunDir
+from pgdrill.settings import Settings
+from pgdrill.waiting import DeadlineError, eventually, pause
+from pgdrill.workload import ledger
+from pgdrill.workload.attempt_log import Lane
+from pgdrill.workload.prober import Prober
+
+FRESH_RATE = 20.0  # attempts/s; the resolution of the gap is its inverse, 50 ms
+HELD_RATE = 50.0
+DIRECT_RATE = 4.0  # attempts/s straight to each member: enough to see two that accept writes
+DEADLINE = 2.0  # seconds an attempt may take before its client gives up
+SETTLE = 60.0  # seconds to be fully redundant before the fault
+RECOVER = 120.0  # seconds we are willing to look for recovery; the budget is shorter
+FIRST_ACKS = 15.0
+SAME_ROWS = 30.0  # seconds for the standbys to replay the last rows of the ledger
+STEADY_WINDOW = {"quick": 5.0, "laptop": 30.0, "full": 30.0}  # seconds of p99 inside its SLO
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that a trial works with."""
+
+    platform: Platform
+    cluster: Cluster
+    settings: Settings
+    run: RunDir
+    events: EventLog
+    reporter: Reporter
+
+
+def lanes(cluster: Cluster) -> list[Lane]:
+    """Return both kinds of client through the load balancer, and one straight to each member."""
+    return [
+        Lane("fresh", "fresh", cluster.conninfo(), FRESH_RATE),
+        Lane("held", "held", cluster.conninfo(), HELD_RATE),
+        *(
+            Lane(f"fresh@{name}", "fresh", cluster.conninfo(at), DIRECT_RATE, direct=True)
+            for name, at in cluster.members.items()
+        ),
+    ]
+
+
+def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
+    """Run one trial and keep its record; leave a cluster that was given time to recover.
+
+    Raises:
+        FaultNotRealError: the fault hit nothing, or was not undone.
+        DeadlineError: the cluster was not healthy before, or clients never wrote again.
+    """
+    platform, cluster = bench.platform, bench.cluster
+    seed = bench.settings.seed * 1000 + number
+    # The instant of the fault falls anywhere in the engine's period, or all trials see one phase.
+    phase = random.Random(f"{experiment.name} {seed}").uniform(0, platform.engine.period)
+    before = wait_healthy(platform.engine, within=SETTLE)
+    table = f"ledger_{experiment.name}_{number}_{int(time.time())}"
+    ledger.create_table(cluster.conninfo(), table)
+    raw = bench.run.raw / f"{experiment.name}-{number}"
+    journal_file = bench.run.journals / f"{experiment.name}-{number}.json"
+    with (
+        bench.reporter.task(f"{experiment.name} {number}/{bench.settings.trials}") as update,
+        FailoverWatch(platform.observers(), bench.events) as watch,
+        Prober(lanes(cluster), table, raw, deadline=DEADLINE) as prober,
+    ):
+        prober.wait_for_acks(40, within=FIRST_ACKS)
+        update(1, f"writing; fault in {phase:.2f} s (seed {seed})")
+        pause(phase)
+        journal = experiments.run(experiment, platform, journal_file)
+        bench.events.record(
+            "fault", f"{experiment.fault} injected", journal.target, journal.injected_at
+        )
+        bench.events.record(
+            "fault", f"{experiment.fault} healed", journal.target, journal.healed_at
+        )
+        update(2, f"{journal.evidence}; waiting for recovery")
+        prober.wait_for_acks(40, within=RECOVER)
+        redundancy = _redundancy(platform, journal.injected_at)
+        update(3, "redundant again; watching latency")
+        pause(STEADY_WINDOW[bench.settings.profile])
+    attempts = prober.result()
+    ended = time.monotonic()
+    after = platform.engine.members()
+    old = next(m for m in before if m.name == journal.target)
+    held = _holdings(cluster, table)
+    primary = held[platform.engine.primary().name]
+    trial = Trial(
+        experiment=experiment.name,
+        fault=experiment.fault,
+        tuning=platform.tuning_name,
+        number=number,
+        seed=seed,
+        phase=phase,
+        target=journal.target,
+        incarnation=old.incarnation,
+        injected_at=journal.injected_at,
+        healed_at=journal.healed_at,
+        verified=True,
+        evidence=journal.evidence,
+        timeline_before=max(m.timeline for m in before),
+        timeline_after=max(m.timeline for m in after),
+        lanes={
+            lane.name: attempts.lane_result(lane.name, around=(journal.injected_at, ended))
+            for lane in lanes(cluster)
+        },
+        ledger=ledger.reconcile(attempts, ledger.read_ids(cluster.conninfo(), table)),
+        members={name: holding.rows for name, holding in held.items()},
+        diverged=tuple(name for name, holding in held.items() if holding != primary),
+        redundancy=redundancy,
+        steady=attempts.steady_after(
+            journal.injected_at,
+            limit_ms=budgets.P99.limit,
+            window=STEADY_WINDOW[bench.settings.profile],
+        ),
+        two_writers=attempts.two_writers(),
+        parts=watch.parts(journal.injected_at, journal.target),
+        schedule_error_p99_ms=attempts.schedule_error_p99_ms(),
+        attempts_file=str(prober.file.relative_to(bench.run.path)),
+    )
+    append(bench.run.trials, trial)
+    return trial
+
+
+def _redundancy(platform: Platform, injected_at: float) -> float | None:
+    """Return the seconds from the fault to full redundancy; None when it was not seen."""
+    try:
+        wait_healthy(platform.engine, within=RECOVER)
+    except DeadlineError:
+        return None
+    return time.monotonic() - injected_at
+
+
+def _holdings(cluster: Cluster, table: str) -> dict[str, ledger.Holding]:
+    """Return what each member holds of the ledger, once all agree or the time is up."""
+
+    def read() -> dict[str, ledger.Holding]:
+        return {
+            name: ledger.rows_on(cluster.conninfo(at), table)
+            for name, at in cluster.members.items()
+        }
+
+    try:
+        return eventually(
+            "the same rows on every member",
+            read,
+            lambda held: len(set(held.values())) == 1,
+            within=SAME_ROWS,
+        )
+    except DeadlineError:
+        return read()
+
+
+def experiment_file(directory: Path, name: str) -> Path:
+    """Return the file of an experiment by name."""
+    return directory / f"{name}.yaml"
