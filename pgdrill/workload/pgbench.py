@@ -119,6 +119,7 @@ def run(
 
     The warm-up is a tenth of the duration, 2 to 10 s, unless told otherwise (0: none); on_progress
     gets its seconds as negative.
+
     Logs stay in directory, from which `evaluate` gives the same Bench again. A server that dies on
     the way gives a Bench too: with pgbench's exit status, the clients it aborted and everything
     that was due afterwards counted as skipped.
@@ -141,6 +142,8 @@ def run(
                 lambda second, tps, latency: on_progress(second - warming - 1, tps, latency),
             )
     shape = _shape(conninfo, clients, duration, scale, seed, mix)
+    for old in directory.glob("pgbench_log.*"):
+        old.unlink()  # names hold the process id: another run's would be counted as this one's
     logged = ["--log", f"--log-prefix={directory / 'pgbench_log'}", "--failures-detailed"]
     started_at, started_us = time.monotonic(), time.time_ns() // 1000
     done = _load([*shape, *paced, *logged], conninfo, directory, duration, on_progress)
