@@ -54,7 +54,9 @@ def state(m: Material) -> str:
 def _judged(m: Material) -> str:
     promises = m.promises
     if not promises:
-        return "Nothing was judged in this run, so it proves nothing about the cluster."
+        passed = sum(result.outcome == "passed" for result in m.results)
+        tests = f" ({count(passed, 'test')} passed without one)" if passed else ""
+        return f"No number was judged in this run{tests}, so it promises nothing about fail-over."
     bad = [verdict for verdict in promises if verdict.outcome != "met"]
     if not bad:
         kept = "The one promise was" if len(promises) == 1 else f"All {len(promises)} promises were"

@@ -80,8 +80,8 @@ def sections(material: Material) -> str:
 
 
 def _panels(material: Material) -> list[tuple[str, list[Series]]]:
-    """Return the series of each metric, those of members without a point left out."""
-    measured = sorted((s for s in material.series if s.points), key=lambda s: s.metric)
+    """Return the series of each metric; one point makes no line, so it is left out."""
+    measured = sorted((s for s in material.series if len(s.points) > 1), key=lambda s: s.metric)
     return [(name, list(found)) for name, found in groupby(measured, key=lambda s: s.metric)]
 
 

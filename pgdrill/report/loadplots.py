@@ -1,5 +1,6 @@
 """The plots of steady load and of resources over time."""
 
+import math
 from collections.abc import Sequence
 from itertools import chain
 
@@ -96,6 +97,7 @@ def resource(
 ) -> Markup:
     """One metric of all members over the run, a line each."""
     members = sorted(s.member for s in series)
+    series = _readable(series)
     points = [point for one in series for point in one.points]
     canvas = Canvas(190, f"{metric} over time", SMALL)
     last = max(at for at, _ in points) - start
@@ -117,6 +119,24 @@ def resource(
         canvas.text(left + 14, 177, member)
         left += 30 + 6.4 * len(member)
     return canvas.svg()
+
+
+def _readable(series: Sequence[Series]) -> list[Series]:
+    """Return series in bytes as KiB, MiB or GiB, whichever suits the largest value."""
+    top = max(value for one in series for _, value in one.points)
+    power = min(3, int(math.log(top, 1024))) if top >= 1024 else 0
+    if not power or not series[0].unit.startswith("bytes"):
+        return list(series)
+    unit = series[0].unit.replace("bytes", ("", "KiB", "MiB", "GiB")[power], 1)
+    return [
+        one.model_copy(
+            update={
+                "unit": unit,
+                "points": tuple((at, value / 1024**power) for at, value in one.points),
+            }
+        )
+        for one in series
+    ]
 
 
 def _series(

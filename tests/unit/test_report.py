@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pgdrill.errors import BadUsageError
-from pgdrill.records import Clock, append, write
-from pgdrill.report import plots, rebuild, splice, terminal
+from pgdrill.records import Clock, Series, append, write
+from pgdrill.report import loadplots, plots, rebuild, splice, terminal
 from pgdrill.report.attempts import traces
 from pgdrill.report.headline import headline
 from pgdrill.report.html import BEGIN, END
@@ -174,7 +174,7 @@ def test_control_that_stays_green_breaks_the_run(whole: RunDir) -> None:
 def test_nothing_measured_claims_nothing(tmp_path: Path) -> None:
     """A run with no records is invalid, its sections say so, and no plot is drawn."""
     run = bare(tmp_path / "bare")
-    assert first_screen(run).startswith("invalid: Nothing was judged")
+    assert first_screen(run).startswith("invalid: No number was judged")
     text = splice(run.path).read_text()
     assert text.count("Not measured: this run has no") == 10
     assert "<svg" not in text
@@ -196,6 +196,15 @@ def test_headline_is_silent_on_what_was_not_measured(tmp_path: Path, missing: st
     first = re.sub(r"acknowledged writes lost\s+-", "", first)
     assert claims.get(missing, "no such words") not in first
     assert "Not measured" in text
+
+
+def test_bytes_are_drawn_in_units_that_people_read() -> None:
+    """Memory of 48 MiB is not an axis up to fifty million."""
+    points = ((START, 24 * 2.0**20), (START + 5, 48 * 2.0**20))
+    one = Series(metric="memory", unit="bytes", member="pg-1", points=points)
+    drawn = str(loadplots.resource("memory", [one], START, []))
+    assert ">MiB<" in drawn
+    assert {">20<", ">40<"} <= set(re.findall(r">\d+<", drawn))
 
 
 def test_trial_without_a_gap_takes_the_bound_away(whole: RunDir) -> None:
