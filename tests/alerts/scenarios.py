@@ -14,7 +14,7 @@ SCENARIOS: dict[str, str | Exemption] = {
     "PgReplicationLagHigh": "test_replication_lag",
     "PgDiskFilling": "test_disk_filling",
     "PgNoPrimary": "test_frozen_primary",
-    "PgMemberDown": "test_frozen_primary",
+    "PgMemberDown": "test_standby_away",
     "PgFailoverHappened": "test_short_outage",
     "PgSynchronousStandbyMissing": Exemption(
         "needs every standby away at once; the platforms' faults hit one member at a time"

@@ -67,23 +67,33 @@ def test_disk_filling(
     judge_alert(filling, life)
 
 
+def test_standby_away(platform: Platform, alert_watch: AlertWatch, judge_alert: Judge) -> None:
+    """A standby that stays away pages as down, and as nothing worse, until it is back."""
+    quiet = alert_watch.quiet(lasting=QUIET)
+    with injected(platform.faults["standby_away"]) as (killed, gone):
+        down = Expectation("PgMemberDown", killed)
+        until_paged(alert_watch, down, quiet)
+    back = instant_when(f"{killed} runs", lambda: _runs(platform, killed), within=120)
+    until_resolved(alert_watch, down, quiet)
+    worse = alert_watch.when(Expectation("PgNoPrimary"), "pending", quiet)
+    assert worse is None, "the primary was thought lost although only a standby was"
+    scenario = f"{killed} killed, kept away"
+    life = alert_watch.life(down, scenario=scenario, quiet_from=quiet, condition=gone, healed=back)
+    judge_alert(down, life)
+
+
 def test_frozen_primary(platform: Platform, alert_watch: AlertWatch, judge_alert: Judge) -> None:
-    """A primary that hangs pages as no primary until replaced, and as down until it is back."""
+    """A primary that hangs pages as no primary until another one has taken its place."""
     promoted = platform.observers()["promoted"]
     none = Expectation("PgNoPrimary")
     quiet = alert_watch.quiet(lasting=QUIET)
     with injected(platform.faults["primary_freeze"]) as (frozen, hung):
-        down = Expectation("PgMemberDown", frozen)
-        for alert in (none, down):
-            until_paged(alert_watch, alert, quiet)
-        replaced = instant_when("a new one", lambda: promoted() not in ("", frozen), within=60)
-    back = instant_when(f"{frozen} follows", lambda: _follows(platform, frozen), within=120)
-    for alert, healed in ((none, replaced), (down, back)):
-        until_resolved(alert_watch, alert, quiet)
-        life = alert_watch.life(
-            alert, scenario=f"{frozen} frozen", quiet_from=quiet, condition=hung, healed=healed
-        )
-        judge_alert(alert, life)
+        until_paged(alert_watch, none, quiet)
+        new = instant_when("a new one", lambda: promoted() not in ("", frozen), within=60)
+        until_resolved(alert_watch, none, quiet)
+    scenario = f"{frozen} frozen"
+    life = alert_watch.life(none, scenario=scenario, quiet_from=quiet, condition=hung, healed=new)
+    judge_alert(none, life)
 
 
 def test_short_outage(platform: Platform, alert_watch: AlertWatch, judge_alert: Judge) -> None:
@@ -100,9 +110,8 @@ def test_short_outage(platform: Platform, alert_watch: AlertWatch, judge_alert: 
     judge_alert(changed, life)
 
 
-def _follows(platform: Platform, member: str) -> bool:
-    """Whether a member is back as a standby: one that thaws still says that it is primary."""
-    return any(m.name == member and m.role == "standby" for m in platform.engine.members())
+def _runs(platform: Platform, member: str) -> bool:
+    return any(m.name == member and m.running for m in platform.engine.members())
 
 
 def _timeline(platform: Platform) -> int:
