@@ -12,6 +12,7 @@ import heapq
 import itertools
 import json
 import os
+import resource
 import selectors
 import signal
 import sys
@@ -27,6 +28,7 @@ from pgdrill.workload.probe_lanes import SECOND, Attempt, FreshRun, HeldRun, Lan
 from pgdrill.workload.probe_session import Answer, Session
 
 HEAD_START = SECOND // 10  # for held sessions to connect before the first attempt is due
+SPIN = 2_000_000  # microseconds of CPU without a wait
 PATIENCE = 0.1  # seconds between two looks at whether a signal came
 
 # inet_server_addr: the member that answered, behind whatever address was asked.
@@ -164,13 +166,32 @@ def main() -> None:
         loop.aborted = True
 
     signal.signal(signal.SIGTERM, abort)
-    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    _hurry()
     gc.collect()
     gc.freeze()  # what is imported stays: a collection then looks at a few objects only
     try:
         loop.run()
     finally:
+        _relax()
         loop.log.save(Path(config["file"]))
+
+
+def _hurry() -> None:
+    """Run as soon as something is due, where we may: a client elsewhere has a CPU of its own too.
+
+    Measured at 500 attempts/s on two cores with four busy processes beside it: schedule error p99
+    12 ms without, 1 ms with. The prober needs a tenth of a core; if a defect makes it spin, the
+    kernel ends it before it starves the database.
+    """
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        resource.setrlimit(resource.RLIMIT_RTTIME, (SPIN, 2 * SPIN))
+
+
+def _relax() -> None:
+    """Compete for CPU as everyone does."""
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _first_line() -> bytes:

@@ -1,0 +1,234 @@
+"""What attempts add up to, on schedules whose gaps and percentiles are known by construction."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pgdrill.workload.attempt_log import AttemptLog, Lane, Outcome, Words
+from pgdrill.workload.attempts import Attempts
+
+STEP = 0.1  # seconds between attempts: 10/s
+QUICK = 0.005  # seconds from due to the answer
+
+
+class Story:
+    """Writes attempts as a prober would have, at instants that the test chooses."""
+
+    def __init__(self, path: Path, lanes: Sequence[str] = ("fresh",), direct: str = "") -> None:
+        made = [Lane(name, "fresh", "", 1 / STEP, direct=name == direct) for name in lanes]
+        self._log = AttemptLog(made, 2.0)
+        self._path = path / "attempts.npz"
+        self._number = 0
+
+    def attempt(
+        self,
+        due: float,
+        outcome: Outcome = Outcome.ACKED,
+        *,
+        took: float = QUICK,
+        lane: int = 0,
+        server: str = "a",
+        timeline: int = 1,
+        late: float = 0.0,
+    ) -> None:
+        """One attempt, due at some second."""
+        self._number += 1
+        begun = due + late
+        instants = tuple(round(i * 1e9) for i in (due, begun, begun, due + took))
+        acked = outcome is Outcome.ACKED
+        self._log.add(
+            self._number,
+            lane,
+            (instants[0], instants[1], instants[2], instants[3]),
+            outcome,
+            "" if acked else "deadline",
+            server if acked else "",
+            timeline if acked else 0,
+        )
+
+    def steady(self, start: float, end: float, lane: int = 0, server: str = "a") -> None:
+        """Acknowledged attempts at the lane's rate."""
+        for k in range(round((end - start) / STEP)):
+            self.attempt(start + k * STEP, lane=lane, server=server)
+
+    def told(self) -> Attempts:
+        """Through the file, as the suites get them."""
+        self._log.save(self._path)
+        return Attempts.load(self._path)
+
+
+def test_gap_is_the_pause_that_touches_the_fault(tmp_path: Path) -> None:
+    """A longer pause outside of the window is not this fault's."""
+    story = Story(tmp_path)
+    story.steady(10, 12)
+    story.steady(17, 20)  # 5 s of pause long before the fault
+    for due in (20.0, 20.5, 21.0):
+        story.attempt(due, Outcome.INDETERMINATE, took=2.0)
+    story.steady(22, 25)
+    result = story.told().lane_result("fresh", (19.97, 24))
+    assert result.gap == pytest.approx(2.1)
+    assert result.last_ack_before == pytest.approx(19.9 + QUICK)
+    assert result.first_ack_after == pytest.approx(22 + QUICK)
+    assert (result.attempts, result.acked, result.indeterminate, result.refused) == (83, 80, 3, 0)
+    assert result.errors == {"deadline": 3}
+    assert result.p50_ms == pytest.approx(QUICK * 1e3)
+
+
+def test_gap_without_a_fault_is_the_pace_of_the_lane(tmp_path: Path) -> None:
+    """Where nothing happens the gap is one step, not nothing."""
+    story = Story(tmp_path)
+    story.steady(10, 20)
+    assert story.told().lane_result("fresh", (15, 19)).gap == pytest.approx(STEP)
+
+
+def test_gap_counts_when_answers_came_not_when_writes_were_due(tmp_path: Path) -> None:
+    """Attempts that waited out a stall and were answered in the end are a gap all the same."""
+    story = Story(tmp_path)
+    story.steady(10, 15)
+    for k in range(15):
+        story.attempt(15 + k * STEP, took=1.5 - k * STEP + QUICK)
+    story.steady(16.5, 20)
+    assert story.told().lane_result("fresh", (15, 19)).gap == pytest.approx(1.6)
+
+
+@pytest.mark.parametrize(
+    ("parts", "failing"),
+    [
+        pytest.param([(16, 20)], [15.2, 15.6], id="none-before"),
+        pytest.param([(10, 15)], [15.2, 16.2, 18.0], id="none-after"),
+        pytest.param([(10, 15), (15.2, 16)], [16.5, 18.0], id="again-but-not-for-good"),
+        pytest.param([], [14.0, 16.0], id="none-at-all"),
+    ],
+)
+def test_gap_without_an_end_is_unknown(
+    tmp_path: Path, parts: list[tuple[float, float]], failing: list[float]
+) -> None:
+    """A missing ack before or after is no gap at all, so that no budget can be met by it."""
+    story = Story(tmp_path)
+    for start, end in parts:
+        story.steady(start, end)
+    for due in failing:
+        story.attempt(due, Outcome.REFUSED, took=1.0)
+    assert story.told().lane_result("fresh", (15.1, 30)).gap is None
+
+
+def test_percentiles_cover_acknowledged_attempts_from_when_they_were_due(tmp_path: Path) -> None:
+    """Nearest rank: of 200 acknowledged, the 198th is the 99th percentile."""
+    story = Story(tmp_path)
+    for k in range(200):
+        story.attempt(10 + k * STEP, took=(k + 1) / 1000)
+    story.attempt(40, Outcome.REFUSED, took=2.0)
+    result = story.told().lane_result("fresh", (15, 20))
+    assert result.p50_ms == pytest.approx(100)
+    assert result.p99_ms == pytest.approx(198)
+
+
+def test_two_writers_overlap_is_measured(tmp_path: Path) -> None:
+    """The old primary acknowledges writes that were sent after the new one's first ack."""
+    story = Story(tmp_path, ("fresh", "fresh@a"))
+    story.steady(10, 15, server="a")
+    for k in range(50):
+        story.attempt(14 + k * STEP, lane=1, server="b", timeline=2)
+    assert story.told().two_writers() == pytest.approx(0.9 - QUICK)
+
+
+def test_late_answer_of_the_old_primary_proves_no_second_writer(tmp_path: Path) -> None:
+    """A write sent before the new primary's first ack may also have been committed before it."""
+    story = Story(tmp_path)
+    story.steady(10, 15, server="a")
+    story.attempt(15, took=2.0, server="a")
+    for k in range(20):
+        story.attempt(16 + k * STEP, server="b", timeline=2)
+    assert story.told().two_writers() == 0
+
+
+def test_primary_that_comes_back_later_is_no_second_writer(tmp_path: Path) -> None:
+    """A, then B, then A again on a third timeline: three reigns, one after the other."""
+    story = Story(tmp_path)
+    for number, server in enumerate("aba"):
+        for k in range(20):
+            story.attempt(10 + 5 * number + k * STEP, server=server, timeline=number + 1)
+    assert story.told().two_writers() == 0
+
+
+def test_steady_begins_where_a_whole_window_is_in_time(tmp_path: Path) -> None:
+    """Failures and slow answers both count; a relapse inside the window starts it anew."""
+    story = Story(tmp_path, ("fresh", "fresh@b"), direct="fresh@b")
+    story.steady(10, 15)
+    for k in range(10):
+        story.attempt(15 + k * STEP, Outcome.REFUSED, took=1.0)
+    for k in range(10):
+        story.attempt(16 + k * STEP, took=0.3)
+    story.steady(17, 18)
+    story.attempt(18, took=0.3)
+    story.steady(18.1, 25)
+    for k in range(100):  # a standby's refusals are no client's
+        story.attempt(15 + k * STEP, Outcome.REFUSED, lane=1)
+    attempts = story.told()
+    assert attempts.steady_after(14.95, 200, 3) == pytest.approx(18.1 - 14.95)
+    assert attempts.steady_after(14.95, 400, 3) == pytest.approx(16 - 14.95)
+    assert attempts.steady_after(14.95, 200, 7.5) is None, "nobody watched for so long"
+    assert attempts.steady_after(30, 200, 3) is None
+
+
+def test_steady_allows_one_in_a_hundred(tmp_path: Path) -> None:
+    """The limit is on the 99th percentile: one slow attempt of a hundred is within it."""
+    story = Story(tmp_path)
+    story.steady(10, 15)
+    story.attempt(15, took=0.3)
+    story.steady(15.1, 40)
+    attempts = story.told()
+    assert attempts.steady_after(10, 200, 10) == pytest.approx(0)
+    assert attempts.steady_after(10, 200, 9) == pytest.approx(5.1)
+
+
+def test_schedule_error_is_the_probers_own_lateness(tmp_path: Path) -> None:
+    """99th percentile of begun minus due, not of how long the database took."""
+    story = Story(tmp_path)
+    for k in range(100):
+        story.attempt(10 + k * STEP, took=1.0, late=k / 1000)
+    assert story.told().schedule_error_p99_ms() == pytest.approx(98)
+
+
+def test_nothing_attempted_is_no_perfect_schedule(tmp_path: Path) -> None:
+    """An empty log raises instead of passing."""
+    with pytest.raises(ValueError, match="no attempts"):
+        Story(tmp_path).told().schedule_error_p99_ms()
+
+
+def test_seconds_count_attempts_by_when_they_were_due(tmp_path: Path) -> None:
+    """Each second of each lane is there, its percentiles those of its acknowledged attempts."""
+    story = Story(tmp_path)
+    story.steady(10, 11)
+    story.attempt(11.2, Outcome.REFUSED, took=0.1)
+    story.attempt(11.4, Outcome.INDETERMINATE, took=2.0)
+    first, second = story.told().per_second()
+    assert (first.lane, first.at, first.acks) == ("fresh", 10, 10)
+    assert first.p99_ms == pytest.approx(5)
+    assert (second.acks, second.refused, second.indeterminate) == (0, 1, 1)
+    assert second.p50_ms is None
+
+
+def test_log_keeps_every_attempt_across_its_chunks(tmp_path: Path) -> None:
+    """Growing loses and repeats nothing."""
+    story = Story(tmp_path)
+    for k in range(70_000):
+        story.attempt(float(k), Outcome.REFUSED)
+    rows = story.told().rows
+    assert (rows["id"] == range(1, 70_001)).all()
+    assert (rows["due"] == [k * 10**9 for k in range(70_000)]).all()
+
+
+def test_words_share_a_place_past_their_limit() -> None:
+    """A server that makes every message different cannot fill the memory."""
+    words = Words(limit=3)
+    places = [words.place(text) for text in ("", "a", "b", "c", "d", "a")]
+    assert places == [0, 1, 2, 3, 3, 1]
+    assert words.all == ["", "a", "b", "others"]
+
+
+def test_lane_with_a_bad_shape_is_refused() -> None:
+    """A rate of zero would never be due."""
+    with pytest.raises(ValueError, match="rate"):
+        Lane("fresh", "fresh", "", 0)
