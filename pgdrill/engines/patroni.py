@@ -17,7 +17,7 @@ class PatroniEngine:
     """Three members behind their REST addresses, one lock in etcd."""
 
     name = "patroni"
-    period = 2.0  # loop_wait
+    period = 1.0  # loop_wait
 
     def __init__(
         self,

@@ -1,7 +1,10 @@
 """A planned switchover: no fault at all to an operator, an outage all the same to a client."""
 
-from pgdrill.engines.base import Engine, Member
+from pgdrill.engines.base import Engine, Member, NoPrimaryError
 from pgdrill.faults.base import FaultNotRealError
+from pgdrill.waiting import eventually
+
+TAKES_OVER = 30.0  # seconds we are willing to look
 
 
 class Switchover:
@@ -29,9 +32,16 @@ class Switchover:
         """The standby is the primary now, on a new time line."""
         if self._old is None:
             raise FaultNotRealError("switchover was not injected")
-        now = self._engine.primary()
-        if now.name != self._to or now.timeline <= self._old.timeline:
-            raise FaultNotRealError(f"primary is {now.name} on time line {now.timeline}")
+        now = eventually(
+            f"{self._to} is primary",
+            self._engine.primary,
+            lambda member: member.name == self._to,
+            within=TAKES_OVER,
+            every=0.1,
+            not_yet=(NoPrimaryError,),
+        )
+        if now.timeline <= self._old.timeline:
+            raise FaultNotRealError(f"{now.name} is primary on the old time line {now.timeline}")
         return f"{self._old.name} to {now.name}, time line {self._old.timeline} to {now.timeline}"
 
     def heal(self) -> None:

@@ -57,19 +57,19 @@ DIVERGED = Budget(
 
 _PATRONI = {
     "primary_kill": _seconds(
-        "write gap", 10, "restarted Patroni gives its own lock up: loop 2 + election 2 + checks 1"
+        "write gap", 10, "restarted Patroni gives its own lock up: loop 1 + election 2 + checks 1"
     ),
     "postmaster_kill": _seconds(
-        "write gap", 10, "primary_start_timeout 0: loop 2 + demote + election 2 + checks 1"
+        "write gap", 10, "primary_start_timeout 0: loop 1 + demote + election 2 + checks 1"
     ),
     "primary_away": _seconds(
-        "write gap", 30, "nobody gives the lock up: ttl 20 + loop 2 + election 2 + checks 1"
+        "write gap", 30, "nobody gives the lock up: ttl 20 + loop 1 + election 2 + checks 1"
     ),
     "primary_freeze": _seconds(
-        "write gap", 30, "a frozen owner keeps the lock: ttl 20 + loop 2 + election 2 + checks 1"
+        "write gap", 30, "a frozen owner keeps the lock: ttl 20 + loop 1 + election 2 + checks 1"
     ),
     "switchover": _seconds(
-        "write gap", 6, "fast shutdown 1 + promotion 1 + loop 2 + checks 0.5, with margin"
+        "write gap", 6, "fast shutdown 1 + promotion 1 + loop 1 + checks 0.5, with margin"
     ),
     "standby_kill": _seconds(
         "write gap", 2, "the other standby acknowledges: no commit waits for the dead one"

@@ -1,7 +1,5 @@
 """The dataset: how fast it came in, and that it is what it claims to be."""
 
-import pytest
-
 from pgdrill.judge import budgets
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.platforms.base import Cluster
@@ -13,13 +11,12 @@ FEWEST_TABLES = 10
 
 def test_seed_is_fast(seeded: Seed, verdicts: Verdicts) -> None:
     """Loading, linking and verifying the rows on every member stays within its budget."""
-    if seeded.reused:
-        pytest.skip("the dataset was there already: nothing was loaded that could be timed")
+    when = ", when it was loaded by an earlier run" if seeded.reused else ""
     verdicts.check(
         budgets.seed_time(seeded.rows),
         seeded.seconds,
         f"{seeded.rows:,} rows",
-        f"{seeded.rows / seeded.seconds:,.0f} rows/s",
+        f"{seeded.rows / seeded.seconds:,.0f} rows/s{when}",
     )
 
 

@@ -164,7 +164,10 @@ class Layout:
             "pgdrill_uv": shutil.which("uv", path=str(ROOT / ".venv/bin")) or "uv",
             "pgdrill_members_lock_digest": hashlib.sha256(lock).hexdigest()[:16],
             "pgdrill_missing_packages": missing_packages(),
-            "pgdrill_exporter_flags": "--disable-default-metrics --disable-settings-metrics",
+            "pgdrill_exporter_flags": (
+                "--disable-default-metrics --disable-settings-metrics --no-collector.database"
+                " --no-collector.bgwriter --log.level=warn"
+            ),
             "pgdrill_rules": f"{self.state}/etc/rules",
             "pgdrill_rule_sources": [str(rule) for rule in rules],
         }
