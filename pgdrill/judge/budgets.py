@@ -66,3 +66,10 @@ SCHEDULE_ERROR = Budget(
     better="lower",
     because="a gap is known no better than the attempts are on time; a tenth of the p99 objective",
 )
+PROBER_MEMORY = Budget(
+    name="prober memory for 1M attempts",
+    limit=300,
+    unit="MB",
+    better="lower",
+    because="an hour at 280 attempts/s must fit beside the cluster on a laptop of 8 GB",
+)

@@ -69,7 +69,10 @@ _PATRONI = {
         "write gap", 30, "a frozen owner keeps the lock: ttl 20 + loop 1 + election 2 + checks 1"
     ),
     "switchover": _seconds(
-        "write gap", 6, "fast shutdown 1 + promotion 1 + loop 1 + checks 0.5, with margin"
+        "write gap",
+        6,
+        "Patroni polls the shutdown every 1 s, and the standby left over pauses 2 s"
+        " before it follows the new primary, which needs it to acknowledge; twice that",
     ),
     "standby_kill": _seconds(
         "write gap", 2, "the other standby acknowledges: no commit waits for the dead one"

@@ -299,7 +299,7 @@ class LocalPlatform:
         """What differs from defaults outside the engine, for the report."""
         return {
             "etcd": "--unsafe-no-fsync: its log does not wait behind the members' fsyncs",
-            "haproxy": "checks every 300 ms (100 in doubt, 200 down), 2 misses, sessions cut when down",
+            "haproxy": "checks every 300 ms (100 in doubt, 200 down), 2 misses cut sessions",
             "volumes": f"{layouts.VOLUME_MB} MB ext4 each" if self.layout.mounts else "directories",
             "restart": "supervisor restarts a killed member at once",
         }

@@ -4,6 +4,8 @@ import signal
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import psutil
+
 from pgdrill.engines.base import Member
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.faults.switchover import Switchover
@@ -163,6 +165,44 @@ class FreezeMember(_MemberFault):
         return f"{self._target.name}: no process in state T"
 
 
+class DeafStandbys(_MemberFault):
+    """SIGSTOP the primary's WAL senders: it works on, and no standby hears of it.
+
+    The standbys give such a connection up after wal_receiver_timeout (5 s) and open a new one.
+    """
+
+    def inject(self) -> str:
+        """Stop every WAL sender."""
+        target = self._choose()
+        for sender in self._senders():
+            send(sender, signal.SIGSTOP)
+        return target.name
+
+    def verify_injected(self) -> str:
+        """There is one WAL sender for each standby, and all are in state T."""
+        senders = {identity(p): state(p) for p in self._senders()}
+        standbys = len(self._platform.engine.members()) - 1
+        if list(senders.values()) != ["stopped"] * standbys:
+            raise FaultNotRealError(f"{self._target.name}: WAL senders {senders}")
+        return f"{self._target.name}: {standbys} WAL senders in state T"
+
+    def heal(self) -> None:
+        """Let them send again."""
+        if self._hit is not None:
+            for sender in self._senders():
+                send(sender, signal.SIGCONT)
+
+    def verify_healed(self) -> str:
+        """No WAL sender is stopped."""
+        stopped = [identity(p) for p in self._senders() if state(p) == "stopped"]
+        if stopped:
+            raise FaultNotRealError(f"{self._target.name}: still stopped: {stopped}")
+        return f"{self._target.name}: no WAL sender in state T"
+
+    def _senders(self) -> list[psutil.Process]:
+        return self._platform.processes(self._target.name).wal_senders()
+
+
 def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:
     """Return every fault by name."""
     faults: list[Fault] = [
@@ -173,6 +213,7 @@ def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:
         KillPostmaster(platform, "postmaster_kill", "primary"),
         FreezeMember(platform, "primary_freeze", "primary"),
         FreezeMember(platform, "standby_freeze", "standby"),
+        DeafStandbys(platform, "standbys_deaf", "primary"),
         Switchover(platform.engine),
     ]
     return {fault.name: fault for fault in faults}

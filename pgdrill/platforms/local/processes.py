@@ -51,6 +51,17 @@ class MemberProcesses:
                 continue
         return found
 
+    def wal_senders(self) -> list[psutil.Process]:
+        """Return the processes that send WAL to standbys, found by their titles."""
+        found = []
+        for process in self.postgres():
+            try:
+                if " walsender " in " ".join(process.cmdline()):
+                    found.append(process)
+            except GONE:
+                continue
+        return found
+
     def all(self) -> list[psutil.Process]:
         """Return Patroni first, so that it cannot react to the loss of the rest."""
         patroni = self.patroni()
