@@ -1,5 +1,6 @@
 """The contract of an engine: members, roles, switchover, health."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -49,6 +50,12 @@ class Engine(Protocol):
 
     def synchronous_state_is_expected(self) -> bool:
         """Whether as many synchronous standbys stand ready as the configuration promises."""
+
+    def asynchronous(self) -> AbstractContextManager[None]:
+        """While the block lasts, ask that commits wait for nobody and any standby may take over.
+
+        For negative controls; what was configured before is asked for again at the end.
+        """
 
     def tuning(self) -> dict[str, str]:
         """Every setting of the engine that is not its default, for the report."""

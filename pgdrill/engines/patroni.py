@@ -1,8 +1,9 @@
 """Patroni, read and steered through its REST API and its lock in etcd; never through patronictl."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import requests
@@ -11,6 +12,8 @@ from pgdrill.engines.base import Member, NoPrimaryError, Role
 from pgdrill.errors import BrokenEnvironmentError
 
 ANSWER_WITHIN = 1.0  # seconds; a frozen member must not hold up the view of the others
+# Commits wait for nobody, and a standby may take over although it lacks what was acknowledged.
+ASYNCHRONOUS = {"synchronous_mode": False, "maximum_lag_on_failover": 64 * 2**20}
 
 
 class PatroniEngine:
@@ -155,6 +158,22 @@ class PatroniEngine:
             if answer.status_code == 200:
                 return
         raise BrokenEnvironmentError("no member took the change of Patroni's configuration")
+
+    @contextmanager
+    def asynchronous(self) -> Iterator[None]:
+        """Ask that commits wait for nobody and any standby may take over, while the block lasts.
+
+        Raises:
+            BrokenEnvironmentError: no member answers, so nothing could be put back.
+        """
+        before = self.configuration()
+        if not before:
+            raise BrokenEnvironmentError("no member tells Patroni's configuration")
+        try:
+            self.configure(ASYNCHRONOUS)
+            yield
+        finally:
+            self.configure({key: before.get(key) for key in ASYNCHRONOUS})
 
     def tuning(self) -> dict[str, str]:
         """Return Patroni's dynamic configuration, flattened: what is there was set on purpose."""

@@ -176,6 +176,13 @@ class DeafStandbys(_MemberFault):
         target = self._choose()
         for sender in self._senders():
             send(sender, signal.SIGSTOP)
+        eventually(
+            f"every WAL sender of {target.name} is stopped",
+            lambda: {state(p) for p in self._senders()},
+            lambda seen: seen == {"stopped"},
+            within=2,
+            every=0.02,
+        )
         return target.name
 
     def verify_injected(self) -> str:
