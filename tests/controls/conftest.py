@@ -1,0 +1,21 @@
+"""Sabotaged set-ups: their verdicts are kept as controls, their trials apart from real ones."""
+
+from dataclasses import replace
+
+import pytest
+
+from pgdrill.rundir import RunDir
+from pgdrill.trials import Bench
+from tests.controls.control import Control
+
+
+@pytest.fixture
+def control(run: RunDir, request: pytest.FixtureRequest) -> Control:
+    """Demand that a sabotage turns verdicts, and keep them."""
+    return Control(run.verdicts, request.node.nodeid)
+
+
+@pytest.fixture
+def sabotaged(bench_of_trials: Bench) -> Bench:
+    """Everything that a trial works with; its records stay out of the run's own."""
+    return replace(bench_of_trials, run=RunDir(bench_of_trials.run.path / "controls"))

@@ -1,0 +1,44 @@
+"""Nothing seen must never pass for nothing wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from fixtures.chaos import judge
+from pgdrill import trials
+from pgdrill.faults import experiment as experiments
+from pgdrill.judge import failover
+from pgdrill.observe.prometheus import NoDataError, Prometheus
+from pgdrill.platforms.base import Cluster
+from pgdrill.trials import FRESH_RATE, HELD_RATE, Bench
+from pgdrill.workload.attempt_log import Lane
+from tests.controls.control import Control
+from tests.controls.sabotage import of_fault
+
+
+def test_query_without_series_is_an_error(prometheus: Prometheus) -> None:
+    """A query that finds no series is refused, so that a typing error is not a quiet cluster."""
+    with pytest.raises(NoDataError):
+        prometheus.values("pgdrill:no_such_series")
+
+
+def test_clients_without_a_single_ack_are_no_evidence(
+    sabotaged: Bench, experiments_dir: Path, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial whose clients only ever reached standbys has neither a gap nor zero lost writes."""
+    monkeypatch.setattr(trials, "lanes", to_standbys)
+    standby_freeze = experiments.load(experiments_dir / "standby_freeze.yaml")
+    gap = failover.budgets(sabotaged.platform.engine.name, standby_freeze.fault).gap
+    with control.must_be("invalid", "writes sent to standbys", gap, failover.LOST) as verdicts:
+        trial = trials.run_trial(sabotaged, of_fault(standby_freeze, standby_freeze.fault), 1)
+        assert all(lane.refused for lane in trial.lanes.values()), "not even refused: no prober"
+        judge([trial], sabotaged.platform.engine.name, verdicts)
+
+
+def to_standbys(cluster: Cluster) -> list[Lane]:
+    """Return the lanes of clients at the wrong address; nobody waits for their acks."""
+    wrong = cluster.conninfo(cluster.read_only)
+    return [
+        Lane("fresh", "fresh", wrong, FRESH_RATE, direct=True),
+        Lane("held", "held", wrong, HELD_RATE, direct=True),
+    ]

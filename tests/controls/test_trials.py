@@ -1,0 +1,92 @@
+"""A fault that hits nothing proves nothing, and the ledger finds what was lost."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fixtures.chaos import judge
+from pgdrill.faults import experiment as experiments
+from pgdrill.faults.base import Fault
+from pgdrill.judge import failover
+from pgdrill.judge.verdicts import Verdicts
+from pgdrill.platforms.local.processes import MemberProcesses
+from pgdrill.records import Trial
+from pgdrill.trials import Bench, run_trial
+from tests.controls.control import Control
+from tests.controls.sabotage import LossyKill, NoFault, Tampering, of_fault
+
+
+class Trials:
+    """Runs a trial with a sabotage in the place of an experiment's fault, and judges it."""
+
+    def __init__(self, bench: Bench, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.platform = bench.platform
+        self._bench = bench
+        self._directory = directory
+        self._monkeypatch = monkeypatch
+
+    def promised(self, fault: str) -> failover.FaultBudgets:
+        """What the suite promises of a fault."""
+        return failover.budgets(self.platform.engine.name, fault)
+
+    def run(self, name: str, fault: Fault | None = None) -> Trial:
+        """Run an experiment's trial; fault None: with its own fault."""
+        experiment = experiments.load(self._directory / f"{name}.yaml")
+        if fault:
+            self._monkeypatch.setitem(self.platform.faults, fault.name, fault)
+        return run_trial(
+            self._bench, of_fault(experiment, fault.name if fault else experiment.fault), 1
+        )
+
+    def judge(self, trial: Trial, verdicts: Verdicts, like: str) -> None:
+        """Judge it as the chaos suite judges a trial of the fault that it is like."""
+        judge([trial.model_copy(update={"fault": like})], self.platform.engine.name, verdicts)
+
+
+@pytest.fixture
+def trials(sabotaged: Bench, experiments_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Trials:
+    """Trials on the healthy cluster."""
+    return Trials(sabotaged, experiments_dir, monkeypatch)
+
+
+def test_fault_that_names_no_member_is_invalid(trials: Trials, control: Control) -> None:
+    """An experiment whose every activity succeeds is refused when it names nobody it hit."""
+    gap = trials.promised("standby_kill").gap
+    with control.must_be("invalid", "a fault that does nothing", gap) as verdicts:
+        trials.judge(trials.run("standby_kill", NoFault()), verdicts, like="standby_kill")
+
+
+def test_kill_that_misses_is_invalid(
+    require: Callable[[str], None],
+    trials: Trials,
+    control: Control,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The platform's own kill is refused when the processes that it should have hit live on."""
+    require("processes")
+    monkeypatch.setattr(MemberProcesses, "kill", lambda self: [])
+    gap = trials.promised("primary_kill").gap
+    with control.must_be("invalid", "a kill that misses", gap) as verdicts:
+        trials.judge(trials.run("primary_kill"), verdicts, like="primary_kill")
+
+
+def test_tampered_ledger_is_broken(trials: Trials, control: Control) -> None:
+    """One row deleted is one lost, one doubled is one duplicate, writers held up are a gap."""
+    promised = (trials.promised("standby_kill").gap, failover.LOST, failover.DUPLICATE)
+    with control.must_be("broken", "rows and writers tampered with", *promised) as verdicts:
+        trial = trials.run("standby_kill", Tampering(trials.platform))
+        trials.judge(trial, verdicts, like="standby_kill")
+    assert (trial.ledger.acked_lost, trial.ledger.duplicate) == (1, 1), trial.ledger
+
+
+def test_asynchronous_replication_loses_writes(
+    require: Callable[[str], None], trials: Trials, control: Control
+) -> None:
+    """Without synchronous replication a killed primary takes acknowledged writes along."""
+    require("processes")
+    with control.must_be("broken", "asynchronous replication", failover.LOST) as verdicts:
+        # Healed only after the fail-over, as a primary that hangs is.
+        trial = trials.run("primary_freeze", LossyKill(trials.platform))
+        trials.judge(trial, verdicts, like="primary_kill")
+    assert trial.timeline_after > trial.timeline_before, "no fail-over happened"
