@@ -21,10 +21,13 @@ class Control:
     test: str
 
     @contextmanager
-    def must_be(self, expected: Outcome, sabotage: str, *budgets: Budget) -> Iterator[Verdicts]:
+    def must_be(
+        self, expected: Outcome, sabotage: str, *budgets: Budget, why: str = ""
+    ) -> Iterator[Verdicts]:
         """Judge in this block as the suite does; every verdict on these budgets must come out so.
 
-        Verdicts on other budgets are nobody's business here and are not kept.
+        Verdicts on other budgets are nobody's business here and are not kept. why: what the notes
+        of these verdicts must say, so that red for another reason does not pass.
 
         Raises:
             AssertionError: the suite stayed green, or another verdict came out than expected.
@@ -44,8 +47,10 @@ class Control:
         for verdict in about:
             subject = f"{sabotage}: {verdict.subject}"
             append(self.file, verdict.model_copy(update={"subject": subject}))
-        wrong = [f"{v.outcome}: {v.line()}" for v in about if v.outcome != expected]
+        wrong = [
+            f"{v.outcome}: {v.line()}" for v in about if v.outcome != expected or why not in v.note
+        ]
         missing = [b.name for b in budgets if b not in {v.budget for v in about}]
-        assert not wrong, f"{sabotage}: must be {expected}, but is\n" + "\n".join(wrong)
+        assert not wrong, f"{sabotage}: must be {expected} {why!r}, but is\n" + "\n".join(wrong)
         assert not missing, f"{sabotage}: nobody judged {', '.join(missing)}"
         assert red, f"{sabotage}: the suite stayed green"

@@ -53,7 +53,8 @@ def trials(sabotaged: Bench, experiments_dir: Path, monkeypatch: pytest.MonkeyPa
 def test_fault_that_names_no_member_is_invalid(trials: Trials, control: Control) -> None:
     """An experiment whose every activity succeeds is refused when it names nobody it hit."""
     gap = trials.promised("standby_kill").gap
-    with control.must_be("invalid", "a fault that does nothing", gap) as verdicts:
+    why = "names no member"
+    with control.must_be("invalid", "a fault that does nothing", gap, why=why) as verdicts:
         trials.judge(trials.run("standby_kill", NoFault()), verdicts, like="standby_kill")
 
 
@@ -67,13 +68,15 @@ def test_kill_that_misses_is_invalid(
     require("processes")
     monkeypatch.setattr(MemberProcesses, "kill", lambda self: [])
     gap = trials.promised("primary_kill").gap
-    with control.must_be("invalid", "a kill that misses", gap) as verdicts:
+    why = "is still the process"
+    with control.must_be("invalid", "a kill that misses", gap, why=why) as verdicts:
         trials.judge(trials.run("primary_kill"), verdicts, like="primary_kill")
 
 
 def test_tampered_ledger_is_broken(trials: Trials, control: Control) -> None:
-    """One row deleted is one lost, one doubled is one duplicate, writers held up are a gap."""
-    promised = (trials.promised("standby_kill").gap, failover.LOST, failover.DUPLICATE)
+    """A row that vanished, doubled or was refused is found, and a wait of all writers is a gap."""
+    gap = trials.promised("standby_kill").gap
+    promised = (gap, failover.LOST, failover.DUPLICATE, failover.PHANTOM)
     with control.must_be("broken", "rows and writers tampered with", *promised) as verdicts:
         trial = trials.run("standby_kill", Tampering(trials.platform))
         trials.judge(trial, verdicts, like="standby_kill")
