@@ -1,5 +1,7 @@
 """What a fault costs clients, and that it costs no acknowledged write."""
 
+import pytest
+
 from fixtures.chaos import Drill
 
 
@@ -9,6 +11,7 @@ def test_primary_kill(drill: Drill) -> None:
     assert all(t.timeline_after > t.timeline_before for t in trials), "no fail-over happened"
 
 
+@pytest.mark.thorough
 def test_primary_away(drill: Drill) -> None:
     """Clients write again within 30 s of a killed primary that stays away: its lease bounds it."""
     trials = drill("primary_away")
@@ -21,6 +24,7 @@ def test_primary_freeze(drill: Drill) -> None:
     assert all(t.timeline_after > t.timeline_before for t in trials), "no fail-over happened"
 
 
+@pytest.mark.thorough
 def test_postmaster_kill(drill: Drill) -> None:
     """Clients write again within 10 s when only the postmaster dies and its backends may live."""
     drill("postmaster_kill")
@@ -37,6 +41,7 @@ def test_standby_kill(drill: Drill) -> None:
     drill("standby_kill")
 
 
+@pytest.mark.thorough
 def test_standby_freeze(drill: Drill) -> None:
     """A synchronous standby that hangs interrupts writing for at most 2 s."""
     drill("standby_freeze")
