@@ -241,8 +241,8 @@ def _read_file(file: Path) -> dict[str, str]:
         return {}
     try:
         table = tomllib.loads(file.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise BadUsageError(f"{file} is not valid TOML: {error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise BadUsageError(f"{file} is not readable as TOML: {error}") from None
     keys = {str(name).replace("-", "_"): str(value) for name, value in table.items()}
     for key in keys:
         if key not in BY_KEY:

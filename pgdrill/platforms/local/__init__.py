@@ -24,7 +24,7 @@ from pgdrill.platforms.base import Capability, Cluster, Volume, health, wait_hea
 from pgdrill.platforms.local import layout as layouts
 from pgdrill.platforms.local.faults import local_faults
 from pgdrill.platforms.local.layout import MEMBERS, Layout
-from pgdrill.platforms.local.processes import MemberProcesses, sweep
+from pgdrill.platforms.local.processes import PLAYBOOK, MemberProcesses, sweep, wake
 from pgdrill.platforms.local.supervisor import Supervisor
 from pgdrill.platforms.local.volume import DirectoryVolume
 from pgdrill.progress import Reporter
@@ -53,21 +53,37 @@ class LocalPlatform:
             BrokenEnvironmentError: another run holds it.
         """
         path = self._state.with_name(self._state.name + ".lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+") as file:
+        try:
+            made = [d for d in path.parents if not d.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+")
+        except OSError as error:
+            raise BrokenEnvironmentError(
+                f"cannot keep state beside {self._state} ({error.strerror}):"
+                " set PGDRILL_STATE_DIR to a directory that you can write to"
+            ) from None
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # The holder before us removes the file: a lock on a removed file holds nothing.
+                held = path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
             except BlockingIOError:
+                held = False
+            if not held:
                 file.seek(0)
                 raise BrokenEnvironmentError(
                     f"another run uses the local platform (pid {file.read().strip() or '?'}):"
                     " wait until it ends, or end it"
-                ) from None
+                )
             file.truncate(0)
             file.write(f"{os.getpid()}")
             file.flush()
-            yield
-            path.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+                if not self._state.exists():
+                    _remove_empty(made or [d for d in path.parents if d.name == "pgdrill"])
 
     def is_up(self) -> bool:
         """Whether `up` finished and its supervisor still answers."""
@@ -80,11 +96,14 @@ class LocalPlatform:
         Raises:
             BrokenEnvironmentError: the machine cannot hold it, or it does not become healthy.
         """
+        self._refuse_foreign_files()
         layout = Layout.load(self._state)
         if layout is None:
             layout = layouts.plan(settings.port_offset)
             layout.save()
-        elif not self.supervisor.answers():
+        elif self.supervisor.answers():
+            self._revive()
+        else:
             # A machine that was restarted, or an `up` that was interrupted.
             sweep(self._state)
             (self._state / "run" / "supervisor.sock").unlink(missing_ok=True)
@@ -100,10 +119,20 @@ class LocalPlatform:
             try:
                 eventually("a fully redundant cluster", look, within=UP_WITHIN)
             except DeadlineError as error:
+                self._reporter.line(str(error))
                 raise BrokenEnvironmentError(
-                    f"{error}\nlogs: {self._state}/log; `make down` removes everything"
+                    f"the cluster is not redundant after {UP_WITHIN:g} s:"
+                    f" see {self._state}/log; `make down` removes everything"
                 ) from None
         layout.ready.touch()
+
+    def _revive(self) -> None:
+        """Undo what a run left that was killed before it could heal its fault."""
+        sweep(self._state, only_playbook=True)
+        wake(self._state)
+        for program, status in self.supervisor.states().items():
+            if status not in ("RUNNING", "STARTING"):
+                self.supervisor.start(program)
 
     def _play(self, layout: Layout) -> None:
         """Run the playbook, one progress note for each task."""
@@ -123,6 +152,7 @@ class LocalPlatform:
             "ANSIBLE_HOME": str(cache_dir() / "ansible"),
             "ANSIBLE_FORCE_COLOR": "0",
             "LC_ALL": "C.UTF-8",
+            PLAYBOOK: str(self._state),
         }
         with self._reporter.task("ansible-playbook") as update, log.open("w") as file:
             process = subprocess.Popen(
@@ -138,13 +168,13 @@ class LocalPlatform:
                 eventually("the end of the playbook", ended, within=INSTALL_WITHIN, every=0.1)
             finally:
                 if process.poll() is None:
-                    process.terminate()
+                    sweep(self._state, only_playbook=True)
                     process.wait(10)
         if process.returncode:
             fatal = re.findall(r"^(?:fatal|failed|ERROR).*", log.read_text(), re.M | re.I)
             raise BrokenEnvironmentError(
-                f"the playbook failed: {fatal[0][:400] if fatal else 'see its log'}\n"
-                f"log: {log}; `make down` removes what was made"
+                f"the playbook failed: {fatal[0][:400] if fatal else 'no reason given'};"
+                f" its log is {log}, `make down` removes what was made"
             )
 
     def down(self) -> None:
@@ -153,6 +183,7 @@ class LocalPlatform:
         Raises:
             BrokenEnvironmentError: something outside uses a volume.
         """
+        self._refuse_foreign_files()
         self.supervisor.shutdown()
         sweep(self._state)
         for partition in psutil.disk_partitions(all=True):
@@ -166,12 +197,31 @@ class LocalPlatform:
                         " leave that directory and run `make down` again"
                     )
         if self._state.exists():
+            # state.json says that the directory is ours: it goes last, so that a `down` that is
+            # interrupted can be repeated.
+            for path in self._state.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != "state.json":
+                    path.unlink()
             shutil.rmtree(self._state)
-        if self._state.parent.name == "pgdrill" and not any(self._state.parent.glob("*.lock")):
-            with_nothing_else = self._state.parent
-            if with_nothing_else.exists() and not any(with_nothing_else.iterdir()):
-                with_nothing_else.rmdir()
         self._forget_views()
+
+    def _refuse_foreign_files(self) -> None:
+        """A directory of somebody else's is neither filled nor removed.
+
+        Raises:
+            BrokenEnvironmentError: it holds files and no installation.
+        """
+        if not self._state.exists() or Layout.load(self._state):
+            return
+        if not self._state.is_dir() or any(
+            path.name != "state.json.part" for path in self._state.iterdir()
+        ):
+            raise BrokenEnvironmentError(
+                f"{self._state} holds files that are not pgdrill's:"
+                " set PGDRILL_STATE_DIR to an empty or new directory"
+            )
 
     # -- views of what is running ------------------------------------------------------------
 
@@ -322,6 +372,14 @@ class LocalPlatform:
     def wait_healthy(self, within: float) -> None:
         """Wait until the cluster is fully redundant."""
         wait_healthy(self.engine, within=within)
+
+
+def _remove_empty(directories: list[Path]) -> None:
+    """Remove directories, innermost first, as far as nothing is in them."""
+    for directory in directories:
+        if not directory.is_dir() or any(directory.iterdir()):
+            return
+        directory.rmdir()
 
 
 def _version(command: list[str]) -> str:

@@ -89,7 +89,7 @@ class Layout:
         """Read the installation under state; None where `up` never began."""
         try:
             return cls(**json.loads((state / "state.json").read_text()))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def save(self) -> None:
@@ -243,13 +243,14 @@ def _taken(offset: int) -> str | None:
             try:
                 probe.bind((address, port))
             except OSError as error:
-                return f"{address}:{port} is taken{_owner(port)} ({error.strerror})"
+                return f"{address}:{port} is taken{_owner(address, port)} ({error.strerror})"
     return None
 
 
-def _owner(port: int) -> str:
+def _owner(address: str, port: int) -> str:
+    places = {(address, port), ("0.0.0.0", port), ("::", port)}
     for connection in psutil.net_connections("tcp"):
-        if connection.laddr and connection.laddr.port == port and connection.pid:
+        if connection.laddr and tuple(connection.laddr) in places and connection.pid:
             try:
                 return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
             except psutil.NoSuchProcess:

@@ -8,6 +8,9 @@ import psutil
 
 from pgdrill.waiting import eventually
 
+# Ansible's workers leave the process group: what a killed `up` leaves behind is found by this.
+PLAYBOOK = "PGDRILL_PLAYBOOK_OF"
+
 GONE = (psutil.NoSuchProcess, psutil.ZombieProcess)
 
 
@@ -140,16 +143,41 @@ def send(process: psutil.Process, number: signal.Signals) -> None:
         return
 
 
-def sweep(directory: Path) -> None:
-    """SIGKILL every process that an installation under directory started, until none is left."""
+def sweep(directory: Path, *, only_playbook: bool = False) -> None:
+    """SIGKILL what an installation under directory started, until a look finds none.
+
+    only_playbook spares what supervisor keeps.
+    """
 
     def none_left() -> bool:
-        found = [p for p in psutil.process_iter() if _belongs(p, directory)]
+        found = [
+            p
+            for p in psutil.process_iter()
+            if _plays(p, directory) or (not only_playbook and _belongs(p, directory))
+        ]
         for process in found:
             send(process, signal.SIGKILL)
-        return not [p for p in found if alive(p)]
+        return not found
 
     eventually(f"no process of {directory} is left", none_left, within=20, every=0.1)
+
+
+def wake(directory: Path) -> None:
+    """SIGCONT whatever is stopped of an installation under directory."""
+    for process in psutil.process_iter():
+        if state(process) == "stopped" and _belongs(process, directory):
+            send(process, signal.SIGCONT)
+
+
+def _plays(process: psutil.Process, directory: Path) -> bool:
+    """Whether our playbook started it; supervisor and its programs inherit the mark, but stay."""
+    try:
+        if state(process) in ("zombie", "gone") or process.name() == "postgres":
+            return False
+        environment = process.environ()
+        return environment.get(PLAYBOOK) == str(directory) and not _belongs(process, directory)
+    except (*GONE, psutil.AccessDenied, OSError):
+        return False
 
 
 def _belongs(process: psutil.Process, directory: Path) -> bool:
