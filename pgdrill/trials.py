@@ -1,8 +1,9 @@
 """One trial: the prober writes, an experiment breaks something, the ledger is reconciled."""
 
+import json
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pgdrill.faults import experiment as experiments
@@ -17,6 +18,7 @@ from pgdrill.settings import Settings
 from pgdrill.waiting import DeadlineError, eventually, pause
 from pgdrill.workload import ledger
 from pgdrill.workload.attempt_log import Lane
+from pgdrill.workload.attempts import Attempts
 from pgdrill.workload.prober import Prober
 
 FRESH_RATE = 20.0  # attempts/s; the resolution of the gap is its inverse, 50 ms
@@ -94,6 +96,8 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
     ended = time.monotonic()
     after = platform.engine.members()
     old = next(m for m in before if m.name == journal.target)
+    ids = ledger.read_ids(cluster.conninfo(), table)
+    _keep_suspects(raw / "suspects.json", attempts, ids)
     held = _holdings(cluster, table)
     primary = held[platform.engine.primary().name]
     trial = Trial(
@@ -115,7 +119,7 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
             lane.name: attempts.lane_result(lane.name, around=(journal.injected_at, ended))
             for lane in lanes(cluster)
         },
-        ledger=ledger.reconcile(attempts, ledger.read_ids(cluster.conninfo(), table)),
+        ledger=ledger.reconcile(attempts, ids),
         members={name: holding.rows for name, holding in held.items()},
         diverged=tuple(name for name, holding in held.items() if holding != primary),
         redundancy=redundancy,
@@ -131,6 +135,14 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
     )
     append(bench.run.trials, trial)
     return trial
+
+
+def _keep_suspects(file: Path, attempts: Attempts, ids: ledger.Ids) -> None:
+    """Write down each write that broke its promise: who acknowledged it, and when."""
+    broken = {"lost": ledger.lost(attempts, ids), "phantom": ledger.phantoms(attempts, ids)}
+    if any(broken.values()):
+        named = {kind: [asdict(one) for one in found] for kind, found in broken.items()}
+        file.write_text(json.dumps(named, indent=1) + "\n")
 
 
 def _redundancy(platform: Platform, injected_at: float) -> float | None:
