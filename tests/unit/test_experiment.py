@@ -1,0 +1,84 @@
+"""Believing chaostoolkit only when its journal proves that something was hit and undone."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgdrill.faults import experiment
+from pgdrill.faults.base import FaultNotRealError
+from pgdrill.settings import ROOT
+
+FILES = sorted((ROOT / "tests/chaos/experiments").glob("*.yaml"))
+
+
+def _activity(func: str, output: object, status: str = "succeeded") -> dict[str, Any]:
+    return {
+        "activity": {"name": func, "provider": {"func": func}},
+        "status": status,
+        "output": output,
+    }
+
+
+JOURNAL: dict[str, Any] = {
+    "status": "completed",
+    "deviated": False,
+    "steady_states": {"before": {"steady_state_met": True}, "after": {"steady_state_met": True}},
+    "run": [
+        _activity("inject", {"member": "pg1", "at": 1.0}),
+        _activity("verify_injected", "pg1: 5@1 is gone"),
+    ],
+    "rollbacks": [_activity("heal", {"at": 2.0, "evidence": "runs"})],
+}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_experiment_is_valid(file: Path) -> None:
+    """Each experiment file is valid chaostoolkit, injects one fault and heals it."""
+    assert experiment.load(file).fault == file.stem
+
+
+def test_there_are_experiments() -> None:
+    """The directory is not empty: the test above has something to judge."""
+    assert len(FILES) >= 4
+
+
+def test_a_good_journal_is_believed() -> None:
+    """A journal in which all succeeded yields who was hit, when, and the evidence."""
+    journal = experiment.check(JOURNAL)
+    assert (journal.target, journal.injected_at, journal.healed_at) == ("pg1", 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        pytest.param(("run", 0, "output"), {"member": "", "at": 1.0}, id="hit-nobody"),
+        pytest.param(("run", 0, "output"), None, id="no-output"),
+        pytest.param(("run", 0, "status"), "failed", id="action-failed"),
+        pytest.param(("run", 1, "output"), "", id="no-evidence"),
+        pytest.param(("run", 1, "status"), "failed", id="evidence-failed"),
+        pytest.param(("rollbacks", 0, "status"), "failed", id="not-healed"),
+        pytest.param(("deviated",), True, id="deviated"),
+        pytest.param(("status",), "failed", id="failed"),
+        pytest.param(("steady_states", "before"), None, id="never-steady"),
+    ],
+)
+def test_any_gap_in_the_evidence_is_invalid(path: tuple[str | int, ...], value: object) -> None:
+    """One failed activity, one missing name, one missing piece of evidence: nothing counts."""
+    journal = copy.deepcopy(JOURNAL)
+    place: Any = journal
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    with pytest.raises(FaultNotRealError):
+        experiment.check(journal)
+
+
+def test_an_unhealed_experiment_is_refused(tmp_path: Path) -> None:
+    """A file whose rollbacks do not heal its fault is refused before anything breaks."""
+    text = FILES[0].read_text().replace("func: heal", "func: verify_injected")
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match="must inject one fault and heal it"):
+        experiment.load(file)

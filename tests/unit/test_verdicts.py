@@ -1,0 +1,63 @@
+"""Verdicts: kept, broken or without evidence, and always written down first."""
+
+from pathlib import Path
+
+import pytest
+
+from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
+from pgdrill.records import Budget, Verdict, read_lines
+
+GAP = Budget(name="write gap", limit=10, unit="s", better="lower", because="arithmetic")
+LOAD = Budget(name="answered load", limit=95, unit="%", better="higher", because="source")
+
+
+@pytest.mark.parametrize(
+    ("budget", "observed", "outcome"),
+    [
+        pytest.param(GAP, 10.0, "met", id="on-the-limit"),
+        pytest.param(GAP, 10.01, "broken", id="above"),
+        pytest.param(LOAD, 94.9, "broken", id="below"),
+        pytest.param(LOAD, 95.0, "met", id="enough"),
+        pytest.param(GAP, None, "invalid", id="no-evidence"),
+        pytest.param(GAP, float("nan"), "invalid", id="not-a-number"),
+        pytest.param(GAP, float("inf"), "broken", id="never"),
+    ],
+)
+def test_outcome(tmp_path: Path, budget: Budget, observed: float | None, outcome: str) -> None:
+    """Only a number on the right side of the limit is met; all others fail, and are recorded."""
+    verdicts = Verdicts(tmp_path / "verdicts.jsonl", "a test")
+    if outcome == "met":
+        verdicts.check(budget, observed, "subject")
+    else:
+        with pytest.raises(BrokenBudgetError, match=f"{outcome}: subject"):
+            verdicts.check(budget, observed, "subject")
+    recorded = list(read_lines(tmp_path / "verdicts.jsonl", Verdict))
+    assert [(v.outcome, v.test) for v in recorded] == [(outcome, "a test")]
+
+
+def test_together_judges_all_before_it_fails(tmp_path: Path) -> None:
+    """A block of verdicts names every broken one, not only the first."""
+    verdicts = Verdicts(tmp_path / "verdicts.jsonl")
+
+    def judge() -> None:
+        with verdicts.together():
+            for observed, subject in ((11, "first"), (1, "second"), (None, "third")):
+                verdicts.check(GAP, observed, subject)
+
+    with pytest.raises(BrokenBudgetError, match=r"(?s)first.*third") as failed:
+        judge()
+    assert "second" not in str(failed.value)
+    assert len(list(read_lines(tmp_path / "verdicts.jsonl", Verdict))) == 3
+
+
+def test_an_error_inside_a_block_is_not_hidden() -> None:
+    """A defect in the middle of a block propagates as itself."""
+    verdicts = Verdicts(None)
+
+    def judge() -> None:
+        with verdicts.together():
+            verdicts.check(GAP, 11, "first")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        judge()
