@@ -61,7 +61,10 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadUsageError, match="PGDRILL_CLIENT is set but is no option"):
         _resolve({}, {"PGDRILL_CLIENT": "4"})
     file = tmp_path / "pgdrill.toml"
-    for text, complaint in (("client = 4\n", "unknown option 'client'"), ("=", "not readable as TOML")):
+    for text, complaint in (
+        ("client = 4\n", "unknown option 'client'"),
+        ("=", "not readable as TOML"),
+    ):
         file.write_text(text)
         with pytest.raises(BadUsageError, match=complaint):
             _resolve({}, {}, file)
