@@ -17,5 +17,12 @@ def control(run: RunDir, request: pytest.FixtureRequest) -> Control:
 
 @pytest.fixture
 def sabotaged(bench_of_trials: Bench) -> Bench:
-    """Everything that a trial works with; its records stay out of the run's own."""
-    return replace(bench_of_trials, run=RunDir(bench_of_trials.run.path / "controls"))
+    """Everything that a trial works with; its records stay out of the run's own.
+
+    One short trial of each: a sabotage is to be decisive, so that a long look adds nothing.
+    """
+    return replace(
+        bench_of_trials,
+        run=RunDir(bench_of_trials.run.path / "controls"),
+        settings=replace(bench_of_trials.settings, profile="quick", trials=1),
+    )

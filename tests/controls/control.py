@@ -51,6 +51,8 @@ class Control:
             f"{v.outcome}: {v.line()}" for v in about if v.outcome != expected or why not in v.note
         ]
         missing = [b.name for b in budgets if b not in {v.budget for v in about}]
-        assert not wrong, f"{sabotage}: must be {expected} {why!r}, but is\n" + "\n".join(wrong)
+        assert not wrong, f"{sabotage}: must be {expected}, with '{why}', but is\n" + "\n".join(
+            wrong
+        )
         assert not missing, f"{sabotage}: nobody judged {', '.join(missing)}"
         assert red, f"{sabotage}: the suite stayed green"
