@@ -214,7 +214,7 @@ def resolve(
         for text, source in (
             (command_line.get(option.key), f"--{option.name}"),
             (environment.get(option.variable) or None, option.variable),
-            (written.get(option.key), file.name),
+            (written.get(option.key), f"{file.name}: {option.name}"),
         ):
             if text is not None:
                 try:

@@ -33,7 +33,7 @@ OTHER_PORTS = {  # port name -> (address name, port)
     "process_exporter": ("monitor", 9256),
     "webhook": ("monitor", 9199),
 }
-OFFSETS = (0, 10_000, 20_000, 30_000)
+OFFSETS = range(0, 50_001, 10_000)
 
 # A volume holds the default shop, a pgbench scale of 16 and 768 MB of WAL twice over. The files
 # are sparse: what is asked of the disk is what a laptop run was seen to write, with a margin.
