@@ -50,7 +50,11 @@ class Verdict(Record):
     def line(self) -> str:
         """One line a stranger can read: subject, observed, allowed, why."""
         sign = "<=" if self.budget.better == "lower" else ">="
-        seen = "no evidence" if self.observed is None else f"{self.observed:.4g} {self.budget.unit}"
+        if self.observed is None or self.observed == float("inf"):
+            # JSON knows no infinity: what never came is broken, without a number.
+            seen = "never" if self.outcome == "broken" else "no evidence"
+        else:
+            seen = f"{self.observed:.5g} {self.budget.unit}"
         text = (
             f"{self.subject}: {self.budget.name} {seen},"
             f" budget {sign} {self.budget.limit:g} {self.budget.unit} ({self.budget.because})"
