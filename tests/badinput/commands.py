@@ -82,7 +82,7 @@ class Installation:
             "PGDRILL_PLATFORM": "local",
             "PGDRILL_STATE_DIR": str(self.state),
             "PGDRILL_REPORTS_DIR": str(self.reports),
-            "COLUMNS": "1000",
+            "COLUMNS": "80",
         }
         return ours | dict(self.settings)
 

@@ -143,6 +143,8 @@ class LocalPlatform:
         command = [
             str(ROOT / ".venv/bin/ansible-playbook"),
             str(ROOT / "infra/ansible/site.yml"),
+            "-i",
+            "localhost,",
             "-e",
             f"@{variables}",
         ]
@@ -150,6 +152,7 @@ class LocalPlatform:
             "ANSIBLE_CONFIG": str(ROOT / "infra/ansible/ansible.cfg"),
             "UV_CACHE_DIR": str(cache_dir() / "uv"),
             "ANSIBLE_HOME": str(cache_dir() / "ansible"),
+            "ANSIBLE_REMOTE_TMP": str(self._state / "ansible"),  # a user may have no home
             "ANSIBLE_FORCE_COLOR": "0",
             "LC_ALL": "C.UTF-8",
             PLAYBOOK: str(self._state),
@@ -171,7 +174,7 @@ class LocalPlatform:
                     sweep(self._state, only_playbook=True)
                     process.wait(10)
         if process.returncode:
-            fatal = re.findall(r"^(?:fatal|failed|ERROR).*", log.read_text(), re.M | re.I)
+            fatal = re.findall(r"^(?:fatal|failed|\[?ERROR)\W.*", log.read_text(), re.M)
             raise BrokenEnvironmentError(
                 f"the playbook failed: {fatal[0][:400] if fatal else 'no reason given'};"
                 f" its log is {log}, `make down` removes what was made"

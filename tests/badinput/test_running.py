@@ -1,0 +1,119 @@
+"""Something goes wrong with an installation that is up: refused in one line, or put right."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from pgdrill.platforms.base import wait_healthy
+from pgdrill.platforms.local.layout import MEMBERS
+from pgdrill.platforms.local.processes import MemberProcesses
+from pgdrill.waiting import eventually
+from tests.badinput.commands import ENVIRONMENT, Installation, start
+from tests.badinput.conftest import UP, Running, listening
+from tests.badinput.leftovers import processes
+
+HEALS = 90.0  # seconds to be redundant again; a frozen primary has to be rewound
+INTERRUPTED = 2  # pytest's own exit code
+COUNT = "--rows=2000"
+
+
+def _stopped(installation: Installation) -> list[str]:
+    return [p for p in processes(installation.state) if p.endswith(" stopped")]
+
+
+def test_up_twice_is_once(running: Running) -> None:
+    """A second `up` leaves every PostgreSQL process what it was."""
+    before = {m.name: m.incarnation for m in running.platform.engine.members()}
+    assert all(before.values()), before
+    running.installation.pgdrill("up", within=UP).succeeds()
+    assert {m.name: m.incarnation for m in running.platform.engine.members()} == before
+
+
+@pytest.mark.parametrize("command", ["up", "down", "seed"])
+def test_another_run_is_active(running: Running, command: str) -> None:
+    """While a run holds the installation, commands are refused with the holder's pid."""
+    with running.platform.lock():
+        running.installation.pgdrill(command).refuses(
+            ENVIRONMENT, "another run", f"(pid {os.getpid()})", "wait until it ends"
+        )
+    assert not running.installation.state.with_name("local.lock").exists()
+
+
+def test_another_run_is_active_and_a_suite(running: Running) -> None:
+    """A suite is refused as well, and its run directory does not stay."""
+    with running.platform.lock():
+        refused = running.installation.pytest("-m", "smoke")
+    refused.refuses(ENVIRONMENT, "another run", f"(pid {os.getpid()})")
+    assert not running.installation.runs(), refused.output
+
+
+def test_database_down(running: Running) -> None:
+    """`seed` refuses when no member answers; the next `up` brings back stopped and frozen ones."""
+    platform, installation = running.platform, running.installation
+    _freeze(platform.processes("pg1"))
+    for member in ("pg2", "pg3"):
+        platform.supervisor.stop(f"patroni-{member}")
+        platform.processes(member).kill()
+    assert _stopped(installation), "nothing is frozen: this proves nothing"
+    installation.pgdrill("seed", COUNT, within=90).refuses(
+        ENVIRONMENT, "no connection", str(platform.layout.endpoint("rw")), "bring the cluster up"
+    )
+
+    installation.pgdrill("up", within=UP).succeeds()
+    assert not _stopped(installation)
+    wait_healthy(platform.engine, within=HEALS)
+
+
+def _freeze(member: MemberProcesses) -> None:
+    assert member.freeze()
+
+
+def test_no_load_balancer(running: Running) -> None:
+    """The perf suite refuses when nothing answers its address, and leaves no run directory."""
+    platform, installation = running.platform, running.installation
+    at = platform.layout.endpoint("rw")
+    platform.supervisor.stop("haproxy")
+    try:
+        with listening(at.host, at.port):
+            refused = installation.pytest("-m", "perf", COUNT, "--duration=5", within=150)
+    finally:
+        platform.supervisor.start("haproxy")
+    refused.refuses(ENVIRONMENT, "no connection", str(at), "bring the cluster up")
+    assert not installation.runs(), refused.output
+
+
+def test_ctrl_c_in_a_fault(running: Running) -> None:
+    """Ctrl-C while the primary is frozen thaws it, and the page holds what there is."""
+    platform, installation = running.platform, running.installation
+    wait_healthy(platform.engine, within=HEALS)
+    run = installation.reports / "interrupted"
+    words = ("-m", "chaos", "-k", "primary_freeze", "--profile=laptop", "--run-id=interrupted")
+    process = start(installation.suite(*words), env=installation.environment())
+    try:
+        eventually(
+            "a frozen postmaster",
+            lambda: _frozen_postmasters(running) or process.poll() is not None,
+            within=120,
+            every=0.05,
+        )
+        assert process.poll() is None, process.communicate()[0]
+        os.killpg(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            process.kill()
+    assert process.returncode == INTERRUPTED, said
+    assert not _stopped(installation), said
+    assert (run / "report.html").stat().st_mtime > time.time() - 120, said
+    journal = json.loads((run / "journals" / "primary_freeze-1.json").read_text())
+    assert journal["status"] in ("interrupted", "aborted"), journal["status"]
+    wait_healthy(platform.engine, within=HEALS)
+    assert not installation.state.with_name("local.lock").exists()
+
+
+def _frozen_postmasters(running: Running) -> list[str]:
+    masters = [running.platform.processes(member).postmaster() for member in MEMBERS]
+    return [str(p.pid) for p in masters if p is not None and p.status() == "stopped"]
