@@ -75,6 +75,6 @@ lint: venv ## style, types, playbook and configuration syntax
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	ANSIBLE_CONFIG=infra/ansible/ansible.cfg $(BIN)/ansible-playbook infra/ansible/site.yml --syntax-check
+	ANSIBLE_CONFIG=infra/ansible/ansible.cfg $(BIN)/ansible-playbook -i localhost, infra/ansible/site.yml --syntax-check
 lock: venv ## renew the lock files from requirements/*.in
 	for name in pgdrill members; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links requirements/$$name.in -o requirements/$$name.lock; done

@@ -6,11 +6,15 @@ from psycopg.types.json import Jsonb
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.records import TableSeed
+from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload.dataset.generate import VERSION
 from pgdrill.workload.dataset.sessions import Connection
 
 OWNER = "dataset of pgdrill"  # comment on the schema: only what we made may be dropped
 LOCK = int.from_bytes(b"pgdrill", "big")  # advisory lock: one seed at a time in a database
+# A server process needs a moment to see that its client is gone: a seed that was interrupted and
+# begun again at once must not take itself for another.
+LET_GO = 5.0
 OLDEST = 140_000  # hash_record_extended() is new in PostgreSQL 14
 
 
@@ -45,7 +49,14 @@ def lock(connection: Connection) -> None:
             "the read-write address leads to a standby: wait until the cluster has a primary,"
             " then run this again"
         )
-    if not _value(connection, f"SELECT pg_try_advisory_lock({LOCK})"):
+    try:
+        eventually(
+            "the lock on the dataset",
+            lambda: _value(connection, f"SELECT pg_try_advisory_lock({LOCK})"),
+            within=LET_GO,
+            every=0.1,
+        )
+    except DeadlineError:
         holder = _value(
             connection,
             "SELECT min(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
@@ -55,7 +66,7 @@ def lock(connection: Connection) -> None:
         raise BrokenEnvironmentError(
             f"another seed is at work in this database (server process {holder}):"
             " wait for it to end, or terminate it, then run this again"
-        )
+        ) from None
 
 
 def find(connection: Connection) -> Manifest | None:
