@@ -23,6 +23,9 @@ class FaultBudgets:
 REDUNDANCY = _seconds(
     "time to full redundancy", 60, "restart, pg_rewind or re-clone of one small member, and stream"
 )
+REDUNDANCY_AFTER_LEASE = _seconds(
+    "time to full redundancy", 90, "the lease of 30 s at most, then as for a member that restarts"
+)
 LOST = Budget(
     name="acknowledged writes lost",
     limit=0,
@@ -90,4 +93,7 @@ def budgets(engine: str, fault: str) -> FaultBudgets:
     Raises:
         KeyError: nobody has promised anything: a fault without budgets proves nothing.
     """
-    return FaultBudgets(gap=_BY_ENGINE[engine][fault], redundancy=REDUNDANCY)
+    away = fault in ("primary_away", "primary_freeze")
+    return FaultBudgets(
+        gap=_BY_ENGINE[engine][fault], redundancy=REDUNDANCY_AFTER_LEASE if away else REDUNDANCY
+    )
