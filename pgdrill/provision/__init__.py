@@ -1,0 +1,1 @@
+"""What the reference platform stands on: container engine, tool chain, images."""

@@ -1,0 +1,120 @@
+"""Running other programs: always bounded, their last words kept, never silent for long."""
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pgdrill.errors import BrokenEnvironmentError
+
+Say = Callable[[str], None]
+HEARTBEAT = 8.0  # seconds between signs of life of a program that says nothing
+
+
+def output(
+    *command: str | Path,
+    within: float = 60.0,
+    environment: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+    cwd: Path | None = None,
+) -> str:
+    """Run a command for at most within seconds and return what it printed.
+
+    Raises:
+        BrokenEnvironmentError: it failed, or took too long; with its last words.
+    """
+    words = [str(word) for word in command]
+    try:
+        done = subprocess.run(
+            words,
+            capture_output=True,
+            text=True,
+            timeout=within,
+            env=environment,
+            input=stdin,
+            cwd=cwd,
+        )
+    except subprocess.TimeoutExpired:
+        raise BrokenEnvironmentError(f"no end after {within:g} s: {_short(words)}") from None
+    except FileNotFoundError:
+        raise BrokenEnvironmentError(f"{words[0]} is not installed") from None
+    if done.returncode:
+        raise BrokenEnvironmentError(f"{_short(words)} failed: {_tail(done.stderr or done.stdout)}")
+    return done.stdout
+
+
+def succeeds(*command: str | Path, within: float = 10.0) -> bool:
+    """Whether a command ends well in time."""
+    try:
+        output(*command, within=within)
+    except BrokenEnvironmentError:
+        return False
+    return True
+
+
+def logged(
+    what: str,
+    command: Sequence[str | Path],
+    log: Path,
+    say: Say,
+    *,
+    within: float,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> float:
+    """Run a long command with its output in a log; return the seconds it took.
+
+    Raises:
+        BrokenEnvironmentError: it failed, or took more than within seconds.
+    """
+    words = [str(word) for word in command]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    with log.open("w") as file, heartbeat(what, say):
+        process = subprocess.Popen(
+            words, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=cwd
+        )
+        try:
+            process.wait(within)
+        except subprocess.TimeoutExpired:
+            raise BrokenEnvironmentError(f"{what}: no end after {within:g} s, see {log}") from None
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(20)
+    if process.returncode:
+        raise BrokenEnvironmentError(f"{what} failed: {_tail(log.read_text())} (log: {log})")
+    return time.monotonic() - started
+
+
+class heartbeat:  # noqa: N801  # reads as a verb where it is used
+    """Say every few seconds that something still runs."""
+
+    def __init__(self, what: str, say: Say) -> None:
+        self._what = what
+        self._say = say
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def _beat(self) -> None:
+        started = time.monotonic()
+        while not self._ended.wait(HEARTBEAT):
+            self._say(f"{self._what} ({time.monotonic() - started:.0f} s)")
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def _short(words: Sequence[str]) -> str:
+    text = " ".join(words)
+    return text if len(text) < 120 else text[:117] + "..."
+
+
+def _tail(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return " | ".join(lines[-3:])[-600:] or "it said nothing"

@@ -1,0 +1,146 @@
+"""infra/images/components.toml, read: every program, root file system, image and manifest."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pgdrill.settings import ROOT
+
+IMAGES = ROOT / "infra/images"
+PREFIX = "localhost/pgdrill"
+
+
+@dataclass(frozen=True)
+class Program:
+    """One binary built from a Go module of a pinned version."""
+
+    name: str
+    directory: Path
+    module: str
+    package: str
+    version: str
+    tags: str
+    stamps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rootfs:
+    """Debian packages, and what is done to them; only: the files that are kept."""
+
+    name: str
+    packages: tuple[str, ...]
+    hook: Path | None = None
+    only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Image:
+    """A container image: a root file system, programs over it, and how it starts."""
+
+    name: str
+    tag: str
+    rootfs: str | None = None
+    programs: Mapping[str, str] = field(default_factory=dict)  # program -> path
+    links: Mapping[str, str] = field(default_factory=dict)  # path -> target
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> str:
+        """What pods call it."""
+        return f"{PREFIX}/{self.name}:{self.tag}"
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program of this machine: how to ask for its version, and which versions will do."""
+
+    name: str
+    ask: tuple[str, ...]
+    fits: str
+
+    def takes(self, version: tuple[int, ...]) -> bool:
+        """Whether a version is inside the range."""
+        for bound in self.fits.split(","):
+            operator, number = re.fullmatch(r"(>=|<)(.+)", bound).groups()  # type: ignore[union-attr]
+            limit = tuple(map(int, number.split(".")))
+            if (version >= limit) != (operator == ">="):
+                return False
+        return True
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A file of a Go module that is applied to the cluster."""
+
+    name: str
+    directory: Path
+    module: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The whole list; versions maps a source to the version in its go.mod."""
+
+    versions: Mapping[str, str]
+    programs: Mapping[str, Program]
+    rootfs: Mapping[str, Rootfs]
+    images: Mapping[str, Image]
+    tools: Mapping[str, Tool]
+    manifests: Mapping[str, Manifest]
+
+
+@cache
+def catalogue() -> Catalogue:
+    """Read the list."""
+    table = tomllib.loads((IMAGES / "components.toml").read_text())
+    sources = table["sources"]
+    versions = {name: _pinned(IMAGES / name, s["module"]) for name, s in sources.items()}
+    programs = {
+        program: Program(
+            name=program,
+            directory=IMAGES / name,
+            module=source["module"],
+            package=package,
+            version=versions[name],
+            tags=source.get("tags", ""),
+            stamps=tuple(s.replace("{version}", versions[name]) for s in source.get("stamps", ())),
+        )
+        for name, source in sources.items()
+        for program, package in source["programs"].items()
+    }
+    return Catalogue(
+        versions=versions,
+        programs=programs,
+        rootfs={
+            name: Rootfs(
+                name,
+                tuple(r["packages"]),
+                IMAGES / r["hook"] if "hook" in r else None,
+                tuple(r.get("only", ())),
+            )
+            for name, r in table["rootfs"].items()
+        },
+        images={
+            name: Image(name=name, **(i | {"tag": i["tag"].format(**versions)}))
+            for name, i in table["images"].items()
+        },
+        tools={n: Tool(n, tuple(t["ask"]), t["fits"]) for n, t in table["tools"].items()},
+        manifests={
+            name: Manifest(name, IMAGES / m["source"], sources[m["source"]]["module"], m["file"])
+            for name, m in table["manifests"].items()
+        },
+    )
+
+
+def _pinned(directory: Path, module: str) -> str:
+    """Return the version of a module that a go.mod requires."""
+    text = (directory / "go.mod").read_text()
+    found = re.search(rf"^(?:require )?\s*{re.escape(module)} (v\S+)", text, re.M)
+    if found is None:
+        raise ValueError(f"{directory}/go.mod does not require {module}")
+    return found.group(1)

@@ -1,0 +1,287 @@
+"""Container images: pulled where that is possible, else built from Go modules and Debian packages.
+
+Everything built is kept under the cache directory by the content it was made of: the second run
+compiles nothing, and an interrupted run goes on where it ended.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.provision import node, oci
+from pgdrill.provision.commands import Say, logged, output, succeeds
+from pgdrill.provision.components import Image, Rootfs, catalogue
+from pgdrill.provision.engine import lacks_sys_resource
+from pgdrill.provision.toolchain import build, cached_program, module_directory
+from pgdrill.settings import cache_dir
+
+PULLED_NODE = "kindest/node"
+NEEDED_FREE_GB = 15  # build caches, images and three nodes: about 10 GB were used
+NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl")
+_Keep = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Node:
+    """The image that kind's nodes run; built: our images are inside it."""
+
+    reference: str
+    built: bool
+
+
+def node_image(how: str, say: Say) -> Node:
+    """Return the node image, pulled or built as how (auto, pull or build) says.
+
+    Raises:
+        BrokenEnvironmentError: what was asked for is impossible here.
+    """
+    kubernetes = catalogue().versions["kubernetes"]
+    pulled = f"{PULLED_NODE}:{kubernetes}"
+    if how != "build":
+        if succeeds("docker", "image", "inspect", pulled) or _pull(pulled, say, patient=how):
+            return Node(pulled, built=False)
+        if how == "pull":
+            raise BrokenEnvironmentError(
+                f"{pulled} cannot be pulled: check the network, or use --images=build"
+            )
+        say("images cannot be pulled here: building them")
+    return Node(_build_node(say), built=True)
+
+
+def table() -> list[tuple[str, str, str, str]]:
+    """Every component: name, where it comes from, version, digest (or '-' when not made yet)."""
+    known = catalogue()
+    rows = []
+    for program in known.programs.values():
+        file = cached_program(program)
+        rows.append((program.name, program.module, program.version, _file_digest(file)))
+    for image in known.images.values():
+        file = _image_file(image)
+        made_of = " + ".join(
+            [*([f"debian {image.rootfs}"] if image.rootfs else []), *image.programs]
+        )
+        digest = oci.digest_of(file) if file.exists() else "-"
+        rows.append((image.reference, made_of, image.tag, digest))
+    return rows
+
+
+def _pull(reference: str, say: Say, patient: str) -> bool:
+    say(f"trying to pull {reference}")
+    within = 1200 if patient == "pull" else 600
+    log = cache_dir() / "logs" / "pull.log"
+    try:
+        logged(f"pulling {reference}", ["docker", "pull", reference], log, say, within=within)
+    except BrokenEnvironmentError:
+        return False
+    return True
+
+
+# -- building -----------------------------------------------------------------------------------
+
+
+def _build_node(say: Say) -> str:
+    """Build what is missing: root file systems while Go compiles, then the node around both."""
+    known = catalogue()
+    reference = f"pgdrill/node:{known.versions['kubernetes']}-{_node_key()}"
+    if succeeds("docker", "image", "inspect", reference):
+        return reference
+    _check_space()
+    started = time.monotonic()
+    with ThreadPoolExecutor(2) as debian, ThreadPoolExecutor(1) as go:
+        # One program after the other: each uses all cores, and most packages are shared.
+        programs = {
+            name: go.submit(build, known.programs[name], say) for name in _needed_programs()
+        }
+        systems = {
+            name: debian.submit(_rootfs, system, say) for name, system in known.rootfs.items()
+        }
+        try:
+            for image in known.images.values():
+                _image(image, programs, systems, say)
+            binaries = [programs[name].result() for name in NODE_PROGRAMS]
+            base = systems["node"].result()
+        except BaseException:
+            debian.shutdown(wait=False, cancel_futures=True)
+            go.shutdown(wait=False, cancel_futures=True)
+            raise
+    archives = [_image_file(image) for image in known.images.values()]
+    node.assemble(reference, base, binaries, archives, say)
+    say(f"built every image in {time.monotonic() - started:.0f} s")
+    return reference
+
+
+def _needed_programs() -> list[str]:
+    """Programs of the images and the node, the slowest first."""
+    known = catalogue()
+    of_images = [p for image in known.images.values() for p in image.programs]
+    return [*NODE_PROGRAMS, *of_images]
+
+
+def _check_space() -> None:
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache_dir()).free / 1e9
+    if free < NEEDED_FREE_GB:
+        raise BrokenEnvironmentError(
+            f"{cache_dir()} has {free:.0f} GB free, building needs {NEEDED_FREE_GB}:"
+            " make room, or set PGDRILL_CACHE_DIR"
+        )
+
+
+def _image(
+    image: Image,
+    programs: dict[str, Future[Path]],
+    systems: dict[str, Future[Path]],
+    say: Say,
+) -> Path:
+    """Put one image together, unless the cache has it."""
+    target = _image_file(image)
+    if target.exists():
+        return target
+    with _made(target) as (scratch, keep):
+        layers = []
+        if image.rootfs:
+            plain = systems[image.rootfs].result()
+            layers.append(oci.compress(plain, scratch / "rootfs.tar.gz"))
+        if image.programs:
+            files = {path: programs[name].result() for name, path in image.programs.items()}
+            layers.append(oci.files_layer(files, image.links, scratch / "programs.tar.gz"))
+        archived = scratch / "image.tar"
+        digest = oci.archive(image.reference, layers, image.config, archived)
+        keep(archived)
+    say(f"made {image.reference} ({target.stat().st_size / 1e6:.0f} MB, {digest[:19]})")
+    return target
+
+
+def _rootfs(system: Rootfs, say: Say) -> Path:
+    """Make a Debian root file system as a plain tar, unless the cache has it."""
+    target = _rootfs_file(system)
+    if target.exists():
+        return target
+    with _made(target) as (scratch, keep):
+        tar = scratch / "rootfs.tar"
+        command: list[str | Path] = [
+            "mmdebstrap",
+            "--variant=" + ("extract" if system.only else "minbase"),
+        ]
+        command += [f"--include={','.join(system.packages)}"]
+        if system.hook:
+            command += [f'--customize-hook={system.hook} "$1"']
+        command += ["bookworm", tar, *_debian_sources()]
+        if not shutil.which("mmdebstrap"):
+            raise BrokenEnvironmentError(
+                "building images needs mmdebstrap: `apt-get install mmdebstrap` as root"
+            )
+        took = logged(
+            f"Debian packages of {system.name}",
+            command,
+            cache_dir() / "logs" / f"rootfs-{system.name}.log",
+            say,
+            within=1200,
+            environment=os.environ | _hook_environment(system),
+        )
+        if system.only:
+            _reduce(tar, system.only)
+        keep(tar)
+    say(f"made the root file system of {system.name}: {took:.0f} s")
+    return target
+
+
+def _reduce(tar: Path, only: Iterable[str]) -> None:
+    """Keep a few files of a root file system."""
+    with tempfile.TemporaryDirectory(dir=tar.parent) as scratch:
+        names = [f"./{path.lstrip('/')}" for path in only]
+        output("tar", "-xf", tar, "-C", scratch, *names, within=120)
+        options = ("--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner")
+        tops = sorted({Path(path).parts[1] for path in only})
+        output("tar", *options, "-cf", tar, "-C", scratch, *tops, within=120)
+
+
+def _debian_sources() -> list[Path]:
+    """This machine's own package sources, when it is a Debian of the same release."""
+    release = Path("/etc/os-release").read_text()
+    if "VERSION_CODENAME=bookworm" not in release or "ID=debian" not in release:
+        return []
+    files = (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))
+    return [file for file in files if file.exists()][:1]
+
+
+def _hook_environment(system: Rootfs) -> dict[str, str]:
+    if system.name != "node":
+        return {}
+    known = catalogue()
+    kind = known.programs["kind"]
+    return {
+        "KIND_FILES": str(module_directory(kind.directory, kind.module) / "images/base/files"),
+        "KUBERNETES": known.versions["kubernetes"],
+        "PAUSE_IMAGE": known.images["pause"].reference,
+        # Without the capability no process may lower its OOM score, and no pod starts.
+        "RESTRICT_OOM": "true" if lacks_sys_resource() else "false",
+    }
+
+
+# -- content addresses --------------------------------------------------------------------------
+
+
+def _image_file(image: Image) -> Path:
+    known = catalogue()
+    inputs = [image.reference, json.dumps([image.links, image.config], sort_keys=True)]
+    inputs += [f"{at} {cached_program(known.programs[p])}" for p, at in image.programs.items()]
+    if image.rootfs:
+        inputs.append(str(_rootfs_file(known.rootfs[image.rootfs])))
+    return cache_dir() / "images" / f"{image.name}-{image.tag}-{_key(inputs)}.tar"
+
+
+def _rootfs_file(system: Rootfs) -> Path:
+    inputs = [*system.packages, *system.only]
+    if system.hook:
+        files = sorted(f for f in system.hook.parent.rglob("*") if f.is_file())
+        inputs += [f"{f.name}\0{f.read_text()}" for f in files]
+    if system.name == "node":
+        known = catalogue()
+        inputs += [known.versions["kind"], known.versions["kubernetes"], str(lacks_sys_resource())]
+    return cache_dir() / "rootfs" / f"{system.name}-{_key(inputs)}.tar"
+
+
+def _node_key() -> str:
+    known = catalogue()
+    inputs = [str(_rootfs_file(known.rootfs["node"]))]
+    inputs += [str(cached_program(known.programs[name])) for name in NODE_PROGRAMS]
+    inputs += [str(_image_file(image)) for image in known.images.values()]
+    return _key(inputs)
+
+
+def _key(inputs: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:12]
+
+
+def _file_digest(file: Path) -> str:
+    if not file.exists():
+        return "-"
+    with file.open("rb") as content:
+        return f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
+
+
+class _made:  # noqa: N801  # reads as a verb where it is used
+    """A scratch directory beside a target, and a way to put the finished file in its place."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+
+    def __enter__(self) -> tuple[Path, _Keep]:
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        self._scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=self._target.parent))
+        return self._scratch, self._keep
+
+    def _keep(self, finished: Path) -> None:
+        finished.rename(self._target)
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._scratch, ignore_errors=True)

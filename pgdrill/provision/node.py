@@ -1,0 +1,49 @@
+"""The node image: a Debian root file system, Kubernetes, and every image that pods will need."""
+
+import os
+from pathlib import Path
+
+from pgdrill.provision.commands import Say, output
+
+
+def assemble(
+    reference: str, rootfs: Path, binaries: list[Path], archives: list[Path], say: Say
+) -> None:
+    """Import the root file system, add Kubernetes, and let its containerd take in our images."""
+    say("assembling the node image")
+    plain, base = "pgdrill/node-plain:building", "pgdrill/node-base:building"
+    output("docker", "import", rootfs, plain, within=300)
+    # Of these lines commit's --change knows only some, the classic builder all.
+    lines = f"FROM {plain}\nENV container=docker\nSTOPSIGNAL SIGRTMIN+3\n"
+    classic = os.environ | {"DOCKER_BUILDKIT": "0"}
+    output("docker", "build", "--tag", base, "-", stdin=lines, environment=classic, within=120)
+    container = output(
+        "docker", "run", "--detach", "--privileged", "--network=none",
+        "--entrypoint=/bin/sleep", base, "infinity", within=60,
+    ).strip()  # fmt: skip
+    try:
+        for binary in binaries:
+            output("docker", "cp", binary, f"{container}:/usr/bin/{binary.name}", within=120)
+        _import_images(container, archives, say)
+        entrypoint = 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]'
+        output("docker", "commit", "--change", entrypoint, container, reference, within=600)
+    finally:
+        output("docker", "rm", "--force", "--volumes", container, within=60)
+        output("docker", "rmi", "--force", base, plain, within=60)
+
+
+def _import_images(container: str, archives: list[Path], say: Say) -> None:
+    """Import into the node's containerd, not unpacked: a node unpacks only what it runs."""
+    inside = ["docker", "exec", container]
+    output("docker", "exec", "--detach", container, "/usr/bin/containerd", within=20)
+    output(
+        *inside, "sh", "-c", "for i in $(seq 100); do ctr version && exit; sleep 0.1; done; exit 1"
+    )
+    for archived in archives:
+        say(f"preloading {archived.stem}")
+        output("docker", "cp", archived, f"{container}:/preload.tar", within=120)
+        output(
+            *inside, "ctr", "-n", "k8s.io", "images", "import", "--all-platforms", "--no-unpack",
+            "--digests", "/preload.tar", within=300,
+        )  # fmt: skip
+    output(*inside, "sh", "-c", "rm /preload.tar; pkill -x containerd; sleep 1; sync")

@@ -1,0 +1,128 @@
+"""Programs of this machine and of the images: found on PATH when the version fits, else built."""
+
+import hashlib
+import os
+import re
+import shutil
+from functools import cache
+from pathlib import Path
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.provision.commands import Say, logged, output
+from pgdrill.provision.components import IMAGES, Manifest, Program, catalogue
+from pgdrill.settings import cache_dir
+
+BUILD_WITHIN = 3600.0  # seconds for one program; kubelet from nothing takes 4 min on 2 cores
+HOW_TO_GET_GO = (
+    "install it from Debian (apt-get install golang-go, release 13 or backports),"
+    " from go.dev/dl, or use --platform=local"
+)
+
+
+@cache
+def tool(name: str, say: Say) -> Path:
+    """Return kind, kubectl or helm in a version that fits.
+
+    Raises:
+        BrokenEnvironmentError: there is none and it cannot be built.
+    """
+    wanted = catalogue().tools[name]
+    found = shutil.which(name)
+    if found:
+        version = _version(output(found, *wanted.ask, within=20))
+        if wanted.takes(version):
+            return Path(found)
+        say(f"{found} is {'.'.join(map(str, version))}, needed {wanted.fits}: building our own")
+    return build(catalogue().programs[name], say)
+
+
+def build(program: Program, say: Say) -> Path:
+    """Return a program, compiled unless the cache has it from the very same inputs.
+
+    An interrupted compilation is resumed by Go's own cache, package by package.
+    """
+    target = cached_program(program)
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}.partial")
+    log = cache_dir() / "logs" / f"build-{program.name}.log"
+    command: list[str | Path] = ["go", "build", "-trimpath", "-buildvcs=false", "-o", partial]
+    command += ["-tags", program.tags] if program.tags else []
+    command += ["-ldflags", " ".join(["-s", "-w", *(f"-X {s}" for s in program.stamps)])]
+    try:
+        took = logged(
+            f"compiling {program.name} {program.version}",
+            [*command, program.package],
+            log,
+            say,
+            within=BUILD_WITHIN,
+            environment=_environment(),
+            cwd=program.directory,
+        )
+        partial.rename(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    say(f"compiled {program.name} {program.version}: {took:.0f} s")
+    return target
+
+
+def cached_program(program: Program) -> Path:
+    """Where a program of exactly these inputs is, or will be."""
+    inputs = [go_version(), program.package, program.tags, *program.stamps]
+    inputs += [f.read_text() for f in sorted(program.directory.iterdir()) if _is_source(f)]
+    key = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]
+    return cache_dir() / "programs" / f"{program.name}-{program.version}-{key}" / program.name
+
+
+def manifest(wanted: Manifest) -> Path:
+    """Return a manifest inside its Go module."""
+    return module_directory(wanted.directory, wanted.module) / wanted.file
+
+
+def module_directory(source: Path, module: str) -> Path:
+    """Return the unpacked directory of a module that a source requires, fetched when needed."""
+    output("go", "mod", "download", module, within=300, environment=_environment(), cwd=source)
+    directory = output(
+        "go", "list", "-m", "-f", "{{.Dir}}", module, environment=_environment(), cwd=source
+    )
+    return Path(directory.strip())
+
+
+@cache
+def go_version() -> str:
+    """Return the version of the Go compiler that the sources can be built with.
+
+    Raises:
+        BrokenEnvironmentError: there is no Go, or it is too old and may not fetch a newer one.
+    """
+    if not shutil.which("go"):
+        raise BrokenEnvironmentError(f"building needs Go and there is none: {HOW_TO_GET_GO}")
+    needed = max(
+        _version(line)
+        for file in IMAGES.glob("*/go.mod")
+        for line in file.read_text().splitlines()
+        if line.startswith("go ")
+    )
+    told = output("go", "version", within=60, environment=_environment())
+    fetches = output("go", "env", "GOTOOLCHAIN", environment=_environment()).strip() != "local"
+    if _version(told) < needed and not fetches:
+        raise BrokenEnvironmentError(
+            f"building needs Go {'.'.join(map(str, needed))} or newer, this is {told.split()[2]}:"
+            f" {HOW_TO_GET_GO}"
+        )
+    return told.strip()
+
+
+def _environment() -> dict[str, str]:
+    flags = f"{os.environ.get('GOFLAGS', '')} -mod=readonly".strip()
+    return os.environ | {"CGO_ENABLED": "0", "GOFLAGS": flags, "GOWORK": "off"}
+
+
+def _is_source(file: Path) -> bool:
+    return file.suffix == ".go" or file.name in ("go.mod", "go.sum")
+
+
+def _version(text: str) -> tuple[int, ...]:
+    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(n) for n in found.groups() if n) if found else (0,)
