@@ -1,0 +1,40 @@
+# In a node: COUNT volumes of MEGABYTES each, as loop-mounted files; prints what it did.
+set -eu
+count=$1 megabytes=$2 mode=$3
+
+make() {
+  image=/var/pv/$1.ext4 at=/var/pv/$1 unit=var-pv-$1.mount
+  mkdir -p "$at"
+  # Loop devices are the host's; a container's /dev shows only those it had at the start.
+  for device in $(seq 0 63); do
+    [ -e "/dev/loop$device" ] || mknod "/dev/loop$device" b 7 "$device"
+  done
+  if [ ! -e "$image" ]; then
+    truncate -s "${megabytes}M" "$image.partial"
+    mkfs.ext4 -q -m 0 "$image.partial"
+    mv "$image.partial" "$image"
+  fi
+  cat > "/etc/systemd/system/$unit" << UNIT
+[Unit]
+Description=pgdrill volume $1
+Before=kubelet.service
+[Mount]
+What=$image
+Where=$at
+Type=ext4
+Options=loop
+[Install]
+WantedBy=multi-user.target
+RequiredBy=kubelet.service
+UNIT
+  systemctl daemon-reload
+  systemctl enable --quiet --now "$unit"
+}
+
+for number in $(seq "$count"); do
+  if findmnt -n "/var/pv/$number" > /dev/null; then
+    continue
+  fi
+  [ "$mode" = check ] || make "$number"
+  echo "made $number"
+done

@@ -1,0 +1,98 @@
+"""Running infra/ansible/kubernetes.yml with the collection and the files that it needs."""
+
+import os
+import re
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.provision.commands import Say, logged, output
+from pgdrill.settings import ROOT, cache_dir
+
+# kubernetes.core is published on Ansible Galaxy and inside this package on PyPI; the package is
+# the one place that every machine with pip can reach. Only the collection (1 MB) is kept of it.
+PACKAGE = "ansible==12.3.0"
+COLLECTION = "ansible_collections/kubernetes/core/"
+PLAY_WITHIN = 900.0  # seconds; 60 were seen
+
+
+def collections(say: Say) -> Path:
+    """Return a directory that holds kubernetes.core, fetched on first use."""
+    target = cache_dir() / "collections" / PACKAGE.replace("==", "-")
+    if target.exists():
+        return target
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        say("fetching the Ansible collection kubernetes.core")
+        pip: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            partial,
+        ]
+        output(*pip, PACKAGE, within=600)
+        wheel = next(partial.glob("*.whl"))
+        with zipfile.ZipFile(wheel) as archive:
+            members = [name for name in archive.namelist() if name.startswith(COLLECTION)]
+            archive.extractall(partial, members)
+        wheel.unlink()
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def play(variables: Path, log: Path, say: Say, *options: str) -> str:
+    """Run the playbook; return its output.
+
+    Raises:
+        BrokenEnvironmentError: a task failed; with its first complaint.
+    """
+    command: list[str | Path] = [
+        Path(sys.executable).with_name("ansible-playbook"),
+        ROOT / "infra/ansible/kubernetes.yml",
+        "--extra-vars",
+        f"@{variables}",
+        "--inventory=localhost,",
+        *options,
+    ]
+    try:
+        logged(
+            "ansible-playbook",
+            command,
+            log,
+            say,
+            within=PLAY_WITHIN,
+            environment=environment(say),
+        )
+    except BrokenEnvironmentError:
+        complaints = re.findall(r"^(?:fatal|failed|ERROR|\[ERROR).*", log.read_text(), re.M)
+        why = complaints[0][:400] if complaints else "see its log"
+        raise BrokenEnvironmentError(f"the playbook failed: {why} (log: {log})") from None
+    return log.read_text()
+
+
+def environment(say: Say) -> dict[str, str]:
+    """Return what ansible-playbook needs to find everything by itself."""
+    return os.environ | {
+        "ANSIBLE_CONFIG": str(ROOT / "infra/ansible/ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(collections(say)),
+        "ANSIBLE_HOME": str(cache_dir() / "ansible"),
+        "ANSIBLE_FORCE_COLOR": "0",
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def changed(recap: str) -> int:
+    """Return how many tasks changed something, from the play's last line."""
+    found = re.search(r"^localhost\s*:.*\bchanged=(\d+)", recap, re.M)
+    if found is None:
+        raise BrokenEnvironmentError("the playbook ended without a recap")
+    return int(found.group(1))
