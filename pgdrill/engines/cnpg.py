@@ -1,0 +1,301 @@
+"""CloudNativePG, read through the Kubernetes API and through SQL on each member; caches nothing."""
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from pgdrill.engines.base import Member, NoPrimaryError, Role
+from pgdrill.errors import BrokenEnvironmentError
+
+GROUP, VERSION, PLURAL = "postgresql.cnpg.io", "v1", "clusters"
+ANSWER_WITHIN = 5.0  # seconds the API server has for one request
+# What the operator sets on purpose for a drill; everything else stays its default.
+TIMING = ("smartShutdownTimeout", "switchoverDelay", "stopDelay", "failoverDelay", "probes")
+
+_STATE = """
+SELECT pg_is_in_recovery() AS standby,
+       CASE WHEN pg_is_in_recovery()
+            THEN (SELECT received_tli FROM pg_stat_wal_receiver)
+            ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int
+       END AS timeline,
+       EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming') AS streaming,
+       (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END
+        - '0/0')::bigint AS position,
+       ARRAY(SELECT application_name FROM pg_stat_replication
+             WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')) AS synchronous
+"""
+
+
+@dataclass(frozen=True)
+class Pod:
+    """The pod of one instance; container is its PostgreSQL container's id."""
+
+    name: str
+    uid: str
+    node: str
+    container: str
+    deleting: bool
+
+    @property
+    def incarnation(self) -> str:
+        """Pod and container: a container that was restarted in place is another PostgreSQL."""
+        return f"{self.uid}/{self.container}"
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What one PostgreSQL says of itself."""
+
+    standby: bool
+    timeline: int | None
+    streaming: bool
+    position: int | None
+    synchronous: list[str]
+
+
+class CnpgEngine:
+    """The members of one Cluster object. connect opens a session straight to a member."""
+
+    name = "cnpg"
+    period = 10.0  # seconds between two readiness probes
+
+    def __init__(
+        self,
+        api: client.ApiClient,
+        namespace: str,
+        cluster: str,
+        connect: Callable[[str], psycopg.Connection[tuple[Any, ...]]],
+    ) -> None:
+        self.namespace = namespace
+        self.cluster = cluster
+        self._api = api
+        self._core = client.CoreV1Api(api)
+        self._custom = client.CustomObjectsApi(api)
+        self._discovery = client.DiscoveryV1Api(api)
+        self._connect = connect
+
+    def resource(self) -> dict[str, Any]:
+        """Return the Cluster object.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer, or there is none.
+        """
+        try:
+            found = self._custom.get_namespaced_custom_object(
+                GROUP, VERSION, self.namespace, PLURAL, self.cluster, _request_timeout=ANSWER_WITHIN
+            )
+        except (ApiException, HTTPError) as error:
+            raise BrokenEnvironmentError(f"no Cluster {self.cluster}: {_why(error)}") from None
+        return self._plain(found)
+
+    def pods(self) -> dict[str, Pod]:
+        """Return the instances' pods by name.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer.
+        """
+        try:
+            found = self._core.list_namespaced_pod(
+                self.namespace,
+                label_selector=f"cnpg.io/cluster={self.cluster},cnpg.io/podRole=instance",
+                _request_timeout=ANSWER_WITHIN,
+            )
+        except (ApiException, HTTPError) as error:
+            raise BrokenEnvironmentError(f"pods cannot be listed: {_why(error)}") from None
+        pods = map(_pod, self._plain(found)["items"])
+        return {pod.name: pod for pod in pods}
+
+    def _plain(self, answer: object) -> dict[str, Any]:
+        """Return an answer as the API's own JSON: in the client's types nearly all is optional."""
+        return dict(self._api.sanitize_for_serialization(answer))
+
+    def members(self) -> tuple[Member, ...]:
+        """Every instance that the Cluster object names, seen by its pod and by its own SQL."""
+        pods = self.pods()
+        names = sorted(self.resource().get("status", {}).get("instanceNames") or pods)
+        if not names:
+            return ()
+        with ThreadPoolExecutor(len(names)) as pool:
+            said = dict(zip(names, pool.map(self._ask, names), strict=True))
+        heads = [s.position for s in said.values() if s and not s.standby and s.position]
+        synchronous = {n for s in said.values() if s and not s.standby for n in s.synchronous}
+        return tuple(
+            _member(name, pods.get(name), said[name], max(heads, default=None), synchronous)
+            for name in names
+        )
+
+    def _ask(self, member: str) -> _Said | None:
+        try:
+            with self._connect(member) as session:
+                row = session.execute(_STATE).fetchone()
+        except psycopg.Error:
+            return None
+        return _Said(*row) if row else None
+
+    def primary(self) -> Member:
+        """Return the one primary.
+
+        Raises:
+            NoPrimaryError: there is none, more than one, or the API server does not answer.
+        """
+        try:
+            members = self.members()
+        except BrokenEnvironmentError as error:
+            raise NoPrimaryError(str(error)) from None
+        primaries = [m for m in members if m.role == "primary"]
+        if len(primaries) != 1:
+            raise NoPrimaryError(f"{len(primaries)} members say they are primary")
+        return primaries[0]
+
+    def switchover(self, to: str) -> None:
+        """Name another primary, as `kubectl cnpg promote` does.
+
+        Raises:
+            BrokenEnvironmentError: the operator's object did not take it.
+        """
+        seen = self.resource()
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        change = {
+            "metadata": {"resourceVersion": seen["metadata"]["resourceVersion"]},
+            "status": {
+                "targetPrimary": to,
+                "targetPrimaryTimestamp": now,
+                "phase": "Switchover in progress",
+                "phaseReason": f"Switching over to {to}",
+            },
+        }
+        try:
+            self._custom.patch_namespaced_custom_object_status(
+                GROUP, VERSION, self.namespace, PLURAL, self.cluster, change,
+                _request_timeout=ANSWER_WITHIN,
+            )  # fmt: skip
+        except (ApiException, HTTPError) as error:
+            raise BrokenEnvironmentError(f"switchover was refused: {_why(error)}") from None
+
+    def synchronous_state_is_expected(self) -> bool:
+        """Whether as many synchronous standbys stand ready as the Cluster object promises."""
+        spec = self.resource()["spec"]
+        promised = int(spec.get("postgresql", {}).get("synchronous", {}).get("number", 0))
+        return len([m for m in self.members() if m.synchronous and m.streaming]) >= promised
+
+    @contextmanager
+    def asynchronous(self) -> Iterator[None]:
+        """Ask that commits wait for nobody, while the block lasts.
+
+        Raises:
+            BrokenEnvironmentError: the Cluster object did not take it.
+        """
+        before = self.resource()["spec"].get("postgresql", {}).get("synchronous")
+        try:
+            self._change({"synchronous": None})
+            yield
+        finally:
+            self._change({"synchronous": before})
+
+    def _change(self, postgresql: Mapping[str, Any]) -> None:
+        change = {"spec": {"postgresql": dict(postgresql)}}
+        try:
+            self._custom.patch_namespaced_custom_object(
+                GROUP, VERSION, self.namespace, PLURAL, self.cluster, change,
+                _request_timeout=ANSWER_WITHIN,
+            )  # fmt: skip
+        except (ApiException, HTTPError) as error:
+            raise BrokenEnvironmentError(f"the change was refused: {_why(error)}") from None
+
+    def tuning(self) -> dict[str, str]:
+        """Return what is set on purpose: timing, probes, synchronous replication, parameters."""
+        spec = self.resource()["spec"]
+        chosen = {name: spec[name] for name in TIMING if name in spec}
+        chosen["synchronous"] = spec.get("postgresql", {}).get("synchronous", {})
+        return dict(_flat(chosen))
+
+    # -- observers of a fail-over -----------------------------------------------------------------
+
+    def named(self) -> str:
+        """Whom the operator wants as primary; '' when that cannot be had."""
+        return self._status("targetPrimary")
+
+    def promoted(self) -> str:
+        """Who reported its promotion; '' while the wanted primary has not."""
+        return self._status("currentPrimary")
+
+    def routed(self, service: str) -> str:
+        """Which pods stand behind a service and are ready."""
+        try:
+            found = self._discovery.list_namespaced_endpoint_slice(
+                self.namespace,
+                label_selector=f"kubernetes.io/service-name={service}",
+                _request_timeout=1,
+            )
+        except (ApiException, HTTPError):
+            return ""
+        slices = self._plain(found)["items"]
+        endpoints = [e for s in slices for e in s.get("endpoints") or [] if "targetRef" in e]
+        return ",".join(
+            sorted(e["targetRef"]["name"] for e in endpoints if e["conditions"]["ready"])
+        )
+
+    def _status(self, field: str) -> str:
+        try:
+            return str(self.resource().get("status", {}).get(field, ""))
+        except BrokenEnvironmentError:
+            return ""
+
+
+def _pod(described: Mapping[str, Any]) -> Pod:
+    metadata = described["metadata"]
+    statuses = described.get("status", {}).get("containerStatuses") or [{}]
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        node=described["spec"].get("nodeName", ""),
+        container=statuses[0].get("containerID", "").rpartition("/")[2][:12],
+        deleting="deletionTimestamp" in metadata,
+    )
+
+
+def _member(
+    name: str,
+    pod: Pod | None,
+    said: _Said | None,
+    head: int | None,
+    synchronous: set[str],
+) -> Member:
+    role: Role = "unknown"
+    if said:
+        role = "standby" if said.standby else "primary"
+    lag = None
+    if said and head is not None and said.position is not None:
+        lag = max(0, head - said.position)
+    return Member(
+        name=name,
+        incarnation=pod.incarnation if pod else "",
+        role=role,
+        running=said is not None,
+        timeline=(said.timeline or 0) if said else 0,
+        streaming=said is not None and (said.streaming or not said.standby),
+        synchronous=name in synchronous,
+        lag=lag,
+    )
+
+
+def _why(error: Exception) -> str:
+    return str(getattr(error, "reason", None) or error)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in sorted(tree.items()):
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", str(value)))
+    return rows

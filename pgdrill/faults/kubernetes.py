@@ -1,0 +1,250 @@
+"""Faults on Kubernetes: pods deleted, processes killed or frozen, nodes stopped."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from chaosk8s.pod.actions import terminate_pods
+from kubernetes.config import kube_config
+
+from pgdrill.engines.base import Member
+from pgdrill.engines.cnpg import CnpgEngine
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.faults.base import Fault, FaultNotRealError
+from pgdrill.faults.switchover import Switchover
+from pgdrill.platforms.kind.nodes import Process, is_running, processes, signal
+from pgdrill.provision.commands import output
+from pgdrill.waiting import eventually
+
+SEEN_WITHIN = 30.0  # seconds until the API server shows what was done to a pod
+POLITE = -1  # the pod's own grace period
+
+
+class _MemberFault:
+    """What every fault on one member shares: choosing it and remembering it."""
+
+    def __init__(self, engine: CnpgEngine, name: str, role: str) -> None:
+        self.name = name
+        self._engine = engine
+        self._role = role
+        self._hit: Member | None = None
+        self._node = ""
+
+    def _choose(self) -> Member:
+        """Return the primary, or a standby that a commit may rely on (the harder one to lose)."""
+        members = self._engine.members()
+        found = [m for m in members if m.role == self._role and m.running]
+        relied_on = [m for m in found if m.synchronous] or found
+        if not found or (self._role == "primary" and len(found) > 1):
+            raise FaultNotRealError(f"no single running {self._role} to hit among {members}")
+        self._hit = relied_on[0]
+        self._node = self._engine.pods()[self._hit.name].node
+        return self._hit
+
+    @property
+    def _target(self) -> Member:
+        if self._hit is None:
+            raise FaultNotRealError(f"{self.name} was not injected")
+        return self._hit
+
+    @property
+    def _uid(self) -> str:
+        return self._target.incarnation.partition("/")[0]
+
+    def _gone_for_good(self) -> str:
+        """Return evidence that the incarnation that was hit is no more."""
+        now = eventually(
+            f"{self._target.incarnation} of {self._target.name} is gone",
+            self._now,
+            lambda seen: seen != self._target.incarnation,
+            within=SEEN_WITHIN,
+            not_yet=(BrokenEnvironmentError,),
+        )
+        return f"{self._target.name}: {self._target.incarnation} is gone, now {now or 'none'}"
+
+    def _now(self) -> str:
+        pod = self._engine.pods().get(self._target.name)
+        return pod.incarnation if pod else ""
+
+    def heal(self) -> None:
+        """Nothing to undo: the operator replaces what was taken."""
+
+    def verify_healed(self) -> str:
+        """Nothing is left of the fault."""
+        return self._gone_for_good()
+
+
+class DeletePod(_MemberFault):
+    """Delete the pod of a member, as chaostoolkit-kubernetes does it, with a grace period."""
+
+    def __init__(
+        self, engine: CnpgEngine, name: str, role: str, kubeconfig: Path, grace: int
+    ) -> None:
+        super().__init__(engine, name, role)
+        self._kubeconfig = kubeconfig
+        self._grace = grace
+
+    def inject(self) -> str:
+        """Delete the one pod that is this member by its labels."""
+        target = self._choose()
+        labels = f"cnpg.io/cluster={self._engine.cluster},cnpg.io/instanceName={target.name}"
+        with _kubeconfig(self._kubeconfig):
+            deleted = terminate_pods(
+                label_selector=labels, ns=self._engine.namespace, qty=1, grace_period=self._grace
+            )
+        if deleted != [target.name]:
+            raise FaultNotRealError(f"{deleted} were deleted instead of {target.name}")
+        return target.name
+
+    def verify_injected(self) -> str:
+        """The pod of this UID is gone, or on its way out."""
+        pod = self._engine.pods().get(self._target.name)
+        if pod and pod.uid == self._uid and not pod.deleting:
+            raise FaultNotRealError(f"{self._target.name} is still the pod {self._uid}")
+        return f"{self._target.name}: pod {self._uid} was deleted, grace {self._grace}"
+
+
+class KillPostgres(_MemberFault):
+    """SIGKILL the postmaster in its container; the instance manager lives and must notice."""
+
+    def __init__(self, engine: CnpgEngine, name: str, role: str) -> None:
+        super().__init__(engine, name, role)
+        self._killed: Process | None = None
+
+    def inject(self) -> str:
+        """Kill the one process that accepts connections."""
+        target = self._choose()
+        self._killed = self._postmaster()
+        signal(self._node, "KILL", [self._killed.pid])
+        return target.name
+
+    def _postmaster(self) -> Process:
+        """Return the oldest postgres process of the pod: backends are younger."""
+        found = [p for p in processes(self._node, self._uid) if p.command == "postgres"]
+        if not found:
+            raise FaultNotRealError(f"no postgres runs in {self._target.name} on {self._node}")
+        return min(found, key=lambda p: p.pid)
+
+    def verify_injected(self) -> str:
+        """That process is not there any more."""
+        killed = self._killed
+        if killed is None:
+            raise FaultNotRealError(f"{self.name} was not injected")
+        eventually(
+            f"pid {killed.pid} on {self._node} is gone",
+            lambda: killed.pid not in [p.pid for p in processes(self._node, self._uid)],
+            within=5,
+            every=0.1,
+        )
+        return f"{self._target.name}: postmaster {killed.pid} on {self._node} was killed"
+
+    def verify_healed(self) -> str:
+        """Nothing of the old postmaster is left."""
+        return self.verify_injected()
+
+
+class FreezePod(_MemberFault):
+    """SIGSTOP every process of a pod: a member that hangs but is not dead."""
+
+    def inject(self) -> str:
+        """Stop the instance manager and PostgreSQL."""
+        target = self._choose()
+        signal(self._node, "STOP", [p.pid for p in processes(self._node, self._uid)])
+        return target.name
+
+    def verify_injected(self) -> str:
+        """Every process that was there is in state T."""
+        found = processes(self._node, self._uid)
+        awake = [f"{p.command} {p.pid} is {p.state}" for p in found if p.state != "T"]
+        if awake or not found:
+            raise FaultNotRealError(f"{self._target.name}: {'; '.join(awake) or 'no process'}")
+        return f"{self._target.name}: {len(found)} processes in state T"
+
+    def heal(self) -> None:
+        """Let what is left of them run again."""
+        if self._hit is not None:
+            found = processes(self._node, self._uid)
+            signal(self._node, "CONT", [p.pid for p in found if p.state == "T"])
+
+    def verify_healed(self) -> str:
+        """No process of the pod is stopped."""
+        left = [p for p in processes(self._node, self._uid) if p.state == "T"]
+        if left:
+            raise FaultNotRealError(f"{self._target.name}: still stopped: {left}")
+        return f"{self._target.name}: no process in state T"
+
+
+class StopNode(_MemberFault):
+    """Kill the container that is a worker node, with everything on it."""
+
+    def inject(self) -> str:
+        """Stop the node of the member; never the control plane, which would stop the view too."""
+        self._leave_control_plane()
+        target = self._choose()
+        output("docker", "kill", self._node)
+        return target.name
+
+    def _leave_control_plane(self) -> None:
+        """Move the primary to a worker first, where it is on the control plane."""
+        pods = self._engine.pods()
+        nodes = {name: pod.node for name, pod in pods.items()}
+        primary = self._engine.primary().name
+        if self._role == "primary" and "control-plane" in nodes[primary]:
+            ready = [m.name for m in self._engine.members() if m.synchronous]
+            self._engine.switchover(next(n for n in ready if "control-plane" not in nodes[n]))
+            eventually(
+                "the primary on a worker",
+                lambda: self._engine.primary().name,
+                lambda name: name != primary,
+                within=60,
+                not_yet=(Exception,),
+            )
+
+    def verify_injected(self) -> str:
+        """The node's container does not run."""
+        if is_running(self._node):
+            raise FaultNotRealError(f"the node {self._node} still runs")
+        return f"{self._target.name}: its node {self._node} does not run"
+
+    def heal(self) -> None:
+        """Start the node again."""
+        if self._hit is not None and not is_running(self._node):
+            output("docker", "start", self._node)
+
+    def verify_healed(self) -> str:
+        """The node runs; that it is ready is for health to say."""
+        if not is_running(self._node):
+            raise FaultNotRealError(f"the node {self._node} does not run")
+        return f"the node {self._node} runs"
+
+
+def kubernetes_faults(engine: CnpgEngine, kubeconfig: Path) -> Mapping[str, Fault]:
+    """Return every fault by name."""
+    faults: list[Fault] = [
+        DeletePod(engine, "primary_kill", "primary", kubeconfig, grace=0),
+        DeletePod(engine, "primary_kill_grace_1", "primary", kubeconfig, grace=1),
+        DeletePod(engine, "primary_delete", "primary", kubeconfig, grace=POLITE),
+        DeletePod(engine, "standby_kill", "standby", kubeconfig, grace=0),
+        KillPostgres(engine, "postmaster_kill", "primary"),
+        FreezePod(engine, "primary_freeze", "primary"),
+        FreezePod(engine, "standby_freeze", "standby"),
+        StopNode(engine, "primary_away", "primary"),
+        Switchover(engine),
+    ]
+    return {fault.name: fault for fault in faults}
+
+
+@contextmanager
+def _kubeconfig(path: Path) -> Iterator[None]:
+    """Let chaostoolkit-kubernetes find this cluster: it knows no other way than these two."""
+    before, kept = kube_config.KUBE_CONFIG_DEFAULT_LOCATION, os.environ.get("KUBECONFIG")
+    kube_config.KUBE_CONFIG_DEFAULT_LOCATION = os.environ["KUBECONFIG"] = str(path)
+    try:
+        yield
+    finally:
+        kube_config.KUBE_CONFIG_DEFAULT_LOCATION = before
+        if kept is None:
+            del os.environ["KUBECONFIG"]
+        else:
+            os.environ["KUBECONFIG"] = kept

@@ -1,0 +1,95 @@
+"""Nodes of a kind cluster: containers whose processes and file systems can be reached."""
+
+from dataclasses import dataclass
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.provision.commands import output
+
+_PROCESSES = r"""
+for file in $(grep -lsE "$1" /proc/[0-9]*/cgroup); do
+  pid=${file#/proc/}; pid=${pid%/cgroup}
+  state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$pid/status" 2>/dev/null)
+  [ -n "$state" ] && echo "$pid $state $(cat "/proc/$pid/comm" 2>/dev/null)"
+done
+true
+"""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of a pod, as its node numbers it; state is the kernel's letter."""
+
+    pid: int
+    state: str
+    command: str
+
+
+def run(node: str, *command: str, within: float = 30.0) -> str:
+    """Run a command in a node."""
+    return output("docker", "exec", node, *command, within=within)
+
+
+def processes(node: str, pod_uid: str) -> list[Process]:
+    """Return the processes of a pod, its sandbox's excluded."""
+    # Both cgroup drivers: systemd writes the UID with underscores.
+    pattern = pod_uid.replace("-", "[-_]")
+    rows = output("docker", "exec", "-i", node, "bash", "-s", "--", pattern, stdin=_PROCESSES)
+    found = [line.split(maxsplit=2) for line in rows.splitlines()]
+    return [
+        Process(int(pid), state, command)
+        for pid, state, command in found
+        if command not in ("catatonit", "pause")
+    ]
+
+
+def signal(node: str, name: str, pids: list[int]) -> None:
+    """Send a signal to processes of a node; those that are gone are no error."""
+    if pids:
+        numbers = " ".join(map(str, pids))
+        run(node, "sh", "-c", f"kill -{name} {numbers} 2>/dev/null || true")
+
+
+def is_running(node: str) -> bool:
+    """Whether a node's container runs."""
+    try:
+        return output("docker", "inspect", "--format={{.State.Running}}", node).strip() == "true"
+    except BrokenEnvironmentError:
+        return False
+
+
+@dataclass(frozen=True)
+class NodeVolume:
+    """A member's file system of a true size, inside its node."""
+
+    node: str
+    path: str
+
+    @property
+    def _filler(self) -> str:
+        return f"{self.path}/pgdrill-filler"
+
+    def _blocks(self) -> tuple[int, int, int, int]:
+        text = run(self.node, "stat", "-f", "-c", "%b %f %a %S", self.path)
+        blocks, free, available, size = map(int, text.split())
+        return blocks, free, available, size
+
+    def used(self) -> float:
+        """Return the share in use, 0 to 1, as node-exporter computes it (root's reserve apart)."""
+        blocks, free, available, _ = self._blocks()
+        return (blocks - free) / (blocks - free + available)
+
+    def fill(self, share: float) -> None:
+        """Fill with a file of our own until share is in use.
+
+        Raises:
+            ValueError: more than share is in use already.
+        """
+        blocks, _, _, size = self._blocks()
+        missing = int((share - self.used()) * blocks) * size
+        if missing <= 0:
+            raise ValueError(f"{self.node}:{self.path} is at {self.used():.0%} already")
+        run(self.node, "fallocate", "-l", str(missing), self._filler)
+
+    def release(self) -> None:
+        """Remove that file; safe to repeat."""
+        run(self.node, "rm", "-f", self._filler)
