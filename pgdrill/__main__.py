@@ -14,6 +14,7 @@ from pgdrill.errors import BadUsageError, BrokenEnvironmentError, PgdrillError
 from pgdrill.platforms.base import Platform
 from pgdrill.platforms.select import choose
 from pgdrill.progress import Reporter
+from pgdrill.provision.images import table
 from pgdrill.report import markdown
 from pgdrill.settings import OPTIONS, Settings, resolve
 from pgdrill.workload import seeding
@@ -33,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         ("seed", "load the shop dataset (or recognise it) and print its checksums"),
         ("status", "say what is running and whether it is healthy"),
         ("report", "recompute a run's report from its records"),
+        ("images", "list what the kind platform is built from: source, version, digest"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         if name == "report":
@@ -119,6 +121,12 @@ def _find_run(reports: Path, run: str) -> Path:
     return Path(run) if Path(run).is_dir() else reports / run
 
 
+def _images(reporter: Reporter) -> None:
+    """Print every component of the kind platform."""
+    for name, source, version, digest in table():
+        reporter.line(f"{name:48} {version:12} {digest[:19]:20} {source}")
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Let SIGTERM clean up as Ctrl-C does."""
     raise KeyboardInterrupt
@@ -133,6 +141,9 @@ def main(arguments: list[str] | None = None) -> int:
         settings = resolve({o.key: given[o.key] for o in OPTIONS})
         if given["command"] == "report":
             _report(given["run"], given["document"], settings, reporter)
+            return 0
+        if given["command"] == "images":
+            _images(reporter)
             return 0
         platform, why = choose(settings, reporter)
         reporter.line(f"platform: {platform.name} ({why})")

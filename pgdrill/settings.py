@@ -144,6 +144,18 @@ OPTIONS: tuple[Option, ...] = (
         False,
         is_flag=True,
     ),
+    Option(
+        "images",
+        _one_of("auto", "pull", "build"),
+        "kind platform: images pulled, built, or (auto) built where they cannot be pulled",
+        "auto",
+    ),
+    Option(
+        "timing",
+        _one_of("tuned", "default"),
+        "kind platform: the operator's own fail-over settings (default) or bounded ones (tuned)",
+        "tuned",
+    ),
     Option("keep", _flag, "leave a cluster running that this command started", False, is_flag=True),
 )
 BY_KEY = {option.key: option for option in OPTIONS}
@@ -167,6 +179,8 @@ class Settings:
     reports_dir: Path
     port_offset: int
     require_capabilities: bool
+    images: str
+    timing: str
     keep: bool
     sources: Mapping[str, str]
 

@@ -84,7 +84,39 @@ _PATRONI = {
         "write gap", 2, "the other standby acknowledges: no commit waits for the frozen one"
     ),
 }
-_BY_ENGINE = {"patroni": _PATRONI}
+# Promises of the profile `tuned` (infra/helm/postgres-cnpg/values.tuned.yaml).
+_CNPG = {
+    "primary_kill": _seconds(
+        "write gap", 20, "seen 5 + WAL receivers down 5 + promotion 2 + endpoint and address 4"
+    ),
+    "primary_kill_grace_1": _seconds(
+        "write gap", 20, "grace 1 + seen 5 + WAL receivers down 5 + promotion 2 + endpoint 4"
+    ),
+    "primary_delete": _seconds(
+        "write gap", 20, "stopDelay 10 + seen 1 + promotion 2 + endpoint and address 4"
+    ),
+    "postmaster_kill": _seconds(
+        "write gap",
+        30,
+        "restart in place: back-off 10 + recovery 5 + ready 5 + endpoint 4",
+    ),
+    "primary_away": _seconds(
+        "write gap", 60, "node grace 16 + poll 5 + receivers 5 + promotion 2 + address moves 20"
+    ),
+    "primary_freeze": _seconds(
+        "write gap", 60, "3 probes of 10 s + receivers 5 + kill 10 + promotion 2 + endpoint 4"
+    ),
+    "switchover": _seconds(
+        "write gap", 15, "switchoverDelay 5 + promotion 2 + endpoint and address 4, with margin"
+    ),
+    "standby_kill": _seconds(
+        "write gap", 2, "the other standby acknowledges: no commit waits for the dead one"
+    ),
+    "standby_freeze": _seconds(
+        "write gap", 2, "the other standby acknowledges: no commit waits for the frozen one"
+    ),
+}
+_BY_ENGINE = {"patroni": _PATRONI, "cnpg": _CNPG}
 
 
 def budgets(engine: str, fault: str) -> FaultBudgets:

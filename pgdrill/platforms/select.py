@@ -20,6 +20,8 @@ def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platfo
     why = f"--platform={wanted}"
     if wanted == "auto":
         wanted, why = _detect(settings)
+    if wanted == "kind":
+        return _kind(settings, reporter), why
     if wanted != "local":
         raise BadUsageError(
             f"platform {wanted} ({why}) is not in this version of pgdrill: use --platform=local"
@@ -31,6 +33,14 @@ def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platfo
     if settings.context:
         raise BadUsageError("--context names a Kubernetes cluster: it goes with --platform=kube")
     return LocalPlatform(reporter), why
+
+
+def _kind(settings: Settings, reporter: Reporter | None) -> Platform:
+    if settings.engine not in ("auto", "cnpg"):
+        raise BadUsageError(f"--engine={settings.engine} is not on kind yet: its engine is cnpg")
+    from pgdrill.platforms.kind import KindPlatform  # noqa: PLC0415  # `local` need not load it
+
+    return KindPlatform(reporter)
 
 
 def _detect(settings: Settings) -> tuple[str, str]:

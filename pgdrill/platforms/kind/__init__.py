@@ -1,0 +1,285 @@
+"""The reference platform: a kind cluster with MetalLB and CloudNativePG, made from nothing."""
+
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from kubernetes import client, config
+
+from pgdrill.engines.cnpg import CnpgEngine
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.faults.base import Fault
+from pgdrill.faults.kubernetes import kubernetes_faults
+from pgdrill.platforms.base import Capability, Cluster, Endpoint, Volume, health
+from pgdrill.platforms.kind import making, network
+from pgdrill.platforms.kind.nodes import NodeVolume
+from pgdrill.platforms.kind.state import (
+    MEMBERS,
+    NAME,
+    NAMESPACE,
+    VOLUME_MB,
+    Installation,
+    plan,
+    service,
+    state_dir,
+)
+from pgdrill.platforms.lock import exclusive
+from pgdrill.progress import Reporter
+from pgdrill.provision import engine as containers
+from pgdrill.provision import images
+from pgdrill.provision.commands import output, succeeds
+from pgdrill.provision.components import catalogue
+from pgdrill.provision.toolchain import tool
+from pgdrill.settings import Settings
+from pgdrill.waiting import DeadlineError, eventually
+
+HEALTHY_WITHIN = 300.0  # seconds for three members to stream; 85 were seen on two cores
+
+
+class KindPlatform:
+    """Nodes are containers of this machine; everything in them is declared by Ansible."""
+
+    name = "kind"
+
+    def __init__(self, reporter: Reporter | None = None) -> None:
+        self._reporter = reporter or Reporter()
+        self._say = self._reporter.line
+        self._state = state_dir()
+        found = Installation.load(self._state)
+        self.tuning_name = found.timing if found else "tuned"
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold this installation for one run.
+
+        Raises:
+            BrokenEnvironmentError: another run holds it.
+        """
+        path = self._state.with_name(self._state.name + ".lock")
+        return exclusive(path, "the kind platform")
+
+    # -- up and down ------------------------------------------------------------------------------
+
+    def is_up(self) -> bool:
+        """Whether `up` finished and the API server still answers."""
+        found = Installation.load(self._state)
+        return bool(found and found.ready.exists() and self.engine.named())
+
+    def up(self, settings: Settings) -> None:
+        """Bring everything up, or find it up.
+
+        Raises:
+            BrokenEnvironmentError: the machine cannot hold it, or it does not become healthy.
+        """
+        with self._reporter.task("container engine"):
+            containers.ensure(self._say)
+        found = Installation.load(self._state)
+        making.refuse_foreign(found)
+        with self._reporter.task("tools and images"):
+            kind = tool("kind", self._say)
+            node = images.node_image(settings.images, self._say)
+        if found is None or found.image != node.reference:
+            if found:
+                self._say("the images have changed: making the cluster anew")
+                making.delete(kind, self._state)
+            found = plan(self._state, node.reference, node.built)
+        found = found.timed(settings.timing)
+        found.save()
+        self._forget_views()
+        self.tuning_name = found.timing
+        with ThreadPoolExecutor(1) as pool, self._reporter.task("cluster"):
+            # What is needed only after the nodes have booted is compiled while they do.
+            tools = pool.submit(lambda: {t: tool(t, self._say) for t in ("kubectl", "helm")})
+            making.create(kind, found, self._say)
+            paths = tools.result()
+        with self._reporter.task("contents"):
+            making.declare(found, paths, settings.timing, self._say)
+            making.find_endpoints(self.api, found, self._say)
+        self._wait_healthy()
+        found.ready.touch()
+
+    def _wait_healthy(self) -> None:
+        with self._reporter.task("three members, streaming") as update:
+
+            def look() -> object:
+                seen = health(self.engine)
+                update(0, repr(seen))
+                return seen
+
+            try:
+                eventually(
+                    "a fully redundant cluster",
+                    look,
+                    within=HEALTHY_WITHIN,
+                    not_yet=(BrokenEnvironmentError,),
+                )
+            except DeadlineError as error:
+                raise BrokenEnvironmentError(f"{error}\n`make down` removes everything") from None
+
+    def down(self) -> None:
+        """Remove cluster, volumes, network and files; an engine that `up` started is ended too.
+
+        The cache stays: it is what makes the next `up` fast.
+        """
+        if containers.answers():
+            if Installation.load(self._state):
+                making.delete(tool("kind", self._say), self._state)
+                if not output("docker", "ps", "--all", "--quiet").strip():
+                    succeeds("docker", "network", "rm", network.NETWORK)
+            if not output("docker", "ps", "--quiet").strip():
+                containers.stop()
+        making.forget(self._state)
+        self._forget_views()
+
+    # -- views of what is running -----------------------------------------------------------------
+
+    def _forget_views(self) -> None:
+        for view in ("installation", "api", "engine", "faults", "_endpoints"):
+            self.__dict__.pop(view, None)
+
+    @cached_property
+    def installation(self) -> Installation:
+        """The installation.
+
+        Raises:
+            BrokenEnvironmentError: there is none.
+        """
+        found = Installation.load(self._state)
+        if found is None:
+            raise BrokenEnvironmentError("nothing is running here: `make up PLATFORM=kind` first")
+        return found
+
+    @cached_property
+    def api(self) -> client.ApiClient:
+        """A client of the cluster's API."""
+        settings = client.Configuration()
+        config.load_kube_config(str(self.installation.kubeconfig), client_configuration=settings)
+        settings.retries = False  # a deadline is a deadline, and an observer must not lag behind
+        return client.ApiClient(settings)
+
+    @cached_property
+    def engine(self) -> CnpgEngine:
+        """CloudNativePG's members."""
+        return CnpgEngine(self.api, NAMESPACE, NAME, self._connect)
+
+    @cached_property
+    def faults(self) -> Mapping[str, Fault]:
+        """Every fault that can be injected here."""
+        return kubernetes_faults(self.engine, self.installation.kubeconfig)
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this installation can be asked to do."""
+        return frozenset({"node-loss", "real-disk-limit", "load-balancer", "pods"})
+
+    @property
+    def prometheus_url(self) -> str:
+        """Nothing is watched on this platform yet."""
+        return ""
+
+    @property
+    def alertmanager_url(self) -> str:
+        """Nothing is watched on this platform yet."""
+        return ""
+
+    @cached_property
+    def _endpoints(self) -> dict[str, Endpoint]:
+        """Addresses of every service, as `up` found them.
+
+        Raises:
+            BrokenEnvironmentError: `up` did not get so far.
+        """
+        file = self.installation.endpoints
+        if not file.exists():
+            raise BrokenEnvironmentError("the database has no addresses yet: `make up` first")
+        return {name: Endpoint(*at) for name, at in json.loads(file.read_text()).items()}
+
+    def _connect(self, member: str) -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(
+            self.cluster().conninfo(self._endpoints[member], timeout=2),
+            autocommit=True,
+            options="-c statement_timeout=2000",
+        )
+
+    def cluster(self) -> Cluster:
+        """Return the handle of the running database.
+
+        Raises:
+            BrokenEnvironmentError: nothing is running.
+        """
+        endpoints = self._endpoints
+        return Cluster(
+            name=NAME,
+            read_write=endpoints["rw"],
+            read_only=endpoints["ro"],
+            members={name: endpoints[name] for name in MEMBERS},
+            database="shop",
+            user="pgdrill",
+            passfile=self.installation.passfile,
+        )
+
+    def observers(self) -> Mapping[str, Callable[[], str]]:
+        """Probes of the parts of a fail-over."""
+        return {
+            "leader": self.engine.named,
+            "promoted": self.engine.promoted,
+            "routed": lambda: self.engine.routed(service("rw")),
+        }
+
+    def volume(self, member: str) -> Volume:
+        """Return the file system that holds a member's data."""
+        core = client.CoreV1Api(self.api)
+        claim = core.read_namespaced_persistent_volume_claim(member, NAMESPACE).to_dict()
+        volume = core.read_persistent_volume(claim["spec"]["volume_name"]).to_dict()["spec"]
+        terms = volume["node_affinity"]["required"]["node_selector_terms"]
+        node = terms[0]["match_expressions"][0]["values"][0]
+        return NodeVolume(node, volume["local"]["path"])
+
+    def metric_selectors(self) -> Mapping[str, str]:
+        """Nothing is scraped on this platform yet."""
+        return {}
+
+    def versions(self) -> dict[str, str]:
+        """Versions of every running part."""
+        with self.cluster().connect() as session:
+            row = session.execute("SHOW server_version").fetchone()
+        known = catalogue()
+        return {
+            "postgresql": str(row[0]) if row else "unknown",
+            "kubernetes": str(client.VersionApi(self.api).get_code().git_version),
+            "cloudnative-pg": known.versions["cnpg"],
+            "metallb": known.versions["metallb"],
+            "kind": known.versions["kind"],
+        }
+
+    def tuning(self) -> dict[str, str]:
+        """What differs from defaults outside the engine, for the report."""
+        return {
+            "volumes": f"{VOLUME_MB} MB ext4 each, loop-mounted in the nodes",
+            "nodes": f"1 control plane, {self.installation.workers} workers",
+            "node-monitor-grace-period": "16 s instead of 40",
+        }
+
+    def diagnostics(self, into: Path, since: float) -> None:
+        """Write pods, events, the Cluster object and the tail of every log."""
+        into.mkdir(parents=True, exist_ok=True)
+        ours = f"--namespace={NAMESPACE}"
+        operator = ["logs", "deployment/cnpg-controller-manager", "--namespace=cnpg-system"]
+        questions = {
+            "pods.txt": ["get", "pods,pv,pvc,svc", "--all-namespaces", "--output=wide"],
+            "events.txt": ["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"],
+            "cluster.yaml": ["get", "cluster", NAME, ours, "--output=yaml"],
+            "operator.log": [*operator, "--tail=400"],
+        } | {f"{m}.log": ["logs", m, ours, "--tail=400"] for m in MEMBERS}
+        kubectl = tool("kubectl", self._say)
+        for name, question in questions.items():
+            try:
+                config_of = f"--kubeconfig={self.installation.kubeconfig}"
+                text = output(kubectl, config_of, *question, within=20)
+            except BrokenEnvironmentError as error:
+                text = str(error)
+            (into / name).write_text(text.replace(self.installation.password, "[secret]"))

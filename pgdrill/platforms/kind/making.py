@@ -1,0 +1,192 @@
+"""Making the cluster and what is in it: kind through pytest-kind, the contents through Ansible."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import psycopg
+from kubernetes import client
+from pytest_kind import KindCluster
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.kind import network
+from pgdrill.platforms.kind.state import (
+    NAME,
+    NAMESPACE,
+    SERVICES,
+    VOLUME_MB,
+    VOLUMES_PER_NODE,
+    Installation,
+    private,
+    service,
+)
+from pgdrill.provision import playbook, render
+from pgdrill.provision.commands import Say, heartbeat, output, succeeds
+from pgdrill.provision.components import PREFIX, catalogue
+from pgdrill.provision.toolchain import tool
+from pgdrill.settings import ROOT
+from pgdrill.waiting import DeadlineError, eventually
+
+ANSWERS_WITHIN = 240.0  # seconds until a first instance accepts sessions; 35 were seen
+ROUTABLE_WITHIN = 20.0  # seconds more for the load balancer to announce its address
+
+
+def nodes() -> list[str]:
+    """Return the names of the nodes' containers."""
+    label = f"label=io.x-k8s.kind.cluster={NAME}"
+    return sorted(output("docker", "ps", "-a", "--filter", label, "--format={{.Names}}").split())
+
+
+def refuse_foreign(found: Installation | None) -> None:
+    """Never touch a cluster that was not made here.
+
+    Raises:
+        BrokenEnvironmentError: there is one of our name.
+    """
+    if found is None and nodes():
+        raise BrokenEnvironmentError(
+            f"there is a kind cluster named {NAME} that pgdrill did not make here: remove it"
+            f" (kind delete cluster --name {NAME}), or set PGDRILL_STATE_DIR to where it was"
+        )
+
+
+def create(kind: Path, found: Installation, say: Say) -> None:
+    """Create the cluster, or reuse it; one that was left half-made is made anew.
+
+    Raises:
+        BrokenEnvironmentError: kind failed; its own words are on the terminal.
+    """
+    complete = found.path / "created"
+    if not complete.exists():
+        delete(kind, found.path)
+    images = catalogue().images
+    configuration = found.path / "cluster.yaml"
+    configuration.write_text(
+        render.template(
+            (ROOT / "infra/kind/cluster.yaml.j2").read_text(),
+            name=NAME,
+            built=found.built,
+            workers=found.workers,
+            node_ports=found.node_ports,
+            image_prefix=PREFIX,
+            etcd=images["etcd"].tag,
+            coredns=images["coredns"].tag,
+        )
+    )
+    cluster = KindCluster(NAME, found.kubeconfig, found.image, kind, tool("kubectl", say))
+    try:
+        with heartbeat("nodes boot", say):
+            cluster.create(configuration)
+    except subprocess.CalledProcessError as error:
+        raise BrokenEnvironmentError(
+            f"kind could not create the cluster (exit status {error.returncode}, its words are"
+            " above); `make down` removes what was made"
+        ) from None
+    complete.touch()
+    _start_stopped_nodes(found, say)
+
+
+def _start_stopped_nodes(found: Installation, say: Say) -> None:
+    """After a restart of the machine, or a drill that was cut off."""
+    output("docker", "start", *nodes())
+    kubectl = tool("kubectl", say)
+    eventually(
+        "the API server",
+        lambda: succeeds(kubectl, "--kubeconfig", found.kubeconfig, "version"),
+        within=120,
+    )
+
+
+def declare(found: Installation, tools: Mapping[str, Path], timing: str, say: Say) -> None:
+    """Let the playbook make the contents what they should be."""
+    variables = found.path / "vars.json"
+    tree = render.kustomize_tree(found.path / "kustomize", "kind", built=found.built)
+    image = catalogue().images["postgresql"].reference if found.built else ""
+    values = {
+        "pgdrill_kubeconfig": str(found.kubeconfig),
+        "pgdrill_tools": {name: str(path) for name, path in tools.items()},
+        "pgdrill_nodes": nodes(),
+        "pgdrill_volume_mb": VOLUME_MB,
+        "pgdrill_volumes_per_node": VOLUMES_PER_NODE,
+        "pgdrill_kustomize": str(tree),
+        "pgdrill_pool": network.pool(),
+        "pgdrill_namespace": NAMESPACE,
+        "pgdrill_cluster": NAME,
+        "pgdrill_password": found.password,
+        "pgdrill_timing": timing,
+        "pgdrill_values": {"image": image, "nodePorts": found.node_ports},
+    }
+    private(variables, json.dumps(values))
+    recap = playbook.play(variables, found.path / "ansible.log", say)
+    say(f"the playbook changed {playbook.changed(recap)} things")
+
+
+def find_endpoints(api: client.ApiClient, found: Installation, say: Say) -> None:
+    """Write down how this host reaches the services: through the load balancer if it can."""
+
+    def addresses() -> dict[str, str]:
+        listed = client.CoreV1Api(api).list_namespaced_service(NAMESPACE, _request_timeout=5)
+        services = api.sanitize_for_serialization(listed)["items"]
+        given = {s["metadata"]["name"]: s["status"]["loadBalancer"] for s in services}
+        return {
+            name: given[service(name)]["ingress"][0]["ip"]
+            for name in SERVICES
+            if given.get(service(name))
+        }
+
+    at = eventually(
+        "addresses from the load balancer",
+        addresses,
+        lambda seen: len(seen) == len(SERVICES),
+        within=60,
+    )
+    routes = {
+        "load balancer": {name: (address, 5432) for name, address in at.items()},
+        "node ports": {name: ("127.0.0.1", port) for name, port in found.node_ports.items()},
+    }
+
+    def working() -> list[str]:
+        return [route for route in routes if _answers(found, *routes[route]["rw"])]
+
+    seen = eventually("the database to answer", working, within=ANSWERS_WITHIN, every=0.5)
+    if "load balancer" not in seen:
+        try:
+            lb = "an answer through the load balancer"
+            seen = eventually(lb, working, lambda s: "load balancer" in s, within=ROUTABLE_WITHIN)
+        except DeadlineError:
+            say("the docker network cannot be routed to from here: using node ports")
+    found.endpoints.write_text(json.dumps(routes[seen[0]]))
+
+
+def _answers(found: Installation, host: str, port: int) -> bool:
+    """Whether PostgreSQL itself answers; an open port may be nobody but docker's proxy."""
+    try:
+        psycopg.connect(
+            host=host,
+            port=port,
+            user="pgdrill",
+            dbname="shop",
+            passfile=str(found.passfile),
+            connect_timeout=2,
+        ).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def delete(kind: Path, state: Path) -> None:
+    """Delete the cluster with its volumes, if there is one."""
+    output(kind, "delete", "cluster", "--name", NAME, within=120)
+    for left in ("created", "ready", "kubeconfig", "endpoints.json"):
+        (state / left).unlink(missing_ok=True)
+
+
+def forget(state: Path) -> None:
+    """Remove every file of an installation, pytest-kind's too."""
+    shutil.rmtree(state, ignore_errors=True)
+    scratch = Path(".pytest-kind") / NAME
+    shutil.rmtree(scratch, ignore_errors=True)
+    if scratch.parent.exists() and not any(scratch.parent.iterdir()):
+        scratch.parent.rmdir()

@@ -1,0 +1,44 @@
+"""The load balancer's addresses: a piece of the docker network that nobody uses."""
+
+import ipaddress
+import json
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.provision.commands import output
+
+NETWORK = "kind"
+SIZE = 21  # addresses, at the upper end of the network, where docker assigns last
+
+
+def pool() -> str:
+    """Return a range of addresses inside the docker network, clear of every container.
+
+    Raises:
+        BrokenEnvironmentError: the network is too small, or its upper end is in use.
+    """
+    described = json.loads(output("docker", "network", "inspect", NETWORK))[0]
+    used = [c["IPv4Address"].split("/")[0] for c in described["Containers"].values()]
+    for config in described["IPAM"]["Config"]:
+        subnet = ipaddress.ip_network(config["Subnet"])
+        if isinstance(subnet, ipaddress.IPv4Network):
+            return choose(subnet, [ipaddress.IPv4Address(a) for a in used if a])
+    raise BrokenEnvironmentError(f"the docker network {NETWORK} has no IPv4 subnet")
+
+
+def choose(subnet: ipaddress.IPv4Network, used: list[ipaddress.IPv4Address]) -> str:
+    """Return the last SIZE usable addresses of a subnet as a range.
+
+    Raises:
+        BrokenEnvironmentError: there are not so many, or one of them is used.
+    """
+    if subnet.num_addresses < 4 * SIZE:
+        raise BrokenEnvironmentError(f"the docker network {subnet} is too small for a pool")
+    last = subnet.broadcast_address - 1
+    first = last - (SIZE - 1)
+    taken = [str(a) for a in used if first <= a <= last]
+    if taken:
+        raise BrokenEnvironmentError(
+            f"{', '.join(taken)} lies in the load balancer's pool {first}-{last}:"
+            f" remove that container from the docker network {NETWORK}"
+        )
+    return f"{first}-{last}"

@@ -1,0 +1,121 @@
+"""What one kind installation is: fixed when `up` begins, read back by every later command."""
+
+import json
+import os
+import secrets
+import socket
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pgdrill.errors import BrokenEnvironmentError
+
+NAME = "pgdrill"
+NAMESPACE = "pgdrill"
+MEMBERS = tuple(f"{NAME}-{number}" for number in (1, 2, 3))
+SERVICES = ("rw", "ro", *MEMBERS)
+VOLUME_MB = 4096
+VOLUMES_PER_NODE = 2  # one in use and one spare: an instance that lost its claim needs another
+MANY_CORES = 4  # from here on a third worker
+
+
+def state_dir() -> Path:
+    """Directory of everything that `up` makes."""
+    chosen = os.environ.get("PGDRILL_STATE_DIR")
+    if chosen:
+        return Path(chosen).resolve()
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "pgdrill" / "kind"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Names, ports and the owner's password of one installation."""
+
+    directory: str
+    image: str
+    built: bool
+    workers: int
+    node_ports: dict[str, int]
+    password: str
+    timing: str = "tuned"
+
+    @classmethod
+    def load(cls, directory: Path) -> "Installation | None":
+        """Return the installation in a directory, if there is one."""
+        file = directory / "installation.json"
+        return cls(**json.loads(file.read_text())) if file.exists() else None
+
+    def timed(self, timing: str) -> "Installation":
+        """Return the same installation with other fail-over settings."""
+        return replace(self, timing=timing)
+
+    def save(self) -> None:
+        """Write it down, readable by this user alone."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        private(self.path / "installation.json", json.dumps(asdict(self)))
+        private(self.passfile, f"*:*:*:pgdrill:{self.password}\n")
+
+    @property
+    def path(self) -> Path:
+        """Directory of its files."""
+        return Path(self.directory)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Its own; the user's is never touched."""
+        return self.path / "kubeconfig"
+
+    @property
+    def passfile(self) -> Path:
+        """Password file of libpq."""
+        return self.path / "passfile"
+
+    @property
+    def endpoints(self) -> Path:
+        """How this host reaches the services, as `up` found out."""
+        return self.path / "endpoints.json"
+
+    @property
+    def ready(self) -> Path:
+        """Exists from the moment `up` has finished."""
+        return self.path / "ready"
+
+
+def plan(directory: Path, image: str, built: bool) -> Installation:
+    """Choose what an installation is made of on this machine.
+
+    Raises:
+        BrokenEnvironmentError: no ports are free.
+    """
+    return Installation(
+        directory=str(directory),
+        image=image,
+        built=built,
+        workers=3 if (os.cpu_count() or 1) >= MANY_CORES else 2,
+        node_ports=dict(zip(SERVICES, _free_ports(len(SERVICES)), strict=True)),
+        password=secrets.token_urlsafe(18),
+    )
+
+
+def service(name: str) -> str:
+    """Return the name of the service object behind a short name."""
+    return f"{name}-lb" if name in MEMBERS else f"{NAME}-{name}-lb"
+
+
+def private(file: Path, text: str) -> None:
+    """Write a file that only this user may read."""
+    file.touch(mode=0o600)
+    file.chmod(0o600)
+    file.write_text(text)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return free ports of this machine inside Kubernetes' range of node ports."""
+    found: list[int] = []
+    for port in range(30432, 32768):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                found.append(port)
+        if len(found) == count:
+            return found
+    raise BrokenEnvironmentError("no free ports between 30432 and 32767 on 127.0.0.1")

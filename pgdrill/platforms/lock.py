@@ -1,0 +1,46 @@
+"""One run at a time on an installation."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pgdrill.errors import BrokenEnvironmentError
+
+
+@contextmanager
+def exclusive(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock file for as long as the block lasts.
+
+    Raises:
+        BrokenEnvironmentError: another run holds it, or it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    except OSError as error:
+        raise BrokenEnvironmentError(
+            f"cannot keep state in {path.parent} ({error.strerror}):"
+            " set PGDRILL_STATE_DIR to a directory that you can write to"
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The holder before us removes the file: a lock on a removed file holds nothing.
+            held = path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
+        except BlockingIOError:
+            held = False
+        if not held:
+            file.seek(0)
+            raise BrokenEnvironmentError(
+                f"another run uses {what} (pid {file.read().strip() or '?'}):"
+                " wait until it ends, or end it"
+            )
+        file.truncate(0)
+        file.write(f"{os.getpid()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

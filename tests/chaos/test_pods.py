@@ -1,0 +1,19 @@
+"""What deleting a pod costs clients: on Kubernetes there are three ways, and they differ."""
+
+from collections.abc import Callable
+
+from fixtures.chaos import Drill
+
+
+def test_primary_kill_grace_1(require: Callable[[str], None], drill: Drill) -> None:
+    """Clients write again within 20 s of a primary whose pod got one second to stop."""
+    require("pods")
+    trials = drill("primary_kill_grace_1")
+    assert all(t.timeline_after > t.timeline_before for t in trials), "no fail-over happened"
+
+
+def test_primary_delete(require: Callable[[str], None], drill: Drill) -> None:
+    """Clients write again within 20 s of a primary whose pod was deleted politely."""
+    require("pods")
+    trials = drill("primary_delete")
+    assert all(t.timeline_after > t.timeline_before for t in trials), "no fail-over happened"

@@ -1,0 +1,127 @@
+"""The parts of the reference platform that need no container engine."""
+
+import ipaddress
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.kind.network import SIZE, choose
+from pgdrill.platforms.kind.state import MEMBERS, SERVICES, Installation, plan
+from pgdrill.platforms.lock import exclusive
+from pgdrill.provision import oci
+from pgdrill.provision.commands import logged, output
+from pgdrill.provision.components import Tool, catalogue
+from pgdrill.provision.playbook import changed
+
+NET = ipaddress.IPv4Network("172.18.0.0/16")
+
+
+def _image(directory: Path, content: str) -> tuple[str, Path]:
+    directory.mkdir()
+    program = directory / "program"
+    program.write_text(content)
+    layer = oci.files_layer(
+        {"/usr/bin/program": program}, {"/run": "/usr/bin/program"}, directory / "l"
+    )
+    archive = directory / "image.tar"
+    return oci.archive("localhost/pgdrill/x:1", [layer], {"User": "26"}, archive), archive
+
+
+def test_the_same_inputs_make_the_same_image(tmp_path: Path) -> None:
+    """Two archives of the same program have the same digest, another program another one."""
+    first, file = _image(tmp_path / "a", "one")
+    again, _ = _image(tmp_path / "b", "one")
+    other, _ = _image(tmp_path / "c", "two")
+    assert first == again == oci.digest_of(file)
+    assert first != other
+
+
+def test_an_image_holds_what_was_put_in(tmp_path: Path) -> None:
+    """The layer has the program, executable, its parents, the link, and the archive its name."""
+    _, file = _image(tmp_path / "a", "one")
+    with tarfile.open(file) as archive:
+        index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
+        names = [m["annotations"]["io.containerd.image.name"] for m in index["manifests"]]
+    with tarfile.open(tmp_path / "a/l") as layer:
+        entries = {e.name: e for e in layer}
+    assert names == ["localhost/pgdrill/x:1"]
+    assert list(entries) == ["usr", "usr/bin", "usr/bin/program", "run"]
+    assert entries["usr/bin/program"].mode == 0o755
+    assert entries["run"].linkname == "/usr/bin/program"
+
+
+def test_the_pool_is_the_upper_end_of_the_network() -> None:
+    """The load balancer gets the last addresses, without the broadcast address."""
+    assert choose(NET, [ipaddress.IPv4Address("172.18.0.2")]) == "172.18.255.234-172.18.255.254"
+    first, last = map(ipaddress.IPv4Address, choose(NET, []).split("-"))
+    assert int(last) - int(first) + 1 == SIZE
+
+
+def test_a_used_address_in_the_pool_is_refused() -> None:
+    """A container inside the pool is named; so is a network that is too small."""
+    with pytest.raises(BrokenEnvironmentError, match=r"172\.18\.255\.240"):
+        choose(NET, [ipaddress.IPv4Address("172.18.255.240")])
+    with pytest.raises(BrokenEnvironmentError, match="too small"):
+        choose(ipaddress.IPv4Network("10.0.0.0/27"), [])
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"),
+    [((1, 28, 0), True), ((1, 30, 9), True), ((1, 31), False), ((1, 27, 9), False)],
+)
+def test_a_tool_is_taken_inside_its_range(version: tuple[int, ...], fits: bool) -> None:
+    """The lower bound belongs to the range, the upper one does not."""
+    assert Tool("kubectl", ("version",), ">=1.28,<1.31").takes(version) is fits
+
+
+def test_the_list_of_components_is_closed() -> None:
+    """Every program and root file system that an image names exists, and every one is used."""
+    known = catalogue()
+    named = {p for i in known.images.values() for p in i.programs}
+    assert named <= known.programs.keys()
+    tools = known.tools.keys() | {"kubeadm", "kubelet", "kubectl"}
+    assert known.programs.keys() == named | tools
+    used = {i.rootfs for i in known.images.values() if i.rootfs} | {"node"}
+    assert used == known.rootfs.keys()
+    assert known.versions["kubernetes"].startswith("v1.29.")
+
+
+def test_an_installation_is_read_back_as_written(tmp_path: Path) -> None:
+    """What `up` planned is what later commands see, readable by nobody else."""
+    made = plan(tmp_path, "node:1", True).timed("default")
+    made.save()
+    assert Installation.load(tmp_path) == made
+    assert Installation.load(tmp_path / "absent") is None
+    assert len(set(made.node_ports.values())) == len(SERVICES) == len(MEMBERS) + 2
+    for secret in (made.passfile, tmp_path / "installation.json"):
+        assert secret.stat().st_mode & 0o077 == 0, secret
+
+
+def test_a_failed_command_says_its_last_words(tmp_path: Path) -> None:
+    """One line names the command and what it said, whether it was logged or not."""
+    with pytest.raises(BrokenEnvironmentError, match="no such thing"):
+        output("sh", "-c", "echo no such thing >&2; exit 3")
+    with pytest.raises(BrokenEnvironmentError, match=r"building: no end after 0.2 s"):
+        logged("building", ["sleep", "5"], tmp_path / "log", print, within=0.2)
+    with pytest.raises(BrokenEnvironmentError, match="is not installed"):
+        output("pgdrill-no-such-command")
+
+
+def test_a_play_without_a_recap_is_no_success() -> None:
+    """The number of changes is read from the last line, and nothing else counts as none."""
+    assert changed("localhost : ok=5  changed=3  unreachable=0 failed=0") == 3
+    with pytest.raises(BrokenEnvironmentError, match="without a recap"):
+        changed("PLAY [nothing] ***")
+
+
+def test_one_run_holds_an_installation(tmp_path: Path) -> None:
+    """A second run is told which process holds it; afterwards nothing is left of the lock."""
+    file = tmp_path / "kind.lock"
+    told = rf"the kind platform \(pid {os.getpid()}\)"
+    with exclusive(file, "the kind platform"), pytest.raises(BrokenEnvironmentError, match=told):
+        exclusive(file, "the kind platform").__enter__()
+    assert not file.exists()
