@@ -23,6 +23,7 @@ from pgdrill.provision.engine import lacks_sys_resource
 from pgdrill.provision.toolchain import build, cached_program, module_directory
 from pgdrill.settings import cache_dir
 
+NODE = "pgdrill/node"
 PULLED_NODE = "kindest/node"
 NEEDED_FREE_GB = 15  # build caches, images and three nodes: about 10 GB were used
 NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl")
@@ -90,7 +91,7 @@ def _pull(reference: str, say: Say, patient: str) -> bool:
 def _build_node(say: Say) -> str:
     """Build what is missing: root file systems while Go compiles, then the node around both."""
     known = catalogue()
-    reference = f"pgdrill/node:{known.versions['kubernetes']}-{_node_key()}"
+    reference = f"{NODE}:{known.versions['kubernetes']}-{_node_key()}"
     if succeeds("docker", "image", "inspect", reference):
         return reference
     _check_space()
@@ -114,6 +115,9 @@ def _build_node(say: Say) -> str:
             raise
     archives = [_image_file(image) for image in known.images.values()]
     node.assemble(reference, base, binaries, archives, say)
+    for older in output("docker", "images", "--format={{.Repository}}:{{.Tag}}", NODE).split():
+        if older != reference:
+            succeeds("docker", "rmi", older)  # a cluster that still runs on it keeps it
     say(f"built every image in {time.monotonic() - started:.0f} s")
     return reference
 
