@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 
 # make bench DURATION=300 CLIENTS=16 is the same as PGDRILL_DURATION=300 PGDRILL_CLIENTS=16 make bench
 OPTIONS := PLATFORM ENGINE PROFILE CONTEXT DURATION CLIENTS RATE ROWS SEED TRIALS RUN_ID REPORTS_DIR \
-  PORT_OFFSET REQUIRE_CAPABILITIES KEEP
+  PORT_OFFSET REQUIRE_CAPABILITIES IMAGES TIMING KEEP
 # (only what the command line says: a stray SEED or PLATFORM in the environment is none of ours).
 $(foreach option,$(OPTIONS),$(if $(filter command%,$(origin $(option))),$(eval export PGDRILL_$(option) := $($(option)))))
 
@@ -64,6 +64,10 @@ RUN ?= latest
 .PHONY: report
 report: venv ## recompute the report of RUN (default: the latest)
 	@$(BIN)/python -m pgdrill report $(RUN)
+
+.PHONY: images
+images: venv ## list what the kind platform is built from
+	@$(BIN)/python -m pgdrill images
 
 .PHONY: test lint lock
 test: venv lint ## the project's own tests: lint, types, unit, rules, then a quick drill and what must go wrong

@@ -223,7 +223,7 @@ def kubernetes_faults(engine: CnpgEngine, kubeconfig: Path) -> Mapping[str, Faul
     """Return every fault by name."""
     faults: list[Fault] = [
         DeletePod(engine, "primary_kill", "primary", kubeconfig, grace=0),
-        DeletePod(engine, "primary_kill_grace_1", "primary", kubeconfig, grace=1),
+        DeletePod(engine, "primary_grace_1", "primary", kubeconfig, grace=1),
         DeletePod(engine, "primary_delete", "primary", kubeconfig, grace=POLITE),
         DeletePod(engine, "standby_kill", "standby", kubeconfig, grace=0),
         KillPostgres(engine, "postmaster_kill", "primary"),

@@ -89,7 +89,7 @@ _CNPG = {
     "primary_kill": _seconds(
         "write gap", 20, "seen 5 + WAL receivers down 5 + promotion 2 + endpoint and address 4"
     ),
-    "primary_kill_grace_1": _seconds(
+    "primary_grace_1": _seconds(
         "write gap", 20, "grace 1 + seen 5 + WAL receivers down 5 + promotion 2 + endpoint 4"
     ),
     "primary_delete": _seconds(

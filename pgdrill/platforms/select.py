@@ -47,7 +47,7 @@ def _detect(settings: Settings) -> tuple[str, str]:
     if settings.context:
         return "kube", f"auto: --context={settings.context} was given"
     if _container_engine_answers():
-        return "local", "auto: a container engine answers, but kind is not in this version yet"
+        return "local", "auto: kind is unfinished in this version, ask for it by --platform=kind"
     return "local", "auto: no container engine answers"
 
 

@@ -114,7 +114,7 @@ def test_run_directory_cannot_be_made(asked: Installation) -> None:
     asked.pytest("-m", "smoke").refuses(USAGE, str(asked.reports), "--reports-dir")
 
 
-@pytest.mark.parametrize("platform", ["kind", "kube"])
+@pytest.mark.parametrize("platform", ["kube"])
 def test_platform_of_a_later_version(asked: Installation, platform: str) -> None:
     """A platform that this version does not hold is refused, and the one it holds is named."""
     said = (f"platform {platform}", "not in this version", "--platform=local")

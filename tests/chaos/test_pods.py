@@ -2,16 +2,20 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from fixtures.chaos import Drill
 
 
-def test_primary_kill_grace_1(require: Callable[[str], None], drill: Drill) -> None:
+@pytest.mark.thorough
+def test_primary_grace_1(require: Callable[[str], None], drill: Drill) -> None:
     """Clients write again within 20 s of a primary whose pod got one second to stop."""
     require("pods")
-    trials = drill("primary_kill_grace_1")
+    trials = drill("primary_grace_1")
     assert all(t.timeline_after > t.timeline_before for t in trials), "no fail-over happened"
 
 
+@pytest.mark.thorough
 def test_primary_delete(require: Callable[[str], None], drill: Drill) -> None:
     """Clients write again within 20 s of a primary whose pod was deleted politely."""
     require("pods")
