@@ -1,7 +1,6 @@
 """The embedded platform: Patroni, etcd, HAProxy and the monitoring as processes of this machine."""
 
 import csv
-import fcntl
 import io
 import json
 import os
@@ -27,6 +26,7 @@ from pgdrill.platforms.local.layout import MEMBERS, Layout
 from pgdrill.platforms.local.processes import PLAYBOOK, MemberProcesses, sweep, wake
 from pgdrill.platforms.local.supervisor import Supervisor
 from pgdrill.platforms.local.volume import DirectoryVolume
+from pgdrill.platforms.lock import exclusive
 from pgdrill.progress import Reporter
 from pgdrill.settings import ROOT, Settings, cache_dir
 from pgdrill.waiting import DeadlineError, eventually
@@ -53,37 +53,14 @@ class LocalPlatform:
             BrokenEnvironmentError: another run holds it.
         """
         path = self._state.with_name(self._state.name + ".lock")
+        # os.path: a parent that may not be looked into is there, and no error yet.
+        made = [d for d in path.parents if not os.path.lexists(d)]
         try:
-            made = [d for d in path.parents if not d.exists()]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+")
-        except OSError as error:
-            raise BrokenEnvironmentError(
-                f"cannot keep state beside {self._state} ({error.strerror}):"
-                " set PGDRILL_STATE_DIR to a directory that you can write to"
-            ) from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # The holder before us removes the file: a lock on a removed file holds nothing.
-                held = path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
-            except BlockingIOError:
-                held = False
-            if not held:
-                file.seek(0)
-                raise BrokenEnvironmentError(
-                    f"another run uses the local platform (pid {file.read().strip() or '?'}):"
-                    " wait until it ends, or end it"
-                )
-            file.truncate(0)
-            file.write(f"{os.getpid()}")
-            file.flush()
-            try:
+            with exclusive(path, "the local platform"):
                 yield
-            finally:
-                path.unlink(missing_ok=True)
-                if not self._state.exists():
-                    _remove_empty(made or [d for d in path.parents if d.name == "pgdrill"])
+        finally:
+            if not os.path.lexists(self._state):
+                _remove_empty(made or [d for d in path.parents if d.name == "pgdrill"])
 
     def is_up(self) -> bool:
         """Whether `up` finished and its supervisor still answers."""
