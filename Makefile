@@ -70,10 +70,10 @@ images: venv ## list what the kind platform is built from
 	@$(BIN)/python -m pgdrill images
 
 .PHONY: test lint lock
-test: venv lint ## the project's own tests: lint, types, unit, rules, then a quick drill and what must go wrong
+test: venv lint up ## the project's own tests: lint, types, unit, rules, then a quick drill and what must go wrong
 	$(PYTEST) -m unit tests/unit
 	$(MAKE) --no-print-directory drill
-	$(PYTEST) -m "controls or badinput" --profile=quick
+	PGDRILL_PROFILE=quick $(PYTEST) -m "controls or badinput"
 	@$(MAKE) --no-print-directory down
 lint: venv ## style, types, playbook and configuration syntax
 	$(BIN)/ruff check .
