@@ -21,7 +21,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         file = path.open("a+")
     except OSError as error:
         raise BrokenEnvironmentError(
-            f"cannot keep state in {path.parent} ({error.strerror}):"
+            f"cannot keep state beside {path} ({error.strerror}):"
             " set PGDRILL_STATE_DIR to a directory that you can write to"
         ) from None
     with file:
