@@ -70,7 +70,8 @@ def _bench(m: Material) -> list[str]:
         return []
     lines = [
         f"load: {number(all_.tps)} tx/s of {number(m.bench.rate)} offered,"
-        f" p50 {number(all_.p50_ms)} ms, p99 {number(all_.p99_ms)} ms,"
+        f" mean {number(all_.mean_ms)} ms, p50 {number(all_.p50_ms)}, p95 {number(all_.p95_ms)},"
+        f" p99 {number(all_.p99_ms)}, p99.9 {number(all_.p999_ms)} ms,"
         f" {all_.late + all_.skipped + all_.failed:,} bad of {all_.transactions:,}"
         for all_ in m.bench.scripts[:1]
     ]
