@@ -1,8 +1,9 @@
 """The contract of an engine: members, roles, switchover, health."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Role = Literal["primary", "standby", "unknown"]
 
@@ -59,3 +60,14 @@ class Engine(Protocol):
 
     def tuning(self) -> dict[str, str]:
         """Every setting of the engine that is not its default, for the report."""
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return a tree of settings as dotted names and texts, for the report."""
+    rows: dict[str, str] = {}
+    for key, value in sorted(tree.items()):
+        if isinstance(value, Mapping):
+            rows |= flat(value, f"{prefix}{key}.")
+        else:
+            rows[f"{prefix}{key}"] = str(value)
+    return rows

@@ -12,7 +12,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from pgdrill.engines.base import Member, NoPrimaryError, Role
+from pgdrill.engines.base import Member, NoPrimaryError, Role, flat
 from pgdrill.errors import BrokenEnvironmentError
 
 GROUP, VERSION, PLURAL = "postgresql.cnpg.io", "v1", "clusters"
@@ -215,7 +215,7 @@ class CnpgEngine:
         spec = self.resource()["spec"]
         chosen = {name: spec[name] for name in TIMING if name in spec}
         chosen["synchronous"] = spec.get("postgresql", {}).get("synchronous", {})
-        return dict(_flat(chosen))
+        return flat(chosen)
 
     # -- observers of a fail-over -----------------------------------------------------------------
 
@@ -289,13 +289,3 @@ def _member(
 
 def _why(error: Exception) -> str:
     return str(getattr(error, "reason", None) or error)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, value in sorted(tree.items()):
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            rows.append((f"{prefix}{key}", str(value)))
-    return rows

@@ -8,7 +8,7 @@ from typing import Any
 
 import requests
 
-from pgdrill.engines.base import Member, NoPrimaryError, Role
+from pgdrill.engines.base import Member, NoPrimaryError, Role, flat
 from pgdrill.errors import BrokenEnvironmentError
 
 ANSWER_WITHIN = 1.0  # seconds; a frozen member must not hold up the view of the others
@@ -177,14 +177,4 @@ class PatroniEngine:
 
     def tuning(self) -> dict[str, str]:
         """Return Patroni's dynamic configuration, flattened: what is there was set on purpose."""
-        return dict(_flat(self.configuration()))
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, value in sorted(tree.items()):
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            rows.append((f"{prefix}{key}", str(value)))
-    return rows
+        return flat(self.configuration())

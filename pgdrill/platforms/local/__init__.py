@@ -19,7 +19,7 @@ from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault
 from pgdrill.observe.prometheus import LOCAL_METRICS
-from pgdrill.platforms.base import Capability, Cluster, Volume, health, wait_healthy
+from pgdrill.platforms.base import Capability, Cluster, Volume, health
 from pgdrill.platforms.local import layout as layouts
 from pgdrill.platforms.local.faults import local_faults
 from pgdrill.platforms.local.layout import MEMBERS, Layout
@@ -348,10 +348,6 @@ class LocalPlatform:
         for secret in self.layout.secrets.values():
             line = line.replace(secret, "[secret]")
         return line
-
-    def wait_healthy(self, within: float) -> None:
-        """Wait until the cluster is fully redundant."""
-        wait_healthy(self.engine, within=within)
 
 
 def _remove_empty(directories: list[Path]) -> None:
