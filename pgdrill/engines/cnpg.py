@@ -17,6 +17,8 @@ from pgdrill.errors import BrokenEnvironmentError
 
 GROUP, VERSION, PLURAL = "postgresql.cnpg.io", "v1", "clusters"
 ANSWER_WITHIN = 5.0  # seconds the API server has for one request
+HEALTHY_PHASE = "Cluster in healthy state"
+STOP_DELAY = 1800  # seconds, the operator's default
 # What the operator sets on purpose for a drill; everything else stays its default.
 TIMING = ("smartShutdownTimeout", "switchoverDelay", "stopDelay", "failoverDelay", "probes")
 
@@ -43,6 +45,7 @@ class Pod:
     node: str
     container: str
     deleting: bool
+    grace: int  # seconds that a polite deletion leaves it
 
     @property
     def incarnation(self) -> str:
@@ -186,6 +189,20 @@ class CnpgEngine:
         promised = int(spec.get("postgresql", {}).get("synchronous", {}).get("number", 0))
         return len([m for m in self.members() if m.synchronous and m.streaming]) >= promised
 
+    def rolled_out(self) -> bool:
+        """Whether nothing is in progress and every pod is of the settings that are asked for.
+
+        The operator replaces all pods, one by one, when the time they have to stop changes.
+        """
+        seen = self.resource()
+        wanted = int(seen["spec"].get("stopDelay", STOP_DELAY))
+        pods = self.pods().values()
+        return (
+            seen.get("status", {}).get("phase") == HEALTHY_PHASE
+            and len(pods) == seen["spec"]["instances"]
+            and all(pod.grace == wanted and not pod.deleting for pod in pods)
+        )
+
     @contextmanager
     def asynchronous(self) -> Iterator[None]:
         """Ask that commits wait for nobody, while the block lasts.
@@ -259,6 +276,7 @@ def _pod(described: Mapping[str, Any]) -> Pod:
         node=described["spec"].get("nodeName", ""),
         container=statuses[0].get("containerID", "").rpartition("/")[2][:12],
         deleting="deletionTimestamp" in metadata,
+        grace=described["spec"].get("terminationGracePeriodSeconds", 0),
     )
 
 

@@ -18,6 +18,7 @@ from pgdrill.provision.commands import output
 from pgdrill.waiting import eventually
 
 SEEN_WITHIN = 30.0  # seconds until the API server shows what was done to a pod
+CHOSEN_WITHIN = 15.0  # seconds
 POLITE = -1  # the pod's own grace period
 
 
@@ -32,13 +33,18 @@ class _MemberFault:
         self._node = ""
 
     def _choose(self) -> Member:
-        """Return the primary, or a standby that a commit may rely on (the harder one to lose)."""
-        members = self._engine.members()
-        found = [m for m in members if m.role == self._role and m.running]
-        relied_on = [m for m in found if m.synchronous] or found
-        if not found or (self._role == "primary" and len(found) > 1):
-            raise FaultNotRealError(f"no single running {self._role} to hit among {members}")
-        self._hit = relied_on[0]
+        """Return the primary, or a standby that a commit may rely on (the harder one to lose).
+
+        Raises:
+            DeadlineError: there is none, or more than one primary; a busy member may miss one look.
+        """
+        found = eventually(
+            f"a running {self._role} to hit",
+            lambda: [m for m in self._engine.members() if m.role == self._role and m.running],
+            lambda seen: bool(seen) and (self._role == "standby" or len(seen) == 1),
+            within=CHOSEN_WITHIN,
+        )
+        self._hit = next((m for m in found if m.synchronous), found[0])
         self._node = self._engine.pods()[self._hit.name].node
         return self._hit
 
@@ -137,7 +143,10 @@ class KillPostgres(_MemberFault):
             within=5,
             every=0.1,
         )
-        return f"{self._target.name}: postmaster {killed.pid} on {self._node} was killed"
+        return (
+            f"{self._target.name}: postmaster {killed.pid} of pod {self._uid}"
+            f" on {self._node} was killed"
+        )
 
     def verify_healed(self) -> str:
         """Nothing of the old postmaster is left."""
@@ -159,7 +168,7 @@ class FreezePod(_MemberFault):
         awake = [f"{p.command} {p.pid} is {p.state}" for p in found if p.state != "T"]
         if awake or not found:
             raise FaultNotRealError(f"{self._target.name}: {'; '.join(awake) or 'no process'}")
-        return f"{self._target.name}: {len(found)} processes in state T"
+        return f"{self._target.name}: {len(found)} processes of pod {self._uid} in state T"
 
     def heal(self) -> None:
         """Let what is left of them run again."""
@@ -205,7 +214,7 @@ class StopNode(_MemberFault):
         """The node's container does not run."""
         if is_running(self._node):
             raise FaultNotRealError(f"the node {self._node} still runs")
-        return f"{self._target.name}: its node {self._node} does not run"
+        return f"{self._target.name}: node {self._node} of pod {self._uid} does not run"
 
     def heal(self) -> None:
         """Start the node again."""
