@@ -6,9 +6,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults import experiment as experiments
 from pgdrill.faults.experiment import Experiment
-from pgdrill.judge import budgets
+from pgdrill.judge import budgets, failover
 from pgdrill.observe.events import EventLog, FailoverWatch
 from pgdrill.platforms.base import Cluster, Platform, wait_healthy
 from pgdrill.progress import Reporter
@@ -26,7 +27,7 @@ HELD_RATE = 50.0
 DIRECT_RATE = 4.0  # attempts/s straight to each member: enough to see two that accept writes
 DEADLINE = 2.0  # seconds an attempt may take before its client gives up
 SETTLE = 60.0  # seconds to be fully redundant before the fault
-RECOVER = 120.0  # seconds we are willing to look for recovery; the budget is shorter
+RECOVER = 120.0  # seconds we are willing to look for recovery, at least; any budget is shorter
 FIRST_ACKS = 15.0
 SAME_ROWS = 30.0  # seconds for the standbys to replay the last rows of the ledger
 STEADY_WINDOW = {"quick": 5.0, "laptop": 30.0, "full": 30.0}  # seconds of p99 inside its SLO
@@ -67,6 +68,7 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
     seed = bench.settings.seed * 1000 + number
     # The instant of the fault falls anywhere in the engine's period, or all trials see one phase.
     phase = random.Random(f"{experiment.name} {seed}").uniform(0, platform.engine.period)
+    recover = max(RECOVER, 1.5 * failover.longest_gap(platform.engine.name, platform.tuning_name))
     before = wait_healthy(platform.engine, within=SETTLE)
     table = f"ledger_{experiment.name}_{number}_{int(time.time())}"
     ledger.create_table(cluster.conninfo(), table)
@@ -88,8 +90,8 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
             "fault", f"{experiment.fault} healed", journal.target, journal.healed_at
         )
         update(2, f"{journal.evidence}; waiting for recovery")
-        prober.wait_for_acks(40, within=RECOVER)
-        redundancy = _redundancy(platform, journal.injected_at)
+        prober.wait_for_acks(40, within=recover)
+        redundancy = _redundancy(platform, journal.injected_at, recover)
         update(3, "redundant again; watching latency")
         pause(STEADY_WINDOW[bench.settings.profile])
     attempts = prober.result()
@@ -145,10 +147,10 @@ def _keep_suspects(file: Path, attempts: Attempts, ids: ledger.Ids) -> None:
         file.write_text(json.dumps(named, indent=1) + "\n")
 
 
-def _redundancy(platform: Platform, injected_at: float) -> float | None:
+def _redundancy(platform: Platform, injected_at: float, within: float) -> float | None:
     """Return the seconds from the fault to full redundancy; None when it was not seen."""
     try:
-        wait_healthy(platform.engine, within=RECOVER)
+        wait_healthy(platform.engine, within=within)
     except DeadlineError:
         return None
     return time.monotonic() - injected_at
@@ -169,6 +171,8 @@ def _holdings(cluster: Cluster, table: str) -> dict[str, ledger.Holding]:
             read,
             lambda held: len(set(held.values())) == 1,
             within=SAME_ROWS,
+            # A member may restart once more: it was healthy, and its address is new.
+            not_yet=(BrokenEnvironmentError,),
         )
     except DeadlineError:
         return read()

@@ -1,6 +1,6 @@
-"""What a fault may cost: budgets by engine, each with its arithmetic.
+"""What a fault may cost: budgets by engine and timing, each with its arithmetic.
 
-Keyed by engine because the arithmetic is the engine's: its detection, its lease, its routing.
+Keyed by both because the arithmetic is theirs: detection, lease, shutdown, routing.
 """
 
 from dataclasses import dataclass
@@ -58,6 +58,8 @@ DIVERGED = Budget(
     because="after recovery every member holds the same rows",
 )
 
+TUNED = "tuned"  # the timing whose promises are the suite's own; any other is a comparison
+
 _PATRONI = {
     "primary_kill": _seconds(
         "write gap", 10, "restarted Patroni gives its own lock up: loop 1 + election 2 + checks 1"
@@ -84,8 +86,8 @@ _PATRONI = {
         "write gap", 2, "the other standby acknowledges: no commit waits for the frozen one"
     ),
 }
-# Promises of the profile `tuned` (infra/helm/postgres-cnpg/values.tuned.yaml).
-_CNPG = {
+# infra/helm/postgres-cnpg/values.tuned.yaml: every phase of a fail-over is bounded.
+_CNPG_TUNED = {
     "primary_kill": _seconds(
         "write gap", 20, "seen 5 + WAL receivers down 5 + promotion 2 + endpoint and address 4"
     ),
@@ -116,16 +118,44 @@ _CNPG = {
         "write gap", 2, "the other standby acknowledges: no commit waits for the frozen one"
     ),
 }
-_BY_ENGINE = {"patroni": _PATRONI, "cnpg": _CNPG}
+# infra/helm/postgres-cnpg/values.default.yaml: what differs when nobody tunes anything.
+_CNPG_DEFAULT = _CNPG_TUNED | {
+    "primary_kill": _seconds(
+        "write gap",
+        90,
+        "smart shutdown serves open sessions for about 50"
+        " + receivers 5 + promotion 2 + slots 10 + endpoint 4, with margin",
+    ),
+    "primary_delete": _seconds(
+        "write gap",
+        240,
+        "smart shutdown waits 180 for open sessions"
+        " + receivers 5 + promotion 2 + slots 10 + endpoint 4, with margin",
+    ),
+    "switchover": _seconds(
+        "write gap", 45, "clean stop 5 + promotion 2 + slots 10 + endpoint 4, twice that"
+    ),
+}
+_PROMISED = {
+    ("patroni", TUNED): _PATRONI,
+    ("cnpg", TUNED): _CNPG_TUNED,
+    ("cnpg", "default"): _CNPG_DEFAULT,
+}
 
 
-def budgets(engine: str, fault: str) -> FaultBudgets:
-    """Return the promises of a fault on an engine.
+def longest_gap(engine: str, timing: str) -> float:
+    """Return the longest write gap that any fault is allowed there, seconds."""
+    return max(budget.limit for budget in _PROMISED[engine, timing].values())
+
+
+def budgets(engine: str, timing: str, fault: str) -> FaultBudgets:
+    """Return the promises of a fault on an engine with these fail-over settings.
 
     Raises:
         KeyError: nobody has promised anything: a fault without budgets proves nothing.
     """
     away = fault in ("primary_away", "primary_freeze")
     return FaultBudgets(
-        gap=_BY_ENGINE[engine][fault], redundancy=REDUNDANCY_AFTER_LEASE if away else REDUNDANCY
+        gap=_PROMISED[engine, timing][fault],
+        redundancy=REDUNDANCY_AFTER_LEASE if away else REDUNDANCY,
     )

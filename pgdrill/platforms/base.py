@@ -22,6 +22,7 @@ Capability = Literal[
     "backup",
     "pods",
     "processes",
+    "timings",
 ]
 
 
@@ -156,6 +157,13 @@ class Platform(Protocol):
 
         Names: 'leader' (who holds the lock or is named primary), 'promoted' (who accepts writes),
         'routed' (whom the load balancer sends writes to). An answer that cannot be had is ''.
+        """
+
+    def timed(self, timing: str) -> AbstractContextManager[None]:
+        """Run with another set of fail-over settings while the block lasts (needs timings).
+
+        Raises:
+            BrokenEnvironmentError: the cluster does not become healthy with them.
         """
 
     def volume(self, member: str) -> "Volume":

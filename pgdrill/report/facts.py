@@ -11,7 +11,7 @@ def wrong_controls(m: Material) -> list[Verdict]:
 
 def worst_fresh(m: Material) -> tuple[Group, LaneGaps] | None:
     """Return where a new connection waited longest; None unless every verified trial could say."""
-    lanes = [(g, lane) for g in m.drills for lane in g.lanes if lane.lane.startswith("fresh")]
+    lanes = [(g, lane) for g in m.own_drills for lane in g.lanes if lane.lane.startswith("fresh")]
     known = [(g, lane) for g, lane in lanes if lane.gaps]
     if not known or any(lane.unknown for _, lane in lanes):
         return None

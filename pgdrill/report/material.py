@@ -143,6 +143,19 @@ class Material:
         return [group for group in self.groups if not group.is_control]
 
     @property
+    def own_drills(self) -> list[Group]:
+        """Those under the fail-over settings that the run was asked for; others are compared."""
+        asked = self.fingerprint.settings.get("timing") if self.fingerprint else None
+        return [group for group in self.drills if group.tuning == asked] or self.drills
+
+    @property
+    def compared(self) -> list[list[Group]]:
+        """Groups of one experiment under different fail-over settings, where there are several."""
+        names = dict.fromkeys(group.experiment for group in self.drills)
+        same = [[g for g in self.drills if g.experiment == name] for name in names]
+        return [groups for groups in same if len(groups) > 1]
+
+    @property
     def budget_p99(self) -> Budget | None:
         """The promise about the 99th percentile of transactions, in ms."""
         about = [v.budget for v in self.promises if v.budget.unit == "ms"]
@@ -256,6 +269,12 @@ def _group(
     return Group(experiment, fault, tuning, trials, tuple(lanes))
 
 
+def _timing_named(verdict: Verdict) -> str:
+    """Return the fail-over settings that a subject names; '' for the run's own."""
+    found = re.search(r" on (\S+) timing\b", verdict.subject)
+    return found[1] if found else ""
+
+
 def _gap_limit(
     verdicts: tuple[Verdict, ...], experiment: str, tuning: str, lane: str
 ) -> float | None:
@@ -271,6 +290,7 @@ def _gap_limit(
         if verdict.budget.unit == "s"
         and "gap" in verdict.budget.name
         and re.search(rf"(?<![\w-]){re.escape(experiment)}(?![\w-])", verdict.subject)
+        and _timing_named(verdict) in ("", tuning)
     ]
     # A promise about one lane says nothing about another; one that names no lane is about both.
     named = [v for v in about if lane in f"{v.subject} {v.budget.name}"]

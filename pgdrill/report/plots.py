@@ -20,20 +20,35 @@ Mark = tuple[float, str, str]  # value, label, CSS class
 
 def gaps(group: Group) -> Markup:
     """Every verified trial's write gap as a dot, by lane, with minimum, median, maximum, limit."""
-    lanes = [lane for lane in group.lanes if lane.gaps]
-    top = max([lane.values[-1] for lane in lanes] + [lane.limit or 0.0 for lane in lanes])
-    canvas = Canvas(38 + 62 * len(lanes), f"Write gaps of {group.experiment}")
+    return _gap_rows(group.experiment, [(lane.lane, lane) for lane in group.lanes if lane.gaps])
+
+
+def compared(groups: Sequence[Group]) -> Markup | None:
+    """The write gaps of one experiment under different settings, on one scale."""
+    lanes = dict.fromkeys(lane.lane for group in groups for lane in group.lanes)
+    rows = [
+        (f"{name}, {group.tuning}", lane)
+        for name in lanes
+        for group in groups
+        for lane in group.lanes
+        if lane.lane == name and lane.gaps
+    ]
+    return _gap_rows(groups[0].experiment, rows) if rows else None
+
+
+def _gap_rows(experiment: str, rows: Sequence[tuple[str, LaneGaps]]) -> Markup:
+    top = max([lane.values[-1] for _, lane in rows] + [lane.limit or 0.0 for _, lane in rows])
+    canvas = Canvas(38 + 62 * len(rows), f"Write gaps of {experiment}")
     x = Scale(0, nice_top(top), LEFT, RIGHT)
-    bottom = 62.0 * len(lanes)
-    canvas.x_axis(x, bottom, 8, "write gap, seconds")
-    for row, lane in enumerate(lanes):
-        _gap_row(canvas, x, 62 * row + 8, lane)
+    canvas.x_axis(x, 62.0 * len(rows), 8, "write gap, seconds")
+    for row, (label, lane) in enumerate(rows):
+        _gap_row(canvas, x, 62 * row + 8, label, lane)
     return canvas.svg()
 
 
-def _gap_row(canvas: Canvas, x: Scale, top: float, lane: LaneGaps) -> None:
+def _gap_row(canvas: Canvas, x: Scale, top: float, label: str, lane: LaneGaps) -> None:
     values = lane.values
-    canvas.text(LEFT - 12, top + 26, lane.lane, "t strong", "end")
+    canvas.text(LEFT - 12, top + 26, label, "t strong", "end")
     canvas.line(x(values[0]), top + 22, x(values[-1]), top + 22, "span")
     for trial, gap in lane.gaps:
         shift = ((trial * 7) % 5 - 2) * 3.2  # apart, so that equal gaps stay visible

@@ -29,11 +29,11 @@ def _state_of(m: Material, *words: str) -> str:
 
 
 def _gap_tile(m: Material) -> Tile:
-    known = [(lane.values[-1], g, lane) for g in m.drills for lane in g.lanes if lane.gaps]
+    known = [(lane.values[-1], g, lane) for g in m.own_drills for lane in g.lanes if lane.gaps]
     if not known:
         return Tile("longest write gap", "-", "not measured in this run")
     gap, group, lane = max(known, key=lambda found: found[0])
-    unknown = sum(lane.unknown for g in m.drills for lane in g.lanes)
+    unknown = sum(lane.unknown for g in m.own_drills for lane in g.lanes)
     more = f"; {unknown} could not say" if unknown else ""
     detail = f"{group.experiment}, {lane.lane} connection, {count(len(lane.gaps), 'trial')}{more}"
     return Tile("longest write gap", seconds(gap), detail, _state_of(m, "gap"))

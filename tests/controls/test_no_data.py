@@ -28,11 +28,12 @@ def test_clients_without_a_single_ack_are_no_evidence(
     """A trial whose clients only ever reached standbys has neither a gap nor zero lost writes."""
     monkeypatch.setattr(trials, "lanes", to_standbys)
     standby_freeze = experiments.load(experiments_dir / "standby_freeze.yaml")
-    gap = failover.budgets(sabotaged.platform.engine.name, standby_freeze.fault).gap
+    platform = sabotaged.platform
+    gap = failover.budgets(platform.engine.name, platform.tuning_name, standby_freeze.fault).gap
     with control.must_be("invalid", "writes sent to standbys", gap, failover.LOST) as verdicts:
         trial = trials.run_trial(sabotaged, of_fault(standby_freeze, standby_freeze.fault), 1)
         assert all(lane.refused for lane in trial.lanes.values()), "not even refused: no prober"
-        judge([trial], sabotaged.platform.engine.name, verdicts)
+        judge([trial], platform, verdicts)
 
 
 def to_standbys(cluster: Cluster) -> list[Lane]:

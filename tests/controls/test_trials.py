@@ -28,7 +28,7 @@ class Trials:
 
     def promised(self, fault: str) -> failover.FaultBudgets:
         """What the suite promises of a fault."""
-        return failover.budgets(self.platform.engine.name, fault)
+        return failover.budgets(self.platform.engine.name, self.platform.tuning_name, fault)
 
     def run(self, name: str, fault: Fault | None = None) -> Trial:
         """Run an experiment's trial; fault None: with its own fault."""
@@ -41,7 +41,7 @@ class Trials:
 
     def judge(self, trial: Trial, verdicts: Verdicts, like: str) -> None:
         """Judge it as the chaos suite judges a trial of the fault that it is like."""
-        judge([trial.model_copy(update={"fault": like})], self.platform.engine.name, verdicts)
+        judge([trial.model_copy(update={"fault": like})], self.platform, verdicts)
 
 
 @pytest.fixture

@@ -269,6 +269,23 @@ def test_budget_of_a_lane_is_drawn_for_that_lane(tmp_path: Path) -> None:
     assert {lane.lane: lane.limit for lane in group.lanes} == {"fresh": 10, "held": None}
 
 
+def test_other_settings_are_compared_and_not_the_headline(whole: RunDir) -> None:
+    """A trial under other fail-over settings is drawn beside the run's own, with its own budget."""
+    other = trial("primary-kill", 1, 48.0, START + 60).model_copy(update={"tuning": "default"})
+    append(whole.trials, other)
+    lenient = GAP.model_copy(update={"limit": 90})
+    append(whole.verdicts, verdict(lenient, "primary-kill on default timing, fresh", 48.0))
+    m = read_run(whole.path)
+    ((own, compared),) = m.compared
+    limits = [
+        {lane.limit for lane in group.lanes if lane.lane == "fresh"} for group in m.compared[0]
+    ]
+    assert (own.tuning, compared.tuning) == ("tuned", "default")
+    assert limits == [{10}, {90}]
+    assert "fresh, default" in str(plots.compared(m.compared[0]))
+    assert all(word not in headline(m).sentence for word in ("48", "default"))
+
+
 def test_text_from_outside_cannot_become_markup(whole: RunDir) -> None:
     """Evidence with script and our own end marker is shown as text, and the page stays whole."""
     bad = trial("primary-kill", 10, 2.0, START + 700)

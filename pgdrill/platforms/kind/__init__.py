@@ -1,9 +1,9 @@
 """The reference platform: a kind cluster with MetalLB and CloudNativePG, made from nothing."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from pgdrill.settings import Settings
 from pgdrill.waiting import DeadlineError, eventually
 
 HEALTHY_WITHIN = 300.0  # seconds for three members to stream; 85 were seen on two cores
+ROLLED_OUT_WITHIN = 300.0  # seconds for every pod to be replaced, one by one, after a switchover
 
 
 class KindPlatform:
@@ -120,6 +121,38 @@ class KindPlatform:
             except DeadlineError as error:
                 raise BrokenEnvironmentError(f"{error}\n`make down` removes everything") from None
 
+    @contextmanager
+    def timed(self, timing: str) -> Iterator[None]:
+        """Run with another of the chart's values.<timing>.yaml while the block lasts.
+
+        Raises:
+            BrokenEnvironmentError: the cluster does not become healthy with it.
+        """
+        before = self.tuning_name
+        try:
+            self._retime(timing)
+            yield
+        finally:
+            self._retime(before)
+
+    def _retime(self, timing: str) -> None:
+        if timing == self.tuning_name:
+            return
+        found = self.installation.timed(timing)
+        found.save()
+        self._forget_views()
+        with self._reporter.task(f"fail-over settings: {timing}"):
+            tools = {name: tool(name, self._say) for name in ("kubectl", "helm")}
+            making.declare(found, tools, timing, self._say)
+            self.tuning_name = timing
+            eventually(
+                "pods of the new settings",
+                self.engine.rolled_out,
+                within=ROLLED_OUT_WITHIN,
+                not_yet=(BrokenEnvironmentError,),
+            )
+        self._wait_healthy()
+
     def down(self) -> None:
         """Remove cluster, volumes, network and files; an engine that `up` started is ended too.
 
@@ -174,7 +207,7 @@ class KindPlatform:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What this installation can be asked to do."""
-        return frozenset({"node-loss", "real-disk-limit", "load-balancer", "pods"})
+        return frozenset({"node-loss", "real-disk-limit", "load-balancer", "pods", "timings"})
 
     @property
     def prometheus_url(self) -> str:

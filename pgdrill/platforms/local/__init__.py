@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import psutil
 import requests
 
 from pgdrill.engines.patroni import PatroniEngine
-from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.faults.base import Fault
 from pgdrill.observe.prometheus import LOCAL_METRICS
 from pgdrill.platforms.base import Capability, Cluster, Volume, health
@@ -156,6 +156,14 @@ class LocalPlatform:
                 f"the playbook failed: {fatal[0][:400] if fatal else 'no reason given'};"
                 f" its log is {log}, `make down` removes what was made"
             )
+
+    def timed(self, timing: str) -> AbstractContextManager[None]:
+        """Not to be had here.
+
+        Raises:
+            BadUsageError: always.
+        """
+        raise BadUsageError(f"local has one set of fail-over settings, not '{timing}'")
 
     def down(self) -> None:
         """Remove every process, mount and file that `up` made; Debian's packages stay.
