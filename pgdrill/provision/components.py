@@ -108,7 +108,7 @@ def catalogue() -> Catalogue:
             package=package,
             version=versions[name],
             tags=source.get("tags", ""),
-            stamps=tuple(s.replace("{version}", versions[name]) for s in source.get("stamps", ())),
+            stamps=tuple(_stamped(s, versions[name]) for s in source.get("stamps", ())),
         )
         for name, source in sources.items()
         for program, package in source["programs"].items()
@@ -135,6 +135,11 @@ def catalogue() -> Catalogue:
             for name, m in table["manifests"].items()
         },
     )
+
+
+def _stamped(stamp: str, version: str) -> str:
+    """Return a linker's stamp; {number} is the version without its v, as some programs want it."""
+    return stamp.replace("{version}", version).replace("{number}", version.removeprefix("v"))
 
 
 def _pinned(directory: Path, module: str) -> str:

@@ -20,6 +20,7 @@ from pgdrill.provision import node, oci
 from pgdrill.provision.commands import Say, logged, output, succeeds
 from pgdrill.provision.components import Image, Rootfs, catalogue
 from pgdrill.provision.engine import lacks_sys_resource
+from pgdrill.provision.reduction import reduced
 from pgdrill.provision.toolchain import build, cached_program, module_directory
 from pgdrill.settings import cache_dir
 
@@ -171,13 +172,12 @@ def _rootfs(system: Rootfs, say: Say) -> Path:
         return target
     with _made(target) as (scratch, keep):
         tar = scratch / "rootfs.tar"
-        command: list[str | Path] = [
-            "mmdebstrap",
-            "--variant=" + ("extract" if system.only else "minbase"),
-        ]
+        # What is reduced to a few files need not be configured, and has no later stage for a hook.
+        variant, stage = ("extract", "extract") if system.only else ("minbase", "customize")
+        command: list[str | Path] = ["mmdebstrap", f"--variant={variant}"]
         command += [f"--include={','.join(system.packages)}"]
         if system.hook:
-            command += [f'--customize-hook={system.hook} "$1"']
+            command += [f'--{stage}-hook={system.hook} "$1"']
         command += ["bookworm", tar, *_debian_sources()]
         if not shutil.which("mmdebstrap"):
             raise BrokenEnvironmentError(
@@ -199,13 +199,12 @@ def _rootfs(system: Rootfs, say: Say) -> Path:
 
 
 def _reduce(tar: Path, only: Iterable[str]) -> None:
-    """Keep a few files of a root file system."""
+    """Keep a few files of a root file system, and the libraries of the programs among them."""
     with tempfile.TemporaryDirectory(dir=tar.parent) as scratch:
-        names = [f"./{path.lstrip('/')}" for path in only]
-        output("tar", "-xf", tar, "-C", scratch, *names, within=120)
-        options = ("--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner")
-        tops = sorted({Path(path).parts[1] for path in only})
-        output("tar", *options, "-cf", tar, "-C", scratch, *tops, within=120)
+        output("tar", "-xf", tar, "-C", scratch, within=120)
+        kept = reduced(Path(scratch), only)
+        options = ("--no-recursion", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner")
+        output("tar", *options, "-cf", tar, "-C", scratch, *kept, within=120)
 
 
 def _debian_sources() -> list[Path]:

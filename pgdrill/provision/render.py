@@ -10,7 +10,11 @@ from pgdrill.provision.toolchain import manifest
 from pgdrill.settings import ROOT, cache_dir
 
 # Where in the tree a module's manifest belongs.
-PLACES = {"metallb": "base/metallb/manifest.yaml", "cnpg": "base/operators/manifest.yaml"}
+PLACES = {
+    "metallb": "base/metallb/manifest.yaml",
+    "cnpg": "base/operators/manifest.yaml",
+    "prometheus-operator": "base/monitoring/manifest.yaml",
+}
 
 
 def kustomize_tree(into: Path, overlay: str, *, built: bool) -> Path:

@@ -3,6 +3,8 @@
 import ipaddress
 import json
 import os
+import re
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -10,12 +12,13 @@ import pytest
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kind.network import SIZE, choose
-from pgdrill.platforms.kind.state import MEMBERS, SERVICES, Installation, plan
+from pgdrill.platforms.kind.state import MONITORS, PORTS, SERVICES, Installation, plan
 from pgdrill.platforms.lock import exclusive
 from pgdrill.provision import oci
 from pgdrill.provision.commands import logged, output
 from pgdrill.provision.components import Tool, catalogue
 from pgdrill.provision.playbook import changed
+from pgdrill.provision.reduction import LOADER, reduced
 
 NET = ipaddress.IPv4Network("172.18.0.0/16")
 
@@ -90,13 +93,61 @@ def test_the_list_of_components_is_closed() -> None:
     assert known.versions["kubernetes"].startswith("v1.29.")
 
 
+def test_prometheus_is_called_by_its_release() -> None:
+    """Module v0.XYY.Z is release X.YY.Z, stamped into the program and read from the image's tag."""
+    known = catalogue()
+    major, minor, patch = re.fullmatch(  # type: ignore[union-attr]
+        r"v0\.(\d)(\d\d)\.(\d+)", known.versions["prometheus"]
+    ).groups()
+    release = f"{major}.{int(minor)}.{patch}"
+    assert known.images["prometheus"].tag == f"v{release}"
+    assert known.programs["prometheus"].stamps == (
+        f"github.com/prometheus/common/version.Version={release}",
+    )
+
+
+def test_a_reduced_root_holds_what_its_program_needs(tmp_path: Path) -> None:
+    """A program runs from a copy of what is kept, links followed; nothing else is kept."""
+    root, copy = tmp_path / "root", tmp_path / "copy"
+    for path in ("bin", "lib/x86_64-linux-gnu", "lib64", "etc"):
+        (root / path).mkdir(parents=True)
+    library = "/lib/x86_64-linux-gnu/libc.so.6"
+    for path in ("/bin/cat", library, "/etc/hostname"):
+        shutil.copy(path, root / path[1:])
+    shutil.copy(LOADER, root / "lib/x86_64-linux-gnu/loader")
+    (root / LOADER[1:]).symlink_to("/lib/x86_64-linux-gnu/loader")
+    (root / "bin/dog").symlink_to("../bin/cat")
+    kept = reduced(root, ["/bin/dog"])
+    assert "etc/hostname" not in kept
+    for path in kept:  # parents come first
+        if (root / path).is_dir():
+            (copy / path).mkdir(parents=True)
+        else:
+            shutil.copy(root / path, copy / path, follow_symlinks=False)
+    where = copy / "lib/x86_64-linux-gnu"
+    assert output(where / "loader", "--library-path", where, copy / "bin/dog", stdin="x") == "x"
+
+
+def test_a_root_that_lacks_something_is_refused(tmp_path: Path) -> None:
+    """A path that a package no longer has, and a library that no package brought, are named."""
+    (tmp_path / "etc").mkdir()
+    with pytest.raises(BrokenEnvironmentError, match="etc/passwd is missing"):
+        reduced(tmp_path, ["/etc/passwd"])
+    (tmp_path / "lib64").mkdir()
+    shutil.copy(LOADER, tmp_path / LOADER[1:])
+    shutil.copy("/bin/cat", tmp_path / "etc/cat")
+    with pytest.raises(BrokenEnvironmentError, match=r"libc\.so\.6"):
+        reduced(tmp_path, ["/etc/cat"])
+
+
 def test_an_installation_is_read_back_as_written(tmp_path: Path) -> None:
     """What `up` planned is what later commands see, readable by nobody else."""
     made = plan(tmp_path, "node:1", True).timed("default")
     made.save()
     assert Installation.load(tmp_path) == made
     assert Installation.load(tmp_path / "absent") is None
-    assert len(set(made.node_ports.values())) == len(SERVICES) == len(MEMBERS) + 2
+    assert made.node_ports.keys() == PORTS.keys() == {*SERVICES, *MONITORS}
+    assert len({*made.node_ports.values(), made.webhook}) == len(PORTS) + 1
     for secret in (made.passfile, tmp_path / "installation.json"):
         assert secret.stat().st_mode & 0o077 == 0, secret
 

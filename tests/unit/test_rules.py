@@ -82,6 +82,29 @@ def test_an_alert_serves_every_engine(name: str) -> None:
     assert "pgdrill:" in expression
 
 
+def test_the_operators_recordings_read_series_that_exist() -> None:
+    """Every cnpg_pgdrill_* comes from a query that the chart hands in, every job from a target."""
+    recordings = (ALERTS / "recording.cnpg.yaml").read_text()
+    queries = [
+        yaml.safe_load((ROOT / "infra" / file).read_text())
+        for file in ("local/exporter-queries.yaml", "helm/postgres-cnpg/queries.yaml")
+    ]
+    given = {
+        f"cnpg_{name}_{column}"
+        for file in queries
+        for name, query in file.items()
+        for metric in query["metrics"]
+        for column in metric
+    }
+    read = set(re.findall(r"cnpg_pgdrill_\w+", recordings)) - {"cnpg_pgdrill_"}
+    assert read
+    assert read <= given
+    targets = (ROOT / "infra/helm/monitoring/templates/targets.yaml").read_text()
+    jobs = set(re.findall(r'job="([\w-]+)"', recordings))
+    assert jobs
+    assert jobs <= set(re.findall(r"targetLabel: job, replacement: ([\w-]+)", targets))
+
+
 def test_every_alert_has_a_live_scenario_or_a_reason() -> None:
     """The inventory of scenarios names exactly the alerts there are, and tests that exist."""
     assert set(SCENARIOS) == set(_rules())

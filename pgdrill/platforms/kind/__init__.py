@@ -15,11 +15,14 @@ from pgdrill.engines.cnpg import CnpgEngine
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault
 from pgdrill.faults.kubernetes import kubernetes_faults
+from pgdrill.observe.alertmanager import Alertmanager
+from pgdrill.observe.prometheus import NoDataError, Prometheus
 from pgdrill.platforms.base import Capability, Cluster, Endpoint, Volume, health
 from pgdrill.platforms.kind import making, network
 from pgdrill.platforms.kind.nodes import NodeVolume
 from pgdrill.platforms.kind.state import (
     MEMBERS,
+    MONITORING,
     NAME,
     NAMESPACE,
     VOLUME_MB,
@@ -40,6 +43,7 @@ from pgdrill.waiting import DeadlineError, eventually
 
 HEALTHY_WITHIN = 300.0  # seconds for three members to stream; 85 were seen on two cores
 ROLLED_OUT_WITHIN = 300.0  # seconds for every pod to be replaced, one by one, after a switchover
+WATCHED_WITHIN = 120.0  # seconds more for the monitoring, which has started meanwhile
 
 
 class KindPlatform:
@@ -101,6 +105,7 @@ class KindPlatform:
             making.declare(found, paths, settings.timing, self._say)
             making.find_endpoints(self.api, found, self._say)
         self._wait_healthy()
+        self._wait_watched()
         found.ready.touch()
 
     def _wait_healthy(self) -> None:
@@ -152,6 +157,27 @@ class KindPlatform:
                 not_yet=(BrokenEnvironmentError,),
             )
         self._wait_healthy()
+    def _wait_watched(self) -> None:
+        """Wait until Prometheus reaches every target and its rules see every member up."""
+        prometheus = Prometheus(self.prometheus_url)
+        alertmanager = Alertmanager(self.alertmanager_url)
+
+        def unwatched() -> object:
+            alertmanager.webhook()
+            up = prometheus.values("pgdrill:member_up")
+            return prometheus.down_targets() or [m for m in MEMBERS if up.get(m) != 1]
+
+        with self._reporter.task("monitoring"):
+            try:
+                eventually(
+                    "every target and member in view",
+                    unwatched,
+                    lambda seen: not seen,
+                    within=WATCHED_WITHIN,
+                    not_yet=(BrokenEnvironmentError, NoDataError),
+                )
+            except DeadlineError as error:
+                raise BrokenEnvironmentError(f"{error}\n`make down` removes everything") from None
 
     def down(self) -> None:
         """Remove cluster, volumes, network and files; an engine that `up` started is ended too.
@@ -211,13 +237,18 @@ class KindPlatform:
 
     @property
     def prometheus_url(self) -> str:
-        """Nothing is watched on this platform yet."""
-        return ""
+        """Address of Prometheus."""
+        return f"http://{self._endpoints['prometheus']}"
 
     @property
     def alertmanager_url(self) -> str:
-        """Nothing is watched on this platform yet."""
-        return ""
+        """Address of Alertmanager."""
+        return f"http://{self._endpoints['alertmanager']}"
+
+    @property
+    def pushgateway_url(self) -> str:
+        """Address of the Pushgateway that Prometheus scrapes."""
+        return f"http://{self._endpoints['pushgateway']}"
 
     @cached_property
     def _endpoints(self) -> dict[str, Endpoint]:
@@ -286,6 +317,8 @@ class KindPlatform:
             "kubernetes": str(client.VersionApi(self.api).get_code().git_version),
             "cloudnative-pg": known.versions["cnpg"],
             "metallb": known.versions["metallb"],
+            "prometheus": known.versions["prometheus"],
+            "alertmanager": known.versions["alertmanager"],
             "kind": known.versions["kind"],
         }
 
@@ -302,11 +335,14 @@ class KindPlatform:
         into.mkdir(parents=True, exist_ok=True)
         ours = f"--namespace={NAMESPACE}"
         operator = ["logs", "deployment/cnpg-controller-manager", "--namespace=cnpg-system"]
+        watching = [f"--namespace={MONITORING}", "--tail=400", "--container"]
         questions = {
             "pods.txt": ["get", "pods,pv,pvc,svc", "--all-namespaces", "--output=wide"],
             "events.txt": ["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"],
             "cluster.yaml": ["get", "cluster", NAME, ours, "--output=yaml"],
             "operator.log": [*operator, "--tail=400"],
+            "prometheus.log": ["logs", "prometheus-pgdrill-0", *watching, "prometheus"],
+            "alertmanager.log": ["logs", "alertmanager-pgdrill-0", *watching, "alertmanager"],
         } | {f"{m}.log": ["logs", m, ours, "--tail=400"] for m in MEMBERS}
         kubectl = tool("kubectl", self._say)
         for name, question in questions.items():

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from kubernetes import client
@@ -13,9 +14,10 @@ from pytest_kind import KindCluster
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kind import network
 from pgdrill.platforms.kind.state import (
+    MEMBERS,
     NAME,
     NAMESPACE,
-    SERVICES,
+    PORTS,
     VOLUME_MB,
     VOLUMES_PER_NODE,
     Installation,
@@ -117,33 +119,53 @@ def declare(found: Installation, tools: Mapping[str, Path], timing: str, say: Sa
         "pgdrill_password": found.password,
         "pgdrill_timing": timing,
         "pgdrill_values": {"image": image, "nodePorts": found.node_ports},
+        "pgdrill_members": MEMBERS,
+        "pgdrill_webhook": {"host": network.gateway(), "port": found.webhook},
+        "pgdrill_monitoring": _monitoring(found),
     }
     private(variables, json.dumps(values))
     recap = playbook.play(variables, found.path / "ansible.log", say)
     say(f"the playbook changed {playbook.changed(recap)} things")
 
 
+def _monitoring(found: Installation) -> dict[str, Any]:
+    """Return values of the monitoring's chart: what was built, else what can be pulled."""
+    parts = {
+        "prometheus": "prometheus",
+        "alertmanager": "alertmanager",
+        "nodeExporter": "node-exporter",
+        "pushgateway": "pushgateway",
+    }
+    images = catalogue().images
+    built = {part: images[name].reference for part, name in parts.items()}
+    return {
+        "images": built if found.built else {},
+        "grafana": {"enabled": not found.built},
+        "nodePorts": found.node_ports,
+    }
+
+
 def find_endpoints(api: client.ApiClient, found: Installation, say: Say) -> None:
     """Write down how this host reaches the services: through the load balancer if it can."""
 
     def addresses() -> dict[str, str]:
-        listed = client.CoreV1Api(api).list_namespaced_service(NAMESPACE, _request_timeout=5)
+        listed = client.CoreV1Api(api).list_service_for_all_namespaces(_request_timeout=5)
         services = api.sanitize_for_serialization(listed)["items"]
         given = {s["metadata"]["name"]: s["status"]["loadBalancer"] for s in services}
         return {
             name: given[service(name)]["ingress"][0]["ip"]
-            for name in SERVICES
+            for name in PORTS
             if given.get(service(name))
         }
 
     at = eventually(
         "addresses from the load balancer",
         addresses,
-        lambda seen: len(seen) == len(SERVICES),
+        lambda seen: len(seen) == len(PORTS),
         within=60,
     )
     routes = {
-        "load balancer": {name: (address, 5432) for name, address in at.items()},
+        "load balancer": {name: (address, PORTS[name]) for name, address in at.items()},
         "node ports": {name: ("127.0.0.1", port) for name, port in found.node_ports.items()},
     }
 

@@ -2,6 +2,8 @@
 
 import ipaddress
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision.commands import output
@@ -16,12 +18,29 @@ def pool() -> str:
     Raises:
         BrokenEnvironmentError: the network is too small, or its upper end is in use.
     """
-    described = json.loads(output("docker", "network", "inspect", NETWORK))[0]
+    described = _inspect()
     used = [c["IPv4Address"].split("/")[0] for c in described["Containers"].values()]
+    return choose(_subnet(described), [ipaddress.IPv4Address(a) for a in used if a])
+
+
+def gateway() -> str:
+    """Return this host's address in the docker network: where pods find what listens here.
+
+    Raises:
+        BrokenEnvironmentError: the network has no IPv4 subnet.
+    """
+    return str(next(_subnet(_inspect()).hosts()))  # docker takes the first
+
+
+def _inspect() -> dict[str, Any]:
+    return dict(json.loads(output("docker", "network", "inspect", NETWORK))[0])
+
+
+def _subnet(described: Mapping[str, Any]) -> ipaddress.IPv4Network:
     for config in described["IPAM"]["Config"]:
         subnet = ipaddress.ip_network(config["Subnet"])
         if isinstance(subnet, ipaddress.IPv4Network):
-            return choose(subnet, [ipaddress.IPv4Address(a) for a in used if a])
+            return subnet
     raise BrokenEnvironmentError(f"the docker network {NETWORK} has no IPv4 subnet")
 
 

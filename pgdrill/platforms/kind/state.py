@@ -11,8 +11,11 @@ from pgdrill.errors import BrokenEnvironmentError
 
 NAME = "pgdrill"
 NAMESPACE = "pgdrill"
+MONITORING = "pgdrill-monitoring"  # the namespace of what watches
 MEMBERS = tuple(f"{NAME}-{number}" for number in (1, 2, 3))
 SERVICES = ("rw", "ro", *MEMBERS)
+MONITORS = {"prometheus": 9090, "alertmanager": 9093, "pushgateway": 9091}
+PORTS = dict.fromkeys(SERVICES, 5432) | MONITORS  # of every service that this host talks to
 VOLUME_MB = 4096
 VOLUMES_PER_NODE = 2  # one in use and one spare: an instance that lost its claim needs another
 MANY_CORES = 4  # from here on a third worker
@@ -36,6 +39,7 @@ class Installation:
     built: bool
     workers: int
     node_ports: dict[str, int]
+    webhook: int  # where a run listens for the pages of Alertmanager
     password: str
     timing: str = "tuned"
 
@@ -87,18 +91,22 @@ def plan(directory: Path, image: str, built: bool) -> Installation:
     Raises:
         BrokenEnvironmentError: no ports are free.
     """
+    *ports, webhook = _free_ports(len(PORTS) + 1)
     return Installation(
         directory=str(directory),
         image=image,
         built=built,
         workers=3 if (os.cpu_count() or 1) >= MANY_CORES else 2,
-        node_ports=dict(zip(SERVICES, _free_ports(len(SERVICES)), strict=True)),
+        node_ports=dict(zip(PORTS, ports, strict=True)),
+        webhook=webhook,
         password=secrets.token_urlsafe(18),
     )
 
 
 def service(name: str) -> str:
     """Return the name of the service object behind a short name."""
+    if name in MONITORS:
+        return name
     return f"{name}-lb" if name in MEMBERS else f"{NAME}-{name}-lb"
 
 
