@@ -37,16 +37,17 @@ class Alertmanager:
     def webhook(self) -> tuple[str, int]:
         """Return host and port that pages are sent to, from the running configuration.
 
+        A receiver is named after them, because Alertmanager shows no URL (since 0.26).
+
         Raises:
-            BrokenEnvironmentError: no receiver names one.
+            BrokenEnvironmentError: no receiver with a webhook is named so.
         """
         for receiver in self._config()["receivers"]:
-            for hook in receiver.get("webhook_configs", []):
-                url = urlsplit(hook["url"])
-                if url.hostname and url.port:
-                    return url.hostname, url.port
+            at = urlsplit(f"//{receiver['name']}")
+            if "webhook_configs" in receiver and at.hostname and at.port:
+                return at.hostname, at.port
         raise BrokenEnvironmentError(
-            f"Alertmanager at {self.url} names no webhook with host and port:"
+            f"Alertmanager at {self.url} names no receiver after host and port of a webhook:"
             " nobody could be paged, see infra/local/templates/alertmanager.yml.j2"
         )
 

@@ -109,9 +109,9 @@ def _pair(at: Path, target: str, conditions: set[str]) -> Iterator[Monitoring]:
         ],
     }
     (at / "prometheus.yml").write_text(yaml.safe_dump(config))
-    route = {"receiver": "us", "group_by": ["alertname"]}
+    route = {"receiver": webhook, "group_by": ["alertname"]}
     route |= {"group_wait": "100ms", "group_interval": "200ms"}
-    receivers = [{"name": "us", "webhook_configs": [{"url": f"http://{webhook}/"}]}]
+    receivers = [{"name": webhook, "webhook_configs": [{"url": f"http://{webhook}/"}]}]
     (at / "alertmanager.yml").write_text(yaml.safe_dump({"route": route, "receivers": receivers}))
     commands = {
         f"http://{prometheus}/-/ready": [
