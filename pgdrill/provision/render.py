@@ -9,11 +9,12 @@ from pgdrill.provision.components import catalogue
 from pgdrill.provision.toolchain import manifest
 from pgdrill.settings import ROOT, cache_dir
 
-# Where in the tree a module's manifest belongs.
+# Where in the tree a module's manifest belongs: a file, or a directory of kustomizations.
 PLACES = {
     "metallb": "base/metallb/manifest.yaml",
     "cnpg": "base/operators/manifest.yaml",
     "prometheus-operator": "base/monitoring/manifest.yaml",
+    "metrics-server": "base/metrics/module",
 }
 
 
@@ -22,7 +23,7 @@ def kustomize_tree(into: Path, overlay: str, *, built: bool) -> Path:
     shutil.rmtree(into, ignore_errors=True)
     shutil.copytree(ROOT / "infra/kustomize", into)
     for name, place in PLACES.items():
-        (into / place).write_bytes(_manifest(name))
+        _copy(_manifest(name), into / place)
     for file in into.rglob("*.j2"):
         file.with_suffix("").write_text(template(file.read_text(), pgdrill_images=images()))
         file.unlink()
@@ -50,14 +51,22 @@ def template(text: str, **variables: object) -> str:
     return environment.from_string(text).render(**variables)
 
 
-def _manifest(name: str) -> bytes:
-    """Read a manifest from its module, and keep it for a machine without Go."""
+def _manifest(name: str) -> Path:
+    """Return a manifest from its module, kept for a machine without Go."""
     wanted = catalogue().manifests[name]
     version = catalogue().versions[wanted.directory.name]
-    kept = cache_dir() / "manifests" / f"{name}-{version}.yaml"
+    kept = cache_dir() / "manifests" / f"{name}-{version}{Path(wanted.file).suffix}"
     if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(".partial")
-        partial.write_bytes(manifest(wanted).read_bytes())
+        partial = kept.with_name(f"{kept.name}.partial")
+        _copy(manifest(wanted), partial)
         partial.rename(kept)
-    return kept.read_bytes()
+    return kept
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file or a tree; a module's files are read-only, their copies are not."""
+    for file in (source, *source.rglob("*")):
+        if file.is_file():
+            copy = target / file.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())

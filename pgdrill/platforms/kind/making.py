@@ -105,7 +105,8 @@ def declare(found: Installation, tools: Mapping[str, Path], timing: str, say: Sa
     """Let the playbook make the contents what they should be."""
     variables = found.path / "vars.json"
     tree = render.kustomize_tree(found.path / "kustomize", "kind", built=found.built)
-    image = catalogue().images["postgresql"].reference if found.built else ""
+    built = catalogue().images
+    image = {n: built[n].reference if found.built else "" for n in ("postgresql", "pgbouncer")}
     values = {
         "pgdrill_kubeconfig": str(found.kubeconfig),
         "pgdrill_tools": {name: str(path) for name, path in tools.items()},
@@ -118,7 +119,11 @@ def declare(found: Installation, tools: Mapping[str, Path], timing: str, say: Sa
         "pgdrill_cluster": NAME,
         "pgdrill_password": found.password,
         "pgdrill_timing": timing,
-        "pgdrill_values": {"image": image, "nodePorts": found.node_ports},
+        "pgdrill_values": {
+            "image": image["postgresql"],
+            "pooler": {"image": image["pgbouncer"]},
+            "nodePorts": found.node_ports,
+        },
         "pgdrill_members": MEMBERS,
         "pgdrill_webhook": {"host": network.gateway(), "port": found.webhook},
         "pgdrill_monitoring": _monitoring(found),
