@@ -48,11 +48,13 @@ seed: venv ## load >= 1M relational rows (twice is once) and print their checksu
 status: venv ## say what is running
 	@$(BIN)/python -m pgdrill status
 
-.PHONY: smoke bench chaos alerts controls
+.PHONY: smoke bench scale chaos alerts controls
 smoke: venv ## is the cluster what it claims to be?
 	$(PYTEST) -m smoke
 bench: venv ## pgbench for DURATION seconds against the SLOs
 	$(PYTEST) -m perf
+scale: venv ## load the pooler: it grows, shares, shrinks, and loses nothing (kind)
+	$(PYTEST) -m scale
 chaos: venv ## kill, freeze, switch over: outage and lost writes
 	$(PYTEST) -m chaos
 alerts: venv ## make alerts fire, reach Alertmanager, resolve

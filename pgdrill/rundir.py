@@ -60,6 +60,11 @@ class RunDir:
         return self.path / "alerts.jsonl"
 
     @property
+    def scaling(self) -> Path:
+        """records.Scaling, one a line."""
+        return self.path / "scaling.jsonl"
+
+    @property
     def seed(self) -> Path:
         """records.Seed."""
         return self.path / "seed.json"

@@ -99,7 +99,7 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
     after = platform.engine.members()
     old = next(m for m in before if m.name == journal.target)
     ids = ledger.read_ids(cluster.conninfo(), table)
-    _keep_suspects(raw / "suspects.json", attempts, ids)
+    keep_suspects(raw / "suspects.json", attempts, ids)
     held = _holdings(cluster, table)
     primary = held[platform.engine.primary().name]
     trial = Trial(
@@ -139,7 +139,7 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
     return trial
 
 
-def _keep_suspects(file: Path, attempts: Attempts, ids: ledger.Ids) -> None:
+def keep_suspects(file: Path, attempts: Attempts, ids: ledger.Ids) -> None:
     """Write down each write that broke its promise: who acknowledged it, and when."""
     broken = {"lost": ledger.lost(attempts, ids), "phantom": ledger.phantoms(attempts, ids)}
     if any(broken.values()):

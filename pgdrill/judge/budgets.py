@@ -57,6 +57,37 @@ def seed_time(rows: int) -> Budget:
     )
 
 
+# scale
+
+GROWTH = Budget(
+    name="time to a second pooler",
+    limit=90,
+    unit="s",
+    better="lower",
+    because="kubelet measures every 15 + metrics-server needs two scrapes of 15 + autoscaler 15"
+    " + pod scheduled, started and ready 30",
+)
+FAIR_SHARE = Budget(
+    name="load of the idlest pooler",
+    limit=50,
+    unit="% of a fair share",
+    better="higher",
+    because="a new connection goes to any pod at random: of thousands, each gets nearly the same",
+)
+
+
+def shrinkage(window: float) -> Budget:
+    """Time until the pooler is small again, for an autoscaler that waits so many seconds."""
+    return Budget(
+        name="time to a small pooler",
+        limit=window + 70,
+        unit="s",
+        better="lower",
+        because=f"the last sample with load in it: kubelet 15 + metrics-server 15 + autoscaler 15;"
+        f" its window {window:g} + its next look 15 + pod leaves 10",
+    )
+
+
 # prober
 
 SCHEDULE_ERROR = Budget(

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import psycopg
 
 from pgdrill.engines.base import Engine, Member
 from pgdrill.faults.base import Fault
+from pgdrill.observe.autoscale import Autoscaler
 from pgdrill.settings import Settings
 from pgdrill.waiting import eventually
 
@@ -180,6 +181,17 @@ class Platform(Protocol):
 
     def diagnostics(self, into: Path, since: float) -> None:
         """Write logs and state since an instant (monotonic seconds); never secrets."""
+
+
+@runtime_checkable
+class Autoscaled(Protocol):
+    """What a platform with the capability hpa has besides."""
+
+    def pooler(self) -> Endpoint:
+        """Return the address of the connection pooler, which leads to the primary."""
+
+    def autoscaler(self) -> Autoscaler:
+        """Return what scales that pooler, to be looked at."""
 
 
 class Volume(Protocol):

@@ -151,6 +151,7 @@ def _done(m: Material) -> list[str]:
         said.append(
             f"{count(len(trials), 'fault')} injected ({names}), {real} of them proven by evidence."
         )
+    said += [f"{number(s.surge.rate)} connections/s through the pooler." for s in m.scalings]
     if m.alerts:
         said.append(f"{count(len(m.alerts), 'alert')} provoked.")
     return said

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pgdrill.judge import scaling
 from pgdrill.records import Series
-from pgdrill.report import loadplots, plots, words
+from pgdrill.report import loadplots, plots, scaleplots, words
 from pgdrill.report.attempts import traces
 from pgdrill.report.facts import acked, drilled_ledger
 from pgdrill.report.headline import headline
@@ -105,6 +106,8 @@ def _environment() -> Environment:
     environment.globals |= {
         "plots": plots,
         "loadplots": loadplots,
+        "scaleplots": scaleplots,
+        "scaling": scaling,
         "coverage": coverage,
         "icons": ICONS,
         "acked": acked,

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import median
 
 from pgdrill.errors import BadUsageError
+from pgdrill.judge import scaling as judged
 from pgdrill.report.facts import acked, drilled_ledger
 from pgdrill.report.material import Material, coverage, read_run
 from pgdrill.report.plots import alert_bound
@@ -34,7 +35,7 @@ def tables(run: Path) -> str:
         BadUsageError: there is no run in this directory.
     """
     m = read_run(run)
-    parts = (_origin(m), _load(m), _failover(m), _ledger(m), _alerts(m), _seed(m))
+    parts = (_origin(m), _load(m), _failover(m), _ledger(m), _scaling(m), _alerts(m), _seed(m))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -117,6 +118,34 @@ def _ledger(m: Material) -> str:
     )
     trials = sum(len(group.trials) for group in m.drills)
     return _table(heads, [[f"writes in {trials} trials", *(f"{value:,}" for value in values)]])
+
+
+def _scaling(m: Material) -> str:
+    rows = []
+    for s in m.scalings:
+        share = judged.fair_share(judged.carried(s))
+        rows.append(
+            [
+                f"{number(s.surge.rate)} connections/s for {seconds(s.surge.seconds)}",
+                f"{s.least} to {judged.most_ready(s)}",
+                seconds(judged.grown_after(s)),
+                seconds(judged.shrunk_after(s)),
+                "-" if share is None else f"{number(share)} %",
+                f"{acked(s.ledger):,}",
+                f"{s.ledger.acked_lost:,}",
+            ]
+        )
+    heads = [
+        "pooler under",
+        "pods",
+        "second after",
+        "small after",
+        "idlest*",
+        "acked",
+        "acked-lost",
+    ]
+    note = "\\* what the idlest pod carried, of a fair share."
+    return _table(heads, rows) + f"\n\n{note}" if rows else ""
 
 
 def _alerts(m: Material) -> str:

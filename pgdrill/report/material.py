@@ -16,6 +16,7 @@ from pgdrill.records import (
     Fingerprint,
     LedgerCount,
     Record,
+    Scaling,
     Seed,
     Series,
     Trial,
@@ -107,6 +108,7 @@ class Material:
     verdicts: tuple[Verdict, ...]
     events: tuple[Event, ...]
     alerts: tuple[AlertLife, ...]
+    scalings: tuple[Scaling, ...]
     seed: Seed | None
     bench: Bench | None
     series: tuple[Series, ...]
@@ -203,6 +205,7 @@ def read_run(path: Path) -> Material:
         verdicts=verdicts,
         events=tuple(sorted(many(run.events, Event), key=lambda event: event.at)),
         alerts=many(run.alerts, AlertLife),
+        scalings=many(run.scaling, Scaling),
         seed=one(run.seed, Seed),
         bench=one(run.bench, Bench),
         series=many(run.metrics, Series),

@@ -4,7 +4,8 @@ from collections import Counter
 from pathlib import Path
 from statistics import median
 
-from pgdrill.records import AlertLife
+from pgdrill.judge import scaling as judged
+from pgdrill.records import AlertLife, Scaling
 from pgdrill.report.facts import acked, drilled_ledger, wrong_controls
 from pgdrill.report.material import FIRE_BUDGET, Group, LaneGaps, Material, read_run
 from pgdrill.report.words import count, number, seconds
@@ -23,6 +24,7 @@ def terminal(run: Path) -> list[str]:
         *(_gap(group, lane) for group in m.groups for lane in group.lanes),
         *_ledger(m),
         *_bench(m),
+        *map(_scaling, m.scalings),
         *(_alert(life) for life in m.alerts),
         *(f"damaged record: {complaint}" for complaint in m.complaints),
         f"report: {RunDir(run).report}",
@@ -77,6 +79,19 @@ def _bench(m: Material) -> list[str]:
     ]
     slo = [v for v in m.promises if v.budget == m.budget_p99 or "bad" in v.budget.name]
     return lines + [f"SLO {v.outcome}: {v.line()}" for v in slo]
+
+
+def _scaling(s: Scaling) -> str:
+    grown, shrunk = judged.grown_after(s), judged.shrunk_after(s)
+    up = "never grew" if grown is None else f"second pod after {seconds(grown)}"
+    down = "not seen to shrink" if shrunk is None else f"small {seconds(shrunk)} after it"
+    share = judged.fair_share(judged.carried(s))
+    shared = "unknown" if share is None else f"{number(share)} % of a fair share"
+    return (
+        f"pooler: {s.least} -> {judged.most_ready(s)} pods under {number(s.surge.rate)}"
+        f" connections/s, {up}, {down}; idlest pod: {shared}; acked {acked(s.ledger):,},"
+        f" acked-lost {s.ledger.acked_lost:,}"
+    )
 
 
 def _alert(life: AlertLife) -> str:

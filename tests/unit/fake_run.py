@@ -15,11 +15,15 @@ from pgdrill.records import (
     LedgerCount,
     Outcome,
     Part,
+    PoolerPod,
     Record,
+    ScalePoint,
+    Scaling,
     ScriptResult,
     Seed,
     Series,
     Slice,
+    Surge,
     TableSeed,
     Trial,
     Verdict,
@@ -228,6 +232,67 @@ def alerts() -> list[AlertLife]:
     ]
 
 
+POOLERS = ("pooler-a", "pooler-b", "pooler-c")
+
+
+def scale_point(at: float, desired: int, carried: dict[str, int]) -> ScalePoint:
+    """A look at so many pods as have carried something, all of them ready."""
+    pods = {
+        name: PoolerPod(ready=True, cpu=0.05, transactions=count) for name, count in carried.items()
+    }
+    busy = 0 <= at - SURGE_AT <= SURGE
+    return ScalePoint(
+        at=at,
+        desired=desired,
+        current=len(pods),
+        utilisation=110.0 if busy else 4.0,
+        pods=pods,
+    )
+
+
+SURGE_AT, SURGE = START + 700, 120.0
+
+
+def scaling() -> Scaling:
+    """A load of 200/s that a second pod joins after 24 s, a third after 36 s; small 80 s after."""
+    carried = dict.fromkeys(POOLERS[:1], 1000)
+    points = []
+    for second in range(-10, 220, 2):
+        ready = 1 + (second >= 24) + (second >= 36) if second < SURGE + 80 else 1
+        carried = {name: carried.get(name, 0) for name in POOLERS[:ready]}
+        if 0 < second <= SURGE:
+            for name in carried:
+                carried[name] += 400 // ready
+        points.append(scale_point(SURGE_AT + second, 3 if ready > 1 else 1, dict(carried)))
+    return Scaling(
+        least=1,
+        most=3,
+        target=60,
+        window=60,
+        surge=Surge(
+            started_at=SURGE_AT,
+            ended_at=SURGE_AT + SURGE,
+            clients=8,
+            rate=200,
+            transactions=24_000,
+            aborted_clients=0,
+            exit_status=0,
+        ),
+        points=tuple(points),
+        lanes={name: lane(1.2, SURGE_AT, 5) for name in ("fresh", "held")},
+        ledger=LedgerCount(
+            acked_present=4_870,
+            acked_lost=0,
+            indeterminate_present=2,
+            indeterminate_absent=1,
+            refused_absent=4,
+            refused_present=0,
+            duplicate=0,
+        ),
+        attempts_file="raw/ledger_scaling_1/ledger_scaling_1.npz",
+    )
+
+
 def series() -> list[Series]:
     """Metrics of three members every 5 s; the second is down for a while."""
     rng = random.Random(5)
@@ -310,6 +375,7 @@ def write_run(path: Path, without: tuple[str, ...] = ()) -> RunDir:
         "verdicts": [*verdicts(trials())],
         "events": [*events(trials())],
         "alerts": [*alerts()],
+        "scaling": [scaling()],
         "metrics": [*series()],
     }
     for name, record in single.items():

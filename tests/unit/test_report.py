@@ -98,6 +98,7 @@ def test_every_section_is_there_and_in_order(whole: RunDir) -> None:
         "failover",
         "ledger",
         "load",
+        "scaling",
         "alerts",
         "dataset",
         "events",

@@ -16,6 +16,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault
 from pgdrill.faults.kubernetes import kubernetes_faults
 from pgdrill.observe.alertmanager import Alertmanager
+from pgdrill.observe.pooler import PoolerAutoscaler
 from pgdrill.observe.prometheus import NoDataError, Prometheus
 from pgdrill.platforms.base import Capability, Cluster, Endpoint, Volume, health
 from pgdrill.platforms.kind import making, network
@@ -25,6 +26,7 @@ from pgdrill.platforms.kind.state import (
     MONITORING,
     NAME,
     NAMESPACE,
+    POOLER,
     VOLUME_MB,
     Installation,
     plan,
@@ -157,6 +159,7 @@ class KindPlatform:
                 not_yet=(BrokenEnvironmentError,),
             )
         self._wait_healthy()
+
     def _wait_watched(self) -> None:
         """Wait until Prometheus reaches every target and its rules see every member up."""
         prometheus = Prometheus(self.prometheus_url)
@@ -233,7 +236,9 @@ class KindPlatform:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What this installation can be asked to do."""
-        return frozenset({"node-loss", "real-disk-limit", "load-balancer", "pods", "timings"})
+        return frozenset(
+            {"node-loss", "real-disk-limit", "load-balancer", "pods", "timings", "hpa"}
+        )
 
     @property
     def prometheus_url(self) -> str:
@@ -285,6 +290,18 @@ class KindPlatform:
             user="pgdrill",
             passfile=self.installation.passfile,
         )
+
+    def pooler(self) -> Endpoint:
+        """Return the address of the connection pooler.
+
+        Raises:
+            BrokenEnvironmentError: nothing is running.
+        """
+        return self._endpoints["pooler"]
+
+    def autoscaler(self) -> PoolerAutoscaler:
+        """Return what scales the pooler."""
+        return PoolerAutoscaler(self.api, NAMESPACE, POOLER)
 
     def observers(self) -> Mapping[str, Callable[[], str]]:
         """Probes of the parts of a fail-over."""
@@ -340,6 +357,7 @@ class KindPlatform:
             "pods.txt": ["get", "pods,pv,pvc,svc", "--all-namespaces", "--output=wide"],
             "events.txt": ["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"],
             "cluster.yaml": ["get", "cluster", NAME, ours, "--output=yaml"],
+            "autoscaler.txt": ["describe", "hpa", POOLER, ours],
             "operator.log": [*operator, "--tail=400"],
             "prometheus.log": ["logs", "prometheus-pgdrill-0", *watching, "prometheus"],
             "alertmanager.log": ["logs", "alertmanager-pgdrill-0", *watching, "alertmanager"],

@@ -13,6 +13,7 @@ NAME = "pgdrill"
 NAMESPACE = "pgdrill"
 MONITORING = "pgdrill-monitoring"  # the namespace of what watches
 MEMBERS = tuple(f"{NAME}-{number}" for number in (1, 2, 3))
+POOLER = f"{NAME}-pooler"
 SERVICES = ("rw", "ro", "pooler", *MEMBERS)
 MONITORS = {"prometheus": 9090, "alertmanager": 9093, "pushgateway": 9091}
 PORTS = dict.fromkeys(SERVICES, 5432) | MONITORS  # of every service that this host talks to

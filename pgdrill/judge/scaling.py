@@ -1,0 +1,138 @@
+"""What a rise and fall of the pooler proves: each claim with its evidence."""
+
+import math
+from collections.abc import Sequence
+
+from pgdrill.judge import budgets, failover
+from pgdrill.judge.bench import Claim
+from pgdrill.records import ScalePoint, Scaling
+
+SHARED_LEAST = 10.0  # seconds with all pods ready: some thousand connections, enough for shares
+
+
+def grown_after(s: Scaling) -> float | None:
+    """Seconds from the beginning of the load to the first look with one more pod ready."""
+    seen = (p.at for p in _under_load(s) if p.ready > s.least)
+    return next((at - s.surge.started_at for at in seen), None)
+
+
+def shrunk_after(s: Scaling) -> float | None:
+    """Seconds from the end of the load to the first look with few pods, and no more to the end."""
+    found = None
+    for point in reversed(s.points):
+        if point.at <= s.surge.ended_at or point.ready != s.least or point.desired != s.least:
+            break
+        found = point.at - s.surge.ended_at
+    return found
+
+
+def most_ready(s: Scaling) -> int:
+    """Most pods that were ready at once under the load."""
+    return max((p.ready for p in _under_load(s)), default=0)
+
+
+def peak_utilisation(s: Scaling) -> float | None:
+    """Highest CPU that the autoscaler saw under the load, % of what the pods request."""
+    seen = [p.utilisation for p in _under_load(s) if p.utilisation is not None]
+    return max(seen, default=None)
+
+
+def carried(s: Scaling) -> dict[str, int]:
+    """Transactions of each pod while all pods that the load brought stood together.
+
+    Nothing where that was too short, where there never was a second pod, or where a pod did not
+    say.
+    """
+    most = most_ready(s)
+    full = [p for p in _under_load(s) if p.ready == most > s.least]
+    counted = [(p.at, counts) for p in full if (counts := _counts(p)) and len(counts) == most]
+    if not counted or counted[-1][0] - counted[0][0] < SHARED_LEAST:
+        return {}
+    (_, first), (_, last) = counted[0], counted[-1]
+    return {pod: last[pod] - first[pod] for pod in first} if first.keys() == last.keys() else {}
+
+
+def fair_share(counts: dict[str, int]) -> float | None:
+    """What the idlest pod carried, in % of the mean; None where nothing was carried."""
+    total = sum(counts.values())
+    return 100 * min(counts.values()) * len(counts) / total if total else None
+
+
+def claims(s: Scaling) -> tuple[Claim, ...]:
+    """Everything that one rise and fall is to prove; observed None: no evidence."""
+    return (*_size(s), _shared(s), *_kept(s))
+
+
+def _size(s: Scaling) -> tuple[Claim, Claim]:
+    """How fast it grew and shrank; what never happened took for ever."""
+    why, grown, small = _no_evidence(s), grown_after(s), budgets.shrinkage(s.window)
+    if why:
+        return Claim(budgets.GROWTH, None, why), Claim(small, None, why)
+    growth = Claim(budgets.GROWTH, _or_never(grown), _height(s))
+    if grown is None:
+        return growth, Claim(small, None, "it never grew")
+    return growth, Claim(small, _or_never(shrunk_after(s)), f"down to {s.least}")
+
+
+def _height(s: Scaling) -> str:
+    return (
+        f"{most_ready(s)} of at most {s.most} pods, CPU up to {peak_utilisation(s) or 0:.0f} % of"
+        f" what they request, {s.target:.0f} aimed at"
+    )
+
+
+def _shared(s: Scaling) -> Claim:
+    counts = carried(s)
+    note = ", ".join(f"{count:,}" for count in counts.values())
+    told = f"transactions by pod: {note}" if counts else "never two pods long enough, or no count"
+    return Claim(budgets.FAIR_SHARE, fair_share(counts), told)
+
+
+def _kept(s: Scaling) -> list[Claim]:
+    """Clients of the load that were turned away, and writes that were lost, under both lanes."""
+    load = s.surge
+    done = f"{load.transactions:,} transactions of {load.clients} clients"
+    acked = s.ledger.acked_present + s.ledger.acked_lost
+    # A lane that fell silent, or that was never heard, did not write all the while.
+    silent = [name for name, lane in s.lanes.items() if lane.gap is None]
+    note = f"lanes without acks to the end: {', '.join(silent)}" if silent else f"of {acked} acked"
+    real = acked and not silent and not _no_evidence(s)
+    counts = (
+        (failover.LOST, s.ledger.acked_lost),
+        (failover.PHANTOM, s.ledger.refused_present),
+        (failover.DUPLICATE, s.ledger.duplicate),
+    )
+    return [
+        Claim(budgets.ABORTED_CLIENTS, load.aborted_clients if load.transactions else None, done),
+        *(Claim(budget, count if real or count else None, note) for budget, count in counts),
+    ]
+
+
+def _no_evidence(s: Scaling) -> str:
+    """Say why nothing can be told: no load, no metric, not small before; nothing where it can."""
+    if not s.surge.transactions:
+        return f"no load: pgbench exit status {s.surge.exit_status}"
+    if peak_utilisation(s) is None:
+        said = next((p.trouble for p in s.points if p.trouble), "it says nothing of why")
+        return f"the autoscaler had no CPU metric: {said}"
+    first = _under_load(s)[0].ready
+    if first != s.least:
+        return f"{first} pods were ready when the load began, not {s.least}"
+    return ""
+
+
+def _or_never(after: float | None) -> float:
+    return math.inf if after is None else after
+
+
+def _under_load(s: Scaling) -> Sequence[ScalePoint]:
+    return [p for p in s.points if s.surge.started_at <= p.at <= s.surge.ended_at]
+
+
+def _counts(point: ScalePoint) -> dict[str, int]:
+    """Return what each ready pod says that it carried."""
+    return {
+        name: pod.transactions
+        for name, pod in point.pods.items()
+        if pod.ready and pod.transactions is not None
+    }

@@ -1,0 +1,177 @@
+"""CloudNativePG's pooler under a HorizontalPodAutoscaler, read through the Kubernetes API."""
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from kubernetes.utils.quantity import parse_quantity
+from urllib3.exceptions import HTTPError
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.observe.autoscale import Limits
+from pgdrill.records import PoolerPod, ScalePoint
+
+ANSWER_WITHIN = 2.0  # seconds for one request; an observer must not lag behind
+DEFAULT_WINDOW = 300.0  # seconds; Kubernetes' own, where the autoscaler is not told
+METRICS_PORT = 9127  # where the operator's manager in each pod tells PgBouncer's SHOW STATS
+NOT_THERE = (ApiException, HTTPError)
+
+_CARRIED = re.compile(
+    r'^cnpg_pgbouncer_stats_total_xact_count\{database="([^"]*)"\} (\S+)$', re.MULTILINE
+)
+
+
+class PoolerAutoscaler:
+    """A Pooler and its autoscaler, which has its name; caches nothing."""
+
+    def __init__(self, api: client.ApiClient, namespace: str, name: str) -> None:
+        self._api = api
+        self._core = client.CoreV1Api(api)
+        self._custom = client.CustomObjectsApi(api)
+        self._namespace = namespace
+        self._name = name
+        self._ours = f"cnpg.io/poolerName={name}"
+
+    def limits(self) -> Limits:
+        """Return what the autoscaler was told.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer, or there is no autoscaler.
+        """
+        spec = self._described()["spec"]
+        down = spec.get("behavior", {}).get("scaleDown", {})
+        return Limits(
+            least=int(spec.get("minReplicas", 1)),
+            most=int(spec["maxReplicas"]),
+            target=float(spec["metrics"][0]["resource"]["target"]["averageUtilization"]),
+            window=float(down.get("stabilizationWindowSeconds", DEFAULT_WINDOW)),
+        )
+
+    def look(self) -> ScalePoint:
+        """Return the autoscaler's state and its pods'.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer, or there is no autoscaler.
+        """
+        status = self._described().get("status", {})
+        trouble = _trouble(status)
+        ready = self._pods()
+        cpu = self._cpu()
+        pods = {
+            name: PoolerPod(
+                ready=ready[name],
+                cpu=cpu.get(name),
+                transactions=self._transactions(name) if ready[name] else None,
+            )
+            for name in sorted(ready)
+        }
+        return ScalePoint(
+            at=time.monotonic(),
+            desired=int(status.get("desiredReplicas", 0)),
+            current=int(status.get("currentReplicas", 0)),
+            # A metric that is lost stays in the status; only the condition says that it is old.
+            utilisation=None if trouble else _utilisation(status),
+            trouble=trouble,
+            pods=pods,
+        )
+
+    def _described(self) -> dict[str, Any]:
+        # As plain JSON: the client's own type refuses an autoscaler that has not looked yet.
+        try:
+            found = self._custom.get_namespaced_custom_object(
+                "autoscaling",
+                "v2",
+                self._namespace,
+                "horizontalpodautoscalers",
+                self._name,
+                _request_timeout=ANSWER_WITHIN,
+            )
+        except NOT_THERE as error:
+            raise BrokenEnvironmentError(f"no autoscaler {self._name}: {_why(error)}") from None
+        return self._plain(found)
+
+    def _pods(self) -> dict[str, bool]:
+        """Return which pods there are, and whether each takes connections."""
+        try:
+            found = self._core.list_namespaced_pod(
+                self._namespace, label_selector=self._ours, _request_timeout=ANSWER_WITHIN
+            )
+        except NOT_THERE as error:
+            raise BrokenEnvironmentError(
+                f"pods of {self._name} cannot be listed: {_why(error)}"
+            ) from None
+        pods = self._plain(found)["items"]
+        return {pod["metadata"]["name"]: _takes_connections(pod) for pod in pods}
+
+    def _cpu(self) -> dict[str, float]:
+        """Return CPU by pod, in cores; metrics-server may not know a pod yet, or any."""
+        try:
+            found = self._custom.list_namespaced_custom_object(
+                "metrics.k8s.io",
+                "v1beta1",
+                self._namespace,
+                "pods",
+                label_selector=self._ours,
+                _request_timeout=ANSWER_WITHIN,
+            )
+        except NOT_THERE:
+            return {}
+        return {
+            pod["metadata"]["name"]: float(
+                sum(parse_quantity(each["usage"]["cpu"]) for each in pod["containers"])
+            )
+            for pod in self._plain(found)["items"]
+        }
+
+    def _plain(self, answer: object) -> dict[str, Any]:
+        return dict(self._api.sanitize_for_serialization(answer))
+
+    def _transactions(self, pod: str) -> int | None:
+        """Return how many transactions a pod has carried, over all databases but its own."""
+        try:
+            text = self._core.connect_get_namespaced_pod_proxy_with_path(
+                f"{pod}:{METRICS_PORT}", self._namespace, "metrics", _request_timeout=ANSWER_WITHIN
+            )
+        except NOT_THERE:
+            return None
+        return carried(str(text))
+
+
+def carried(metrics: str) -> int | None:
+    """Sum the transactions of all databases but PgBouncer's own; None where none is counted.
+
+    A pod that nobody asked for a database yet counts its own alone: it carried 0.
+    """
+    counts = _CARRIED.findall(metrics)
+    if not counts:
+        return None
+    return int(sum(float(count) for database, count in counts if database != "pgbouncer"))
+
+
+def _takes_connections(pod: Mapping[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]
+
+
+def _utilisation(status: Mapping[str, Any]) -> float | None:
+    for metric in status.get("currentMetrics") or []:
+        found = metric.get("resource", {}).get("current", {}).get("averageUtilization")
+        if found is not None:
+            return float(found)
+    return None
+
+
+def _trouble(status: Mapping[str, Any]) -> str:
+    """Return why the autoscaler cannot work, in its own words; nothing where it can."""
+    for condition in status.get("conditions") or []:
+        if condition["type"] in ("AbleToScale", "ScalingActive") and condition["status"] != "True":
+            return f"{condition.get('reason', '')}: {condition.get('message', '')}"
+    return ""
+
+
+def _why(error: Exception) -> str:
+    return str(getattr(error, "reason", None) or error)

@@ -1,0 +1,138 @@
+"""One rise and fall of the pooler: a surge of clients, more pods, fewer pods, and the ledger."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.observe.autoscale import Autoscaler, Limits, ScalingWatch, unrest
+from pgdrill.platforms.base import Autoscaled
+from pgdrill.progress import Update
+from pgdrill.records import Scaling, Surge, append
+from pgdrill.trials import Bench, keep_suspects
+from pgdrill.waiting import DeadlineError, eventually
+from pgdrill.workload import ledger, pgbench, surge
+from pgdrill.workload.attempt_log import Lane
+from pgdrill.workload.prober import Prober
+
+CLIENTS = 8
+# Connections/s: 160m of CPU where one costs 0.8 ms, three pods at 60 % of 100m. More would be the
+# clients' own load: a log-in costs them more. Each holds a local port for 60 s more, of 28,000.
+RATE = 200.0
+# Seconds: longer than the 90 that the first new pod is allowed, so that a late one is measured.
+SECONDS = 120
+# Attempts/s: few, so that what they cost the pooler (5m of CPU) does not keep it from shrinking.
+FRESH_RATE = 5.0
+HELD_RATE = 20.0
+AT_REST = (
+    240.0  # seconds: metrics-server needs 90 on a new cluster, an earlier load's pods 130 to go
+)
+FIRST_ACKS = 15.0
+SHRUNK = 300.0  # seconds we are willing to look; the budget is shorter
+
+
+def lanes(conninfo: str) -> list[Lane]:
+    """Return both kinds of client through the pooler."""
+    return [
+        Lane("fresh", "fresh", conninfo, FRESH_RATE),
+        Lane("held", "held", conninfo, HELD_RATE, sessions=4),
+    ]
+
+
+def run_scaling(bench: Bench) -> Scaling:
+    """Load the pooler, wait until it is small again, and keep the record.
+
+    The prober writes through the pooler all the while.
+
+    Raises:
+        DeadlineError: the pooler was not at rest to begin with; with the autoscaler's reason.
+        BrokenEnvironmentError: no write came through the pooler at all.
+    """
+    platform = bench.platform
+    assert isinstance(platform, Autoscaled), f"{platform.name} has no pooler that is scaled"
+    direct, pooled = bench.cluster.conninfo(), bench.cluster.conninfo(platform.pooler())
+    autoscaler = platform.autoscaler()
+    scale = pgbench.scale_for(bench.settings.clients)
+    with bench.reporter.task(f"pgbench tables, scale {scale}") as update:
+        pgbench.prepare(direct, scale, lambda line: update(0, line))
+    with bench.reporter.task("pooler at rest, its CPU known") as update:
+        limits = _at_rest(autoscaler, update)
+    table = f"ledger_scaling_{int(time.time())}"
+    raw = bench.run.raw / table
+    ledger.create_table(direct, table)
+    with (
+        ScalingWatch(autoscaler, bench.events) as watch,
+        Prober(lanes(pooled), table, raw) as prober,
+    ):
+        prober.wait_for_acks(20, within=FIRST_ACKS)
+        load = _surge(bench, pooled, scale, raw)
+        with bench.reporter.task("the pooler shrinks") as update:
+            _shrink(watch, limits, load.ended_at, update)
+        with suppress(DeadlineError):  # a silent lane has no gap, which the judgement sees
+            prober.wait_for_acks(20, within=FIRST_ACKS)
+    attempts = prober.result()
+    ids = ledger.read_ids(direct, table)
+    keep_suspects(raw / "suspects.json", attempts, ids)
+    points = watch.points
+    scaling = Scaling(
+        least=limits.least,
+        most=limits.most,
+        target=limits.target,
+        window=limits.window,
+        surge=load,
+        points=points,
+        lanes={
+            lane: attempts.lane_result(lane, around=(load.started_at, time.monotonic()))
+            for lane in attempts.lanes
+        },
+        ledger=ledger.reconcile(attempts, ids),
+        attempts_file=str(prober.file.relative_to(bench.run.path)),
+    )
+    append(bench.run.scaling, scaling)
+    return scaling
+
+
+def _at_rest(autoscaler: Autoscaler, update: Update) -> Limits:
+    limits = autoscaler.limits()
+    eventually(
+        "a small pooler, ready, its CPU known to the autoscaler",
+        lambda: _told(unrest(autoscaler.look(), limits), update),
+        lambda why: not why,
+        within=AT_REST,
+        every=2,
+        not_yet=(BrokenEnvironmentError,),
+    )
+    return limits
+
+
+def _surge(bench: Bench, conninfo: str, scale: int, directory: Path) -> Surge:
+    with bench.reporter.task(f"{CLIENTS} clients, {RATE:g} connections/s", SECONDS) as update:
+        bench.events.record("load", "surge through the pooler begins", f"{RATE:g} connections/s")
+        load = surge.run(
+            conninfo,
+            clients=CLIENTS,
+            rate=RATE,
+            seconds=SECONDS,
+            scale=scale,
+            seed=bench.settings.seed,
+            directory=directory,
+            on_progress=lambda second, tps, ms: update(second, f"{tps:.0f} transactions/s"),
+        )
+        bench.events.record("load", "surge through the pooler ends", at=load.ended_at)
+    return load
+
+
+def _shrink(watch: ScalingWatch, limits: Limits, since: float, update: Update) -> None:
+    """Look until the pooler is small; that it never was is for the judgement to say."""
+    with suppress(DeadlineError):
+        eventually(
+            "a small pooler",
+            lambda: _told(watch.unrest(limits, since), update),
+            lambda why: not why,
+            within=SHRUNK,
+        )
+
+
+def _told(why: str, update: Update) -> str:
+    update(0, why)
+    return why
