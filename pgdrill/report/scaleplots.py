@@ -97,7 +97,7 @@ def _legend(canvas: Canvas, top: float, names: Sequence[str]) -> None:
 
 def _panel(canvas: Canvas, top: float, highest: float, title: str) -> Scale:
     y = Scale(0, nice_top(highest), top + PANEL, top)
-    canvas.y_axis(y, LEFT, RIGHT, title, 3)
+    canvas.y_axis(y, LEFT, RIGHT, title)
     return y
 
 
