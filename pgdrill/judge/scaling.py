@@ -8,6 +8,7 @@ from pgdrill.judge.bench import Claim
 from pgdrill.records import ScalePoint, Scaling
 
 SHARED_LEAST = 10.0  # seconds with all pods ready: some thousand connections, enough for shares
+TOLERANCE = 1.1  # Kubernetes' own: up to a tenth above its target an autoscaler does nothing
 
 
 def grown_after(s: Scaling) -> float | None:
@@ -71,6 +72,8 @@ def _size(s: Scaling) -> tuple[Claim, Claim]:
     growth = Claim(budgets.GROWTH, _or_never(grown), _height(s))
     if grown is None:
         return growth, Claim(small, None, "it never grew")
+    if s.points[-1].at <= s.surge.ended_at:
+        return growth, Claim(small, None, "not seen after the load")
     return growth, Claim(small, _or_never(shrunk_after(s)), f"down to {s.least}")
 
 
@@ -89,7 +92,7 @@ def _shared(s: Scaling) -> Claim:
 
 
 def _kept(s: Scaling) -> list[Claim]:
-    """Clients of the load that were turned away, and writes that were lost, under both lanes."""
+    """Clients of the load that were turned away, and writes that broke their promise."""
     load = s.surge
     done = f"{load.transactions:,} transactions of {load.clients} clients"
     acked = s.ledger.acked_present + s.ledger.acked_lost
@@ -109,15 +112,18 @@ def _kept(s: Scaling) -> list[Claim]:
 
 
 def _no_evidence(s: Scaling) -> str:
-    """Say why nothing can be told: no load, no metric, not small before; nothing where it can."""
+    """Say why nothing can be told: no load or too little, no metric, not small before; else ''."""
     if not s.surge.transactions:
         return f"no load: pgbench exit status {s.surge.exit_status}"
-    if peak_utilisation(s) is None:
+    peak = peak_utilisation(s)
+    if peak is None:
         said = next((p.trouble for p in s.points if p.trouble), "it says nothing of why")
         return f"the autoscaler had no CPU metric: {said}"
     first = _under_load(s)[0].ready
     if first != s.least:
         return f"{first} pods were ready when the load began, not {s.least}"
+    if grown_after(s) is None and peak <= s.target * TOLERANCE:
+        return f"too little load: CPU up to {peak:.0f} %, {s.target:.0f} aimed at"
     return ""
 
 

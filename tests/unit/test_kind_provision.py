@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kind.network import SIZE, choose
@@ -19,6 +20,7 @@ from pgdrill.provision.commands import logged, output
 from pgdrill.provision.components import Tool, catalogue
 from pgdrill.provision.playbook import changed
 from pgdrill.provision.reduction import LOADER, reduced
+from pgdrill.settings import ROOT
 
 NET = ipaddress.IPv4Network("172.18.0.0/16")
 
@@ -150,6 +152,14 @@ def test_an_installation_is_read_back_as_written(tmp_path: Path) -> None:
     assert len({*made.node_ports.values(), made.webhook}) == len(PORTS) + 1
     for secret in (made.passfile, tmp_path / "installation.json"):
         assert secret.stat().st_mode & 0o077 == 0, secret
+
+
+def test_the_poolers_sessions_leave_half_of_the_primary() -> None:
+    """All pods with every pool full, one for each user, take no more than half of its sessions."""
+    values = yaml.safe_load((ROOT / "infra/helm/postgres-cnpg/values.yaml").read_text())
+    pooler, users = values["pooler"], 2  # the owner, and the one who looks passwords up
+    most = pooler["replicas"]["most"] * users * int(pooler["parameters"]["default_pool_size"])
+    assert 0 < most <= int(values["parameters"]["max_connections"]) / 2
 
 
 def test_a_failed_command_says_its_last_words(tmp_path: Path) -> None:

@@ -127,6 +127,22 @@ def test_without_a_load_nothing_is_proven() -> None:
     assert "pgbench exit status 1" in claims(idle)[0].note
 
 
+def test_a_load_that_asks_for_no_pod_proves_nothing() -> None:
+    """An autoscaler whose target was not passed was right to do nothing: the load is to blame."""
+    s = scaling()
+    calm = [scale_point(p.at, 1, {POOLERS[0]: 1000 + n}) for n, p in enumerate(s.points)]
+    slight = with_points(s, (p.model_copy(update={"utilisation": 66.0}) for p in calm))
+    assert outcomes(slight)[budgets.GROWTH] == "invalid"
+    assert claims(slight)[0].note == "too little load: CPU up to 66 %, 60 aimed at"
+
+
+def test_a_pooler_not_seen_after_the_load_is_no_evidence() -> None:
+    """Nobody looked whether it shrank: that is not the same as that it did not."""
+    s = scaling()
+    cut = with_points(s, (p for p in s.points if p.at <= s.surge.ended_at))
+    assert (outcomes(cut)[budgets.GROWTH], outcomes(cut)[SMALL]) == ("met", "invalid")
+
+
 def test_a_pooler_that_was_big_before_proves_nothing() -> None:
     """Pods that stood before the load were not brought by it."""
     s = scaling()
