@@ -72,6 +72,8 @@ images: venv ## list what the kind platform is built from
 	@$(BIN)/python -m pgdrill images
 
 .PHONY: test lint lock
+# On `local` unless a PLATFORM is given: unit tests use its programs, controls sabotage its processes.
+test: export PGDRILL_PLATFORM ?= local
 test: venv lint up ## the project's own tests: lint, types, unit, rules, then a quick drill and what must go wrong
 	$(PYTEST) -m unit tests/unit
 	$(MAKE) --no-print-directory drill
@@ -83,4 +85,4 @@ lint: venv ## style, types, playbook and configuration syntax
 	$(BIN)/mypy
 	ANSIBLE_CONFIG=infra/ansible/ansible.cfg $(BIN)/ansible-playbook -i localhost, infra/ansible/site.yml --syntax-check
 lock: venv ## renew the lock files from requirements/*.in
-	for name in pgdrill members; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links requirements/$$name.in -o requirements/$$name.lock; done
+	for name in pgdrill members "collections --no-deps"; do set -- $$name; $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links $${2-} requirements/$$1.in -o requirements/$$1.lock || exit; done

@@ -14,7 +14,8 @@ from pgdrill.errors import BadUsageError, BrokenEnvironmentError, PgdrillError
 from pgdrill.platforms.base import Platform
 from pgdrill.platforms.select import choose
 from pgdrill.progress import Reporter
-from pgdrill.provision.images import table
+from pgdrill.provision import images
+from pgdrill.provision.toolchain import HOW_TO_GET_GO, has_go
 from pgdrill.report import markdown
 from pgdrill.settings import OPTIONS, Settings, resolve
 from pgdrill.workload import seeding
@@ -123,8 +124,11 @@ def _find_run(reports: Path, run: str) -> Path:
 
 def _images(reporter: Reporter) -> None:
     """Print every component of the kind platform."""
-    for name, source, version, digest in table():
-        reporter.line(f"{name:48} {version:12} {digest[:19]:20} {source}")
+    for one in images.table():
+        digest = one.digest[:19] or "not here"
+        reporter.line(f"{one.name:48} {one.version:12} {digest:20} {one.origin}")
+    if not has_go():
+        reporter.line(f"there is no Go: what was built cannot be told ({HOW_TO_GET_GO})")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -10,8 +10,8 @@ from pgdrill.errors import BrokenEnvironmentError
 
 
 @contextmanager
-def exclusive(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock file for as long as the block lasts.
+def exclusive(path: Path, what: str, mover: str = "PGDRILL_STATE_DIR") -> Iterator[None]:
+    """Hold a lock file for as long as the block lasts; mover is the variable that moves it.
 
     Raises:
         BrokenEnvironmentError: another run holds it, or it cannot be made.
@@ -22,7 +22,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     except OSError as error:
         raise BrokenEnvironmentError(
             f"cannot keep state beside {path} ({error.strerror}):"
-            " set PGDRILL_STATE_DIR to a directory that you can write to"
+            f" set {mover} to a directory that you can write to"
         ) from None
     with file:
         try:

@@ -1,12 +1,12 @@
 """Choosing the platform, and saying why: the first line that every command prints."""
 
-import shutil
-import subprocess
-
 from pgdrill.errors import BadUsageError
 from pgdrill.platforms.base import Platform
 from pgdrill.platforms.local import LocalPlatform
+from pgdrill.platforms.local import layout as layouts
+from pgdrill.platforms.local.layout import Layout
 from pgdrill.progress import Reporter
+from pgdrill.provision import engine as containers
 from pgdrill.settings import Settings
 
 
@@ -44,19 +44,21 @@ def _kind(settings: Settings, reporter: Reporter | None) -> Platform:
 
 
 def _detect(settings: Settings) -> tuple[str, str]:
+    """Take what is there already, else the best that this machine can carry."""
     if settings.context:
         return "kube", f"auto: --context={settings.context} was given"
-    if _container_engine_answers():
-        return "local", "auto: kind is unfinished in this version, ask for it by --platform=kind"
-    return "local", "auto: no container engine answers"
+    if settings.engine != "auto":
+        there = {"patroni": "local", "cnpg": "kind"}[settings.engine]
+        return there, f"auto: --engine={settings.engine} runs there"
+    from pgdrill.platforms.kind import preflight, state  # noqa: PLC0415  # see above
 
-
-def _container_engine_answers() -> bool:
-    docker = shutil.which("docker")
-    if not docker:
-        return False
-    try:
-        done = subprocess.run([docker, "info"], capture_output=True, timeout=5)
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+    if state.Installation.load(state.state_dir()):
+        return "kind", f"auto: {state.state_dir()} is there"
+    if Layout.load(layouts.state_dir()):
+        return "local", f"auto: {layouts.state_dir()} is there"
+    if not containers.answers():
+        return "local", "auto: no container engine answers"
+    reason = preflight.shortcoming(settings.images)
+    if reason:
+        return "local", f"auto: {reason}"
+    return "kind", "auto: a container engine answers"

@@ -1,15 +1,32 @@
 """Running other programs: always bounded, their last words kept, never silent for long."""
 
+import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from pgdrill.errors import BrokenEnvironmentError
 
 Say = Callable[[str], None]
+T = TypeVar("T")
+MARK = "KIND_STATE_OF_PGDRILL"  # variable in the environment of every program that a run starts
 HEARTBEAT = 8.0  # seconds between signs of life of a program that says nothing
+_running: set[subprocess.Popen[bytes]] = set()  # what logged() waits for, in any thread
+
+
+def mark(state: Path) -> None:
+    """Mark whatever this process starts from now on as an installation's: see leftovers.sweep."""
+    os.environ[MARK] = str(state)
+
+
+def unmarked() -> dict[str, str]:
+    """Return the environment of a program that is to outlive this run."""
+    return {name: value for name, value in os.environ.items() if name != MARK}
 
 
 def output(
@@ -75,17 +92,60 @@ def logged(
         process = subprocess.Popen(
             words, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=cwd
         )
+        _running.add(process)
         try:
             process.wait(within)
         except subprocess.TimeoutExpired:
             raise BrokenEnvironmentError(f"{what}: no end after {within:g} s, see {log}") from None
         finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(20)
+            _running.discard(process)
+            _end(process)
     if process.returncode:
         raise BrokenEnvironmentError(f"{what} failed: {_tail(log.read_text())} (log: {log})")
     return time.monotonic() - started
+
+
+class Submit(Protocol):
+    """Starts work in one of the threads that workers() offers."""
+
+    def __call__(self, work: Callable[..., T], *arguments: Any) -> Future[T]:  # noqa: ANN401
+        """Return what will hold the work's answer."""
+
+
+@contextmanager
+def workers(count: int) -> Iterator[Submit]:
+    """Offer threads; when the block fails, end the commands that they wait for, and leave.
+
+    Otherwise Ctrl-C, or a mistake in one part, would be answered minutes later, at the end of
+    whatever is compiled at that moment.
+    """
+    pending: list[Future[Any]] = []
+    with ThreadPoolExecutor(count) as pool:
+
+        def submit(work: Callable[..., T], *arguments: Any) -> Future[T]:  # noqa: ANN401
+            future = pool.submit(work, *arguments)
+            pending.append(future)
+            return future
+
+        try:
+            yield submit
+        except BaseException:
+            for future in pending:
+                future.cancel()
+            while wait(pending, timeout=0.2).not_done:
+                for process in list(_running):
+                    process.terminate()
+            raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
 
 
 class heartbeat:  # noqa: N801  # reads as a verb where it is used

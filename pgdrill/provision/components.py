@@ -14,6 +14,21 @@ IMAGES = ROOT / "infra/images"
 PREFIX = "localhost/pgdrill"
 
 
+def number(text: str) -> tuple[int, ...]:
+    """Return the first version in a text as numbers, (0,) where there is none."""
+    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(n) for n in found.groups() if n) if found else (0,)
+
+
+def inside(version: tuple[int, ...], fits: str) -> bool:
+    """Whether a version is inside a range such as '>=1.28,<1.31'."""
+    for bound in fits.split(","):
+        operator, limit = re.fullmatch(r"(>=|<)(.+)", bound).groups()  # type: ignore[union-attr]
+        if (version >= tuple(map(int, limit.split(".")))) != (operator == ">="):
+            return False
+    return True
+
+
 @dataclass(frozen=True)
 class Program:
     """One binary built from a Go module of a pinned version."""
@@ -64,12 +79,7 @@ class Tool:
 
     def takes(self, version: tuple[int, ...]) -> bool:
         """Whether a version is inside the range."""
-        for bound in self.fits.split(","):
-            operator, number = re.fullmatch(r"(>=|<)(.+)", bound).groups()  # type: ignore[union-attr]
-            limit = tuple(map(int, number.split(".")))
-            if (version >= limit) != (operator == ">="):
-                return False
-        return True
+        return inside(version, self.fits)
 
 
 @dataclass(frozen=True)
@@ -84,9 +94,13 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The whole list; versions maps a source to the version in its go.mod."""
+    """The whole list; versions maps a source to the version in its go.mod.
+
+    kubernetes maps an operator to the versions of Kubernetes that it supports.
+    """
 
     versions: Mapping[str, str]
+    kubernetes: Mapping[str, str]
     programs: Mapping[str, Program]
     rootfs: Mapping[str, Rootfs]
     images: Mapping[str, Image]
@@ -115,6 +129,7 @@ def catalogue() -> Catalogue:
     }
     return Catalogue(
         versions=versions,
+        kubernetes={n: s["kubernetes"] for n, s in sources.items() if "kubernetes" in s},
         programs=programs,
         rootfs={
             name: Rootfs(

@@ -4,28 +4,55 @@ A machine that cannot run it as it is (a reduced virtual machine, a container) g
 adjustments. Each is detected; on an ordinary machine none of them does anything.
 """
 
-import os
+import json
 import re
 import shutil
 import signal
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.provision.commands import Say, logged, output, succeeds
+from pgdrill.provision import debian, host
+from pgdrill.provision.commands import Say, output, unmarked
 from pgdrill.settings import ROOT, cache_dir
-from pgdrill.waiting import eventually
+from pgdrill.waiting import DeadlineError, eventually
 
 CAP_SYS_RESOURCE = 24  # bit number, linux/capability.h
-INOTIFY = {"max_user_instances": 1024, "max_user_watches": 1_048_576}  # several kubelets, 1 kernel
-PACKAGES = ("docker.io", "iptables")
+PACKAGES = {"docker": "docker.io", "dockerd": "docker.io", "iptables": "iptables"}
+LOOK_WITHIN = 10.0  # seconds; a busy machine's engine took 3
+SOCKET = "unix:///var/run/docker.sock"  # where an engine that we start listens
+ANSWERS_WITHIN = 60.0  # seconds after its start; 2 were seen
+ENDS_WITHIN = 30.0  # seconds after SIGTERM; with no container left it takes one
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What an answering engine says of itself; memory in bytes."""
+
+    memory: int
+    system: str
+    data: Path
+
+
+def look() -> Engine | str:
+    """Return what the engine says of itself, or why it says nothing, in one line."""
+    if not shutil.which("docker"):
+        return "there is no docker client"
+    try:
+        told = json.loads(output("docker", "info", "--format={{json .}}", within=LOOK_WITHIN))
+    except BrokenEnvironmentError as error:
+        return str(error).split(" failed: ")[-1].strip()
+    if not told.get("ServerVersion"):  # some clients end well without one
+        return " ".join(told.get("ServerErrors") or ["the docker client sees no engine"])
+    return Engine(told["MemTotal"], told["OSType"], Path(told["DockerRootDir"]))
 
 
 def answers() -> bool:
     """Whether a container engine is there and answers."""
-    return bool(shutil.which("docker")) and succeeds("docker", "info", within=15)
+    return isinstance(look(), Engine)
 
 
 def ensure(say: Say) -> None:
@@ -34,25 +61,53 @@ def ensure(say: Say) -> None:
     Raises:
         BrokenEnvironmentError: there is one that does not answer, or none can be started here.
     """
-    if not answers():
-        _refuse_if_not_ours_to_start()
-        if not shutil.which("dockerd") or not shutil.which("iptables"):
-            _install(say)
-        _mount_cgroups(say)
+    seen = look()
+    if isinstance(seen, str):
+        _refuse_if_not_ours_to_start(seen)
+        debian.provide(PACKAGES, "platform kind", say)
         _start(say)
-    _raise_inotify(say)
+    host.raise_inotify(say)
+
+
+def resume(say: Say) -> None:
+    """Find the engine of an earlier ensure() answering, or start it again; never another.
+
+    It was killed, or the machine was restarted.
+
+    Raises:
+        BrokenEnvironmentError: it was not ours, or it does not start.
+    """
+    seen = look()
+    if isinstance(seen, Engine):
+        return
+    if not (_home() / "data").exists() or not shutil.which("dockerd"):
+        raise BrokenEnvironmentError(
+            f"the container engine that holds the nodes does not answer ({seen}):"
+            " start it, and say the same again"
+        )
+    _refuse_if_not_ours_to_start(seen)
+    _start(say)
+
+
+def left_behind() -> bool:
+    """Whether an engine of ours was killed, or cut off by a reboot, instead of stopped."""
+    return _pid_file().exists() and _ours() is None
 
 
 def stop() -> None:
     """End the engine that ensure() started, if it did; images stay in the cache."""
     process = _ours()
-    if process:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except psutil.TimeoutExpired:
-            process.kill()
-        succeeds("ip", "link", "delete", "docker0")  # dockerd leaves its own bridge behind
+    if process is None:
+        return
+    family = [process, *process.children(recursive=True)]  # its containerd
+    process.send_signal(signal.SIGTERM)
+    try:
+        eventually("the end of dockerd", lambda: _ours() is None, within=ENDS_WITHIN, every=0.1)
+    except DeadlineError:
+        for one in family:
+            if one.is_running():
+                one.kill()
+    host.restore(_home() / "before.json")
     _pid_file().unlink(missing_ok=True)
 
 
@@ -62,45 +117,43 @@ def lacks_sys_resource() -> bool:
     return bounding is not None and not int(bounding.group(1), 16) >> CAP_SYS_RESOURCE & 1
 
 
-def _refuse_if_not_ours_to_start() -> None:
+def _refuse_if_not_ours_to_start(complaint: str) -> None:
     """Never touch an engine that somebody else set up."""
-    if os.environ.get("DOCKER_HOST"):
+    where = _endpoint() if shutil.which("docker") else SOCKET
+    if where != SOCKET:
         raise BrokenEnvironmentError(
-            f"no container engine answers at DOCKER_HOST={os.environ['DOCKER_HOST']}: start it,"
-            " or unset the variable"
+            f"no container engine answers at {where}, where the docker client looks ({complaint}):"
+            " start it, or unset DOCKER_HOST and DOCKER_CONTEXT"
         )
-    if any(p.info["name"] == "dockerd" for p in psutil.process_iter(["name"])):
+    if _alive("dockerd"):
         raise BrokenEnvironmentError(
-            "dockerd runs but does not answer: see `docker info`, or use --platform=local"
+            f"dockerd runs but does not answer ({complaint}): mend that, or use --platform=local"
         )
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
+    if not debian.can_install():
         raise BrokenEnvironmentError(
-            "platform kind needs a container engine and none answers: start Docker"
+            f"platform kind needs a container engine and none answers ({complaint}): start Docker"
             " (on Debian as root pgdrill does it by itself), or use --platform=local"
         )
 
 
-def _install(say: Say) -> None:
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    logs = cache_dir() / "logs"
-    update = ["apt-get", "-qq", "update"]
-    logged("package lists", update, logs / "apt-update.log", say, within=300)
-    install = ["apt-get", "-qq", "install", "--yes", "--no-install-recommends", *PACKAGES]
-    logged(
-        "installing " + ", ".join(PACKAGES),
-        install,
-        logs / "apt-install.log",
-        say,
-        within=900,
-        environment=environment,
-    )
+def _endpoint() -> str:
+    """Where the docker client looks for an engine: DOCKER_HOST, or its context's."""
+    asked = ("docker", "context", "inspect", "--format={{.Endpoints.docker.Host}}")
+    try:
+        return output(*asked, within=10).strip()
+    except BrokenEnvironmentError:
+        return SOCKET  # a client too old for contexts
 
 
 def _start(say: Say) -> None:
     """Start dockerd as an ordinary process: there may be no systemd here."""
-    home = cache_dir() / "engine"
+    home = _home()
     home.mkdir(parents=True, exist_ok=True)
-    command = ["dockerd", f"--data-root={home / 'data'}", f"--pidfile={home / 'docker.pid'}"]
+    host.remember(home / "before.json")
+    host.mount_cgroups(say)
+    # Of a dockerd that was killed. Its number may be another program's by now, and be believed.
+    _pid_file().unlink(missing_ok=True)
+    command = ["dockerd", _data_root(), f"--pidfile={_pid_file()}"]
     if lacks_sys_resource():
         say("this machine lacks CAP_SYS_RESOURCE: containers will run without it")
         shim = ROOT / "infra/kind/runc-shim.py"
@@ -108,9 +161,12 @@ def _start(say: Say) -> None:
     log = home / "dockerd.log"
     with log.open("a") as file:
         process = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=unmarked(),
         )
-    _pid_file().write_text(str(process.pid))
 
     def ready() -> bool:
         if process.poll() is not None:
@@ -118,46 +174,42 @@ def _start(say: Say) -> None:
             raise BrokenEnvironmentError(f"dockerd ended at once: {last} (log: {log})")
         return answers()
 
-    eventually("the container engine", ready, within=60)
+    try:
+        eventually("the container engine", ready, within=ANSWERS_WITHIN)
+    except DeadlineError:
+        raise BrokenEnvironmentError(
+            f"dockerd (pid {process.pid}) does not answer after {ANSWERS_WITHIN:g} s: see {log};"
+            " `make down PLATFORM=kind` ends it"
+        ) from None
     say(f"started dockerd (pid {process.pid}, log {log})")
 
 
-def _mount_cgroups(say: Say) -> None:
-    """Mount the version 1 controllers that nobody mounted.
-
-    Otherwise systemd inside a node mounts them at their root, outside Docker's scope, and kubelet
-    refuses to start.
-    """
-    mounts = Path("/proc/mounts").read_text()
-    if not re.search(r"^\S+ /sys/fs/cgroup tmpfs ", mounts, re.M):
-        return
-    rows = [line.split() for line in Path("/proc/cgroups").read_text().splitlines()[1:]]
-    free = [name for name, hierarchy, _, enabled in rows if hierarchy == "0" and enabled == "1"]
-    together = [name for name in ("net_cls", "net_prio") if name in free]
-    alone = [name for name in free if name not in together]
-    for name in filter(None, [*alone, ",".join(together)]):
-        at = Path("/sys/fs/cgroup") / name
-        at.mkdir(exist_ok=True)
-        output("mount", "-t", "cgroup", "-o", name, "cgroup", at)
-        say(f"mounted the unused cgroup controller {name}")
-
-
-def _raise_inotify(say: Say) -> None:
-    for name, wanted in INOTIFY.items():
-        file = Path("/proc/sys/fs/inotify") / name
-        if int(file.read_text()) < wanted and os.access(file, os.W_OK) and os.geteuid() == 0:
-            file.write_text(str(wanted))
-            say(f"raised fs.inotify.{name} to {wanted}")
+def _home() -> Path:
+    return cache_dir() / "engine"
 
 
 def _pid_file() -> Path:
-    return cache_dir() / "engine" / "pgdrill.pid"
+    """Written by dockerd, removed by it when it ends in order."""
+    return _home() / "docker.pid"
+
+
+def _data_root() -> str:
+    return f"--data-root={_home() / 'data'}"
 
 
 def _ours() -> psutil.Process | None:
-    """Return the engine that we started, never a later process of the same number."""
+    """Return the engine that works on our data, if it runs."""
+    return next((p for p in _alive("dockerd") if _data_root() in _words(p)), None)
+
+
+def _alive(name: str) -> list[psutil.Process]:
+    """Return the processes of a name; a zombie that nobody reaps is none."""
+    found = psutil.process_iter(["name", "status"])
+    return [p for p in found if p.info["name"] == name and p.info["status"] != psutil.STATUS_ZOMBIE]
+
+
+def _words(process: psutil.Process) -> list[str]:
     try:
-        process = psutil.Process(int(_pid_file().read_text()))
-        return process if process.name() == "dockerd" else None
-    except (OSError, ValueError, psutil.NoSuchProcess):
-        return None
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
+        return []

@@ -7,26 +7,33 @@ compiles nothing, and an interrupted run goes on where it ended.
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.provision import node, oci
-from pgdrill.provision.commands import Say, logged, output, succeeds
-from pgdrill.provision.components import Image, Rootfs, catalogue
+from pgdrill.provision import debian, node, oci
+from pgdrill.provision.commands import Say, logged, output, succeeds, workers
+from pgdrill.provision.components import Image, Program, Rootfs, catalogue
 from pgdrill.provision.engine import lacks_sys_resource
 from pgdrill.provision.reduction import reduced
-from pgdrill.provision.toolchain import build, cached_program, module_directory
+from pgdrill.provision.toolchain import (
+    HOW_TO_GET_GO,
+    build,
+    cached_program,
+    has_go,
+    module_directory,
+    on_path,
+)
 from pgdrill.settings import cache_dir
 
 NODE = "pgdrill/node"
 PULLED_NODE = "kindest/node"
-NEEDED_FREE_GB = 15  # build caches, images and three nodes: about 10 GB were used
 NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl")
 _Keep = Callable[[Path], None]
 
@@ -49,30 +56,96 @@ def node_image(how: str, say: Say) -> Node:
     pulled = f"{PULLED_NODE}:{kubernetes}"
     if how != "build":
         if succeeds("docker", "image", "inspect", pulled) or _pull(pulled, say, patient=how):
-            return Node(pulled, built=False)
+            return _made_node(Node(pulled, built=False))
         if how == "pull":
             raise BrokenEnvironmentError(
                 f"{pulled} cannot be pulled: check the network, or use --images=build"
             )
+        if not has_go():
+            raise BrokenEnvironmentError(
+                f"{pulled} cannot be pulled, and there is no Go to build it: {HOW_TO_GET_GO}"
+            )
         say("images cannot be pulled here: building them")
-    return Node(_build_node(say), built=True)
+    return _made_node(Node(_build_node(say), built=True))
 
 
-def table() -> list[tuple[str, str, str, str]]:
-    """Every component: name, where it comes from, version, digest (or '-' when not made yet)."""
+def made_before() -> bool:
+    """Whether a node image was finished here, pulled or built: most of the disk is used then."""
+    return _stamp().exists()
+
+
+def _made_node(made: Node) -> Node:
+    _stamp().write_text(made.reference)
+    return made
+
+
+def _stamp() -> Path:
+    return cache_dir() / "node-image"
+
+
+@dataclass(frozen=True)
+class Component:
+    """One line of the list; digest is '' of what is not here (yet)."""
+
+    name: str
+    version: str
+    digest: str
+    origin: str
+
+
+def table() -> list[Component]:
+    """Return every component as it is on this machine: found, built, pulled, or not here yet.
+
+    Nothing is fetched or built for it. What was built is recognised only where there is Go: the
+    compiler's version is part of what a program was made of.
+    """
     known = catalogue()
-    rows = []
-    for program in known.programs.values():
-        file = cached_program(program)
-        rows.append((program.name, program.module, program.version, _file_digest(file)))
-    for image in known.images.values():
-        file = _image_file(image)
-        made_of = " + ".join(
-            [*([f"debian {image.rootfs}"] if image.rootfs else []), *image.programs]
-        )
-        digest = oci.digest_of(file) if file.exists() else "-"
-        rows.append((image.reference, made_of, image.tag, digest))
-    return rows
+    found = {name: on_path(tool) for name, tool in known.tools.items()}
+    fitting = {name: tool for name, tool in found.items() if tool and tool.fits}
+    built = [p for p in known.programs.values() if p.name not in fitting or p.name in NODE_PROGRAMS]
+    return [
+        *(
+            Component(name, tool.version, _file_digest(tool.path), f"found at {tool.path}")
+            for name, tool in fitting.items()
+        ),
+        *(_program(program) for program in built),
+        *(_made_of(image) for image in known.images.values()),
+        *_nodes(),
+    ]
+
+
+def _program(program: Program) -> Component:
+    digest = _file_digest(cached_program(program)) if has_go() else ""
+    return Component(program.name, program.version, digest, f"built from {program.module}")
+
+
+def _made_of(image: Image) -> Component:
+    parts = [*([f"debian {image.rootfs}"] if image.rootfs else []), *image.programs]
+    file = _image_file(image) if has_go() else None
+    digest = oci.digest_of(file) if file and file.exists() else ""
+    return Component(image.reference, image.tag, digest, f"made of {' + '.join(parts)}")
+
+
+def _nodes() -> list[Component]:
+    """What the nodes run: the image that was pulled, or the one with all of the above inside."""
+    kubernetes = catalogue().versions["kubernetes"]
+    wanted = {f"{PULLED_NODE}:{kubernetes}": "pulled"}
+    if has_go():
+        wanted[f"{NODE}:{kubernetes}-{_node_key()}"] = "built of all these"
+    return [
+        Component(reference, kubernetes, _engine_digest(reference), origin)
+        for reference, origin in wanted.items()
+    ]
+
+
+def _engine_digest(reference: str) -> str:
+    """Return an image's digest at its registry, or its own where it has been built; '' of none."""
+    asked = "{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}{{.Id}}{{end}}"
+    try:
+        told = output("docker", "image", "inspect", f"--format={asked}", reference, within=20)
+    except BrokenEnvironmentError:
+        return ""
+    return told.strip().rpartition("@")[2]
 
 
 def _pull(reference: str, say: Say, patient: str) -> bool:
@@ -95,27 +168,24 @@ def _build_node(say: Say) -> str:
     reference = f"{NODE}:{known.versions['kubernetes']}-{_node_key()}"
     if succeeds("docker", "image", "inspect", reference):
         return reference
-    _check_space()
+    if platform.machine() not in ("x86_64", "AMD64"):
+        raise BrokenEnvironmentError(
+            f"images are built for x86_64 only, this machine is {platform.machine()}:"
+            " use --images=pull"
+        )
+    debian.provide({"mmdebstrap": "mmdebstrap"}, "building images", say)
     started = time.monotonic()
-    with ThreadPoolExecutor(2) as debian, ThreadPoolExecutor(1) as go:
+    with workers(2) as unpack, workers(1) as compile_:
         # One program after the other: each uses all cores, and most packages are shared.
-        programs = {
-            name: go.submit(build, known.programs[name], say) for name in _needed_programs()
-        }
-        systems = {
-            name: debian.submit(_rootfs, system, say) for name, system in known.rootfs.items()
-        }
-        try:
-            for image in known.images.values():
-                _image(image, programs, systems, say)
-            binaries = [programs[name].result() for name in NODE_PROGRAMS]
-            base = systems["node"].result()
-        except BaseException:
-            debian.shutdown(wait=False, cancel_futures=True)
-            go.shutdown(wait=False, cancel_futures=True)
-            raise
+        programs = {name: compile_(build, known.programs[name], say) for name in _needed_programs()}
+        unpacking = {name: unpack(_rootfs, system, say) for name, system in known.rootfs.items()}
+        # These take a minute or two: what is wrong with them is said before the compiler is done.
+        systems = {name: made.result() for name, made in unpacking.items()}
+        for image in known.images.values():
+            _image(image, programs, systems, say)
+        binaries = [programs[name].result() for name in NODE_PROGRAMS]
     archives = [_image_file(image) for image in known.images.values()]
-    node.assemble(reference, base, binaries, archives, say)
+    node.assemble(reference, systems["node"], binaries, archives, say)
     for older in output("docker", "images", "--format={{.Repository}}:{{.Tag}}", NODE).split():
         if older != reference:
             succeeds("docker", "rmi", older)  # a cluster that still runs on it keeps it
@@ -130,20 +200,10 @@ def _needed_programs() -> list[str]:
     return [*NODE_PROGRAMS, *of_images]
 
 
-def _check_space() -> None:
-    cache_dir().mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(cache_dir()).free / 1e9
-    if free < NEEDED_FREE_GB:
-        raise BrokenEnvironmentError(
-            f"{cache_dir()} has {free:.0f} GB free, building needs {NEEDED_FREE_GB}:"
-            " make room, or set PGDRILL_CACHE_DIR"
-        )
-
-
 def _image(
     image: Image,
     programs: dict[str, Future[Path]],
-    systems: dict[str, Future[Path]],
+    systems: dict[str, Path],
     say: Say,
 ) -> Path:
     """Put one image together, unless the cache has it."""
@@ -153,8 +213,7 @@ def _image(
     with _made(target) as (scratch, keep):
         layers = []
         if image.rootfs:
-            plain = systems[image.rootfs].result()
-            layers.append(oci.compress(plain, scratch / "rootfs.tar.gz"))
+            layers.append(oci.compress(systems[image.rootfs], scratch / "rootfs.tar.gz"))
         if image.programs:
             files = {path: programs[name].result() for name, path in image.programs.items()}
             layers.append(oci.files_layer(files, image.links, scratch / "programs.tar.gz"))
@@ -179,10 +238,6 @@ def _rootfs(system: Rootfs, say: Say) -> Path:
         if system.hook:
             command += [f'--{stage}-hook={system.hook} "$1"']
         command += ["bookworm", tar, *_debian_sources()]
-        if not shutil.which("mmdebstrap"):
-            raise BrokenEnvironmentError(
-                "building images needs mmdebstrap: `apt-get install mmdebstrap` as root"
-            )
         took = logged(
             f"Debian packages of {system.name}",
             command,
@@ -267,7 +322,7 @@ def _key(inputs: Iterable[str]) -> str:
 
 def _file_digest(file: Path) -> str:
     if not file.exists():
-        return "-"
+        return ""
     with file.open("rb") as content:
         return f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
 

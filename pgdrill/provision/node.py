@@ -5,31 +5,43 @@ from pathlib import Path
 
 from pgdrill.provision.commands import Say, output
 
+PLAIN, BASE = "pgdrill/node-plain:building", "pgdrill/node-base:building"
+WORKSHOP = "pgdrill-node-building"  # the container in which the image is put together
+
 
 def assemble(
     reference: str, rootfs: Path, binaries: list[Path], archives: list[Path], say: Say
 ) -> None:
     """Import the root file system, add Kubernetes, and let its containerd take in our images."""
     say("assembling the node image")
-    plain, base = "pgdrill/node-plain:building", "pgdrill/node-base:building"
-    output("docker", "import", rootfs, plain, within=300)
+    clear_workshop()
+    output("docker", "import", rootfs, PLAIN, within=300)
     # Of these lines commit's --change knows only some, the classic builder all.
-    lines = f"FROM {plain}\nENV container=docker\nSTOPSIGNAL SIGRTMIN+3\n"
+    lines = f"FROM {PLAIN}\nENV container=docker\nSTOPSIGNAL SIGRTMIN+3\n"
     classic = os.environ | {"DOCKER_BUILDKIT": "0"}
-    output("docker", "build", "--tag", base, "-", stdin=lines, environment=classic, within=120)
-    container = output(
-        "docker", "run", "--detach", "--privileged", "--network=none",
-        "--entrypoint=/bin/sleep", base, "infinity", within=60,
-    ).strip()  # fmt: skip
+    output("docker", "build", "--tag", BASE, "-", stdin=lines, environment=classic, within=120)
     try:
+        output(
+            "docker", "run", "--detach", f"--name={WORKSHOP}", "--privileged", "--network=none",
+            "--entrypoint=/bin/sleep", BASE, "infinity", within=60,
+        )  # fmt: skip
         for binary in binaries:
-            output("docker", "cp", binary, f"{container}:/usr/bin/{binary.name}", within=120)
-        _import_images(container, archives, say)
+            output("docker", "cp", binary, f"{WORKSHOP}:/usr/bin/{binary.name}", within=120)
+        _import_images(WORKSHOP, archives, say)
         entrypoint = 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]'
-        output("docker", "commit", "--change", entrypoint, container, reference, within=600)
+        output("docker", "commit", "--change", entrypoint, WORKSHOP, reference, within=600)
     finally:
+        clear_workshop()
+
+
+def clear_workshop() -> None:
+    """Remove what assembling leaves, after a run that was killed in it too."""
+    there = output("docker", "ps", "--all", "--quiet", f"--filter=name=^/{WORKSHOP}$", within=20)
+    for container in there.split():
         output("docker", "rm", "--force", "--volumes", container, within=60)
-        output("docker", "rmi", "--force", base, plain, within=60)
+    for image in (BASE, PLAIN):  # the second is the parent of the first
+        if output("docker", "images", "--quiet", image, within=20).strip():
+            output("docker", "rmi", "--force", image, within=60)
 
 
 def _import_images(container: str, archives: list[Path], say: Say) -> None:

@@ -1,5 +1,6 @@
 """Running infra/ansible/kubernetes.yml with the collection and the files that it needs."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -11,16 +12,18 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision.commands import Say, logged, output
 from pgdrill.settings import ROOT, cache_dir
 
-# kubernetes.core is published on Ansible Galaxy and inside this package on PyPI; the package is
-# the one place that every machine with pip can reach. Only the collection (1 MB) is kept of it.
-PACKAGE = "ansible==12.3.0"
+LOCK = ROOT / "requirements/collections.lock"  # why this package: see collections.in
 COLLECTION = "ansible_collections/kubernetes/core/"
 PLAY_WITHIN = 900.0  # seconds; 60 were seen
 
 
 def collections(say: Say) -> Path:
-    """Return a directory that holds kubernetes.core, fetched on first use."""
-    target = cache_dir() / "collections" / PACKAGE.replace("==", "-")
+    """Return a directory that holds kubernetes.core, fetched by its hash on first use.
+
+    Only the collection (1 MB) is kept of the package that brings it.
+    """
+    locked = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
+    target = cache_dir() / "collections" / locked
     if target.exists():
         return target
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
@@ -33,11 +36,14 @@ def collections(say: Say) -> Path:
             "pip",
             "download",
             "--quiet",
+            "--disable-pip-version-check",
             "--no-deps",
-            "--dest",
-            partial,
+            "--only-binary=:all:",
+            "--require-hashes",
+            f"--dest={partial}",
+            f"--requirement={LOCK}",
         ]
-        output(*pip, PACKAGE, within=600)
+        output(*pip, within=600)
         wheel = next(partial.glob("*.whl"))
         with zipfile.ZipFile(wheel) as archive:
             members = [name for name in archive.namelist() if name.startswith(COLLECTION)]

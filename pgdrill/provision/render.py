@@ -70,3 +70,24 @@ def _copy(source: Path, target: Path) -> None:
             copy = target / file.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(file.read_bytes())
+
+
+def missing_manifests() -> list[str]:
+    """Return the manifests that have not been read from their modules yet."""
+    return [name for name in PLACES if not _kept(name).exists()]
+
+
+def _manifest(name: str) -> bytes:
+    """Read a manifest from its module, and keep it for a machine without Go."""
+    kept = _kept(name)
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(".partial")
+        partial.write_bytes(manifest(catalogue().manifests[name]).read_bytes())
+        partial.rename(kept)
+    return kept.read_bytes()
+
+
+def _kept(name: str) -> Path:
+    version = catalogue().versions[catalogue().manifests[name].directory.name]
+    return cache_dir() / "manifests" / f"{name}-{version}.yaml"

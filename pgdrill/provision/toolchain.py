@@ -2,16 +2,18 @@
 
 import hashlib
 import os
-import re
 import shutil
+import threading
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision.commands import Say, logged, output
-from pgdrill.provision.components import IMAGES, Manifest, Program, catalogue
+from pgdrill.provision.components import IMAGES, Manifest, Program, Tool, catalogue, number
 from pgdrill.settings import cache_dir
 
+_compiling = threading.Lock()
 BUILD_WITHIN = 3600.0  # seconds for one program; kubelet from nothing takes 4 min on 2 cores
 HOW_TO_GET_GO = (
     "install it from Debian (apt-get install golang-go, release 13 or backports),"
@@ -27,13 +29,39 @@ def tool(name: str, say: Say) -> Path:
         BrokenEnvironmentError: there is none and it cannot be built.
     """
     wanted = catalogue().tools[name]
-    found = shutil.which(name)
+    found = on_path(wanted)
+    if found and found.fits:
+        return found.path
     if found:
-        version = _version(output(found, *wanted.ask, within=20))
-        if wanted.takes(version):
-            return Path(found)
-        say(f"{found} is {'.'.join(map(str, version))}, needed {wanted.fits}: building our own")
+        say(f"{found.path} is {found.version}, needed {wanted.fits}: building our own")
     return build(catalogue().programs[name], say)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A program that was here before us."""
+
+    path: Path
+    version: str
+    fits: bool
+
+
+def on_path(wanted: Tool) -> Found | None:
+    """Return the tool of this machine, if it has one that can say its version."""
+    path = shutil.which(wanted.name)
+    if not path:
+        return None
+    try:
+        version = number(output(path, *wanted.ask, within=20))
+    except BrokenEnvironmentError:
+        return None
+    return Found(Path(path), ".".join(map(str, version)), wanted.takes(version))
+
+
+def missing_tools() -> list[Tool]:
+    """Return the tools that would have to be built."""
+    looked = {tool: on_path(tool) for tool in catalogue().tools.values()}
+    return [tool for tool, found in looked.items() if not found or not found.fits]
 
 
 def build(program: Program, say: Say) -> Path:
@@ -42,8 +70,13 @@ def build(program: Program, say: Say) -> Path:
     An interrupted compilation is resumed by Go's own cache, package by package.
     """
     target = cached_program(program)
-    if target.exists():
-        return target
+    with _compiling:  # a second thread that wants the same program finds it when its turn comes
+        if not target.exists():
+            _compile(program, target, say)
+    return target
+
+
+def _compile(program: Program, target: Path, say: Say) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(f".{os.getpid()}.partial")
     log = cache_dir() / "logs" / f"build-{program.name}.log"
@@ -64,7 +97,6 @@ def build(program: Program, say: Say) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     say(f"compiled {program.name} {program.version}: {took:.0f} s")
-    return target
 
 
 def cached_program(program: Program) -> Path:
@@ -89,6 +121,11 @@ def module_directory(source: Path, module: str) -> Path:
     return Path(directory.strip())
 
 
+def has_go() -> bool:
+    """Whether there is a Go compiler, of whatever version."""
+    return bool(shutil.which("go"))
+
+
 @cache
 def go_version() -> str:
     """Return the version of the Go compiler that the sources can be built with.
@@ -96,17 +133,17 @@ def go_version() -> str:
     Raises:
         BrokenEnvironmentError: there is no Go, or it is too old and may not fetch a newer one.
     """
-    if not shutil.which("go"):
+    if not has_go():
         raise BrokenEnvironmentError(f"building needs Go and there is none: {HOW_TO_GET_GO}")
     needed = max(
-        _version(line)
+        number(line)
         for file in IMAGES.glob("*/go.mod")
         for line in file.read_text().splitlines()
         if line.startswith("go ")
     )
     told = output("go", "version", within=60, environment=_environment())
     fetches = output("go", "env", "GOTOOLCHAIN", environment=_environment()).strip() != "local"
-    if _version(told) < needed and not fetches:
+    if number(told) < needed and not fetches:
         raise BrokenEnvironmentError(
             f"building needs Go {'.'.join(map(str, needed))} or newer, this is {told.split()[2]}:"
             f" {HOW_TO_GET_GO}"
@@ -121,8 +158,3 @@ def _environment() -> dict[str, str]:
 
 def _is_source(file: Path) -> bool:
     return file.suffix == ".go" or file.name in ("go.mod", "go.sum")
-
-
-def _version(text: str) -> tuple[int, ...]:
-    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
-    return tuple(int(n) for n in found.groups() if n) if found else (0,)

@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from pgdrill.observe.alertmanager import Alertmanager
 from pgdrill.observe.pooler import PoolerAutoscaler
 from pgdrill.observe.prometheus import NoDataError, Prometheus
 from pgdrill.platforms.base import Capability, Cluster, Endpoint, Volume, health
-from pgdrill.platforms.kind import making, network
+from pgdrill.platforms.kind import leftovers, making, network, preflight
 from pgdrill.platforms.kind.nodes import NodeVolume
 from pgdrill.platforms.kind.state import (
     MEMBERS,
@@ -34,11 +33,13 @@ from pgdrill.platforms.kind.state import (
     state_dir,
 )
 from pgdrill.platforms.lock import exclusive
+from pgdrill.platforms.supported import require_supported
 from pgdrill.progress import Reporter
 from pgdrill.provision import engine as containers
-from pgdrill.provision import images
-from pgdrill.provision.commands import output, succeeds
+from pgdrill.provision import images, playbook
+from pgdrill.provision.commands import mark, output, succeeds, workers
 from pgdrill.provision.components import catalogue
+from pgdrill.provision.node import clear_workshop
 from pgdrill.provision.toolchain import tool
 from pgdrill.settings import Settings
 from pgdrill.waiting import DeadlineError, eventually
@@ -60,21 +61,30 @@ class KindPlatform:
         found = Installation.load(self._state)
         self.tuning_name = found.timing if found else "tuned"
 
-    def lock(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         """Hold this installation for one run.
 
         Raises:
             BrokenEnvironmentError: another run holds it.
         """
         path = self._state.with_name(self._state.name + ".lock")
-        return exclusive(path, "the kind platform")
+        try:
+            with exclusive(path, "the kind platform"):
+                yield
+        finally:
+            if path.parent.name == "pgdrill":  # the default place: `up` may have made it
+                with suppress(OSError):
+                    path.parent.rmdir()
 
     # -- up and down ------------------------------------------------------------------------------
 
     def is_up(self) -> bool:
         """Whether `up` finished and the API server still answers."""
         found = Installation.load(self._state)
-        return bool(found and found.ready.exists() and self.engine.named())
+        if found is None or not found.ready.exists() or not found.kubeconfig.exists():
+            return False
+        return bool(self.engine.named())
 
     def up(self, settings: Settings) -> None:
         """Bring everything up, or find it up.
@@ -82,27 +92,51 @@ class KindPlatform:
         Raises:
             BrokenEnvironmentError: the machine cannot hold it, or it does not become healthy.
         """
-        with self._reporter.task("container engine"):
-            containers.ensure(self._say)
+        making.refuse_foreign_files(self._state)
+        leftovers.sweep(self._state)
+        mark(self._state)
         found = Installation.load(self._state)
+        if found is None:
+            preflight.require(settings.images)
+        with self._reporter.task("container engine"):
+            if found:
+                containers.resume(self._say)  # the nodes are in that one and in no other
+            containers.ensure(self._say)
         making.refuse_foreign(found)
+        if found is None:
+            preflight.require(settings.images)  # once more: of an engine only now started
+            network.refuse_taken()
+        with leftovers.building(self._say):
+            try:
+                self._make(found, settings)
+            except DeadlineError as error:
+                self._say(str(error))
+                what = str(error).partition(", saw")[0]
+                raise BrokenEnvironmentError(
+                    f"{what}: see above what was seen; `make down` removes everything"
+                ) from None
+
+    def _make(self, found: Installation | None, settings: Settings) -> None:
         with self._reporter.task("tools and images"):
             kind = tool("kind", self._say)
             node = images.node_image(settings.images, self._say)
         if found is None or found.image != node.reference:
             if found:
                 self._say("the images have changed: making the cluster anew")
-                making.delete(kind, self._state)
+                making.delete(self._state)
             found = plan(self._state, node.reference, node.built)
         found = found.timed(settings.timing)
         found.save()
         self._forget_views()
         self.tuning_name = found.timing
-        with ThreadPoolExecutor(1) as pool, self._reporter.task("cluster"):
-            # What is needed only after the nodes have booted is compiled while they do.
-            tools = pool.submit(lambda: {t: tool(t, self._say) for t in ("kubectl", "helm")})
+        with workers(2) as work, self._reporter.task("cluster"):
+            # What is needed only after the nodes have booted is made while they do.
+            tools = work(lambda: {t: tool(t, self._say) for t in ("kubectl", "helm")})
+            collection = work(playbook.collections, self._say)
             making.create(kind, found, self._say)
             paths = tools.result()
+            collection.result()
+        require_supported(self.api, "cnpg")
         with self._reporter.task("contents"):
             making.declare(found, paths, settings.timing, self._say)
             making.find_endpoints(self.api, found, self._say)
@@ -118,15 +152,12 @@ class KindPlatform:
                 update(0, repr(seen))
                 return seen
 
-            try:
-                eventually(
-                    "a fully redundant cluster",
-                    look,
-                    within=HEALTHY_WITHIN,
-                    not_yet=(BrokenEnvironmentError,),
-                )
-            except DeadlineError as error:
-                raise BrokenEnvironmentError(f"{error}\n`make down` removes everything") from None
+            eventually(
+                "a fully redundant cluster",
+                look,
+                within=HEALTHY_WITHIN,
+                not_yet=(BrokenEnvironmentError,),
+            )
 
     @contextmanager
     def timed(self, timing: str) -> Iterator[None]:
@@ -186,12 +217,24 @@ class KindPlatform:
         """Remove cluster, volumes, network and files; an engine that `up` started is ended too.
 
         The cache stays: it is what makes the next `up` fast.
+
+        Raises:
+            BrokenEnvironmentError: the engine that holds the nodes does not answer, or there is a
+                cluster of our name that was not made here.
         """
+        making.refuse_foreign_files(self._state)
+        leftovers.sweep(self._state)
+        found = Installation.load(self._state)
+        if found or containers.left_behind():
+            containers.resume(self._say)
         if containers.answers():
-            if Installation.load(self._state):
-                making.delete(tool("kind", self._say), self._state)
-                if not output("docker", "ps", "--all", "--quiet").strip():
-                    succeeds("docker", "network", "rm", network.NETWORK)
+            making.refuse_foreign(found)
+            with leftovers.building(self._say):
+                clear_workshop()
+            if found:
+                making.delete(self._state)
+            if not output("docker", "ps", "--all", "--quiet").strip():
+                succeeds("docker", "network", "rm", network.NETWORK)
             if not output("docker", "ps", "--quiet").strip():
                 containers.stop()
         making.forget(self._state)

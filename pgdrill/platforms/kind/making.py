@@ -1,6 +1,7 @@
 """Making the cluster and what is in it: kind through pytest-kind, the contents through Ansible."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -14,15 +15,18 @@ from pytest_kind import KindCluster
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kind import network
 from pgdrill.platforms.kind.state import (
+    DRAFT,
     MEMBERS,
     NAME,
     NAMESPACE,
     PORTS,
     VOLUME_MB,
     VOLUMES_PER_NODE,
+    WRITTEN,
     Installation,
     private,
     service,
+    state_dir,
 )
 from pgdrill.provision import playbook, render
 from pgdrill.provision.commands import Say, heartbeat, output, succeeds
@@ -33,6 +37,7 @@ from pgdrill.waiting import DeadlineError, eventually
 
 ANSWERS_WITHIN = 240.0  # seconds until a first instance accepts sessions; 35 were seen
 ROUTABLE_WITHIN = 20.0  # seconds more for the load balancer to announce its address
+FREED_WITHIN = 20.0  # seconds for the kernel to let go of the loop devices of removed nodes
 
 
 def nodes() -> list[str]:
@@ -47,22 +52,40 @@ def refuse_foreign(found: Installation | None) -> None:
     Raises:
         BrokenEnvironmentError: there is one of our name.
     """
-    if found is None and nodes():
+    there = nodes() if found is None else []
+    if there:
         raise BrokenEnvironmentError(
-            f"there is a kind cluster named {NAME} that pgdrill did not make here: remove it"
-            f" (kind delete cluster --name {NAME}), or set PGDRILL_STATE_DIR to where it was"
+            f"there is a kind cluster named {NAME} of which {state_dir()} knows nothing: set"
+            " PGDRILL_STATE_DIR to where it was made, or remove it by"
+            f" `docker rm --force --volumes {' '.join(there)}`"
+        )
+
+
+def refuse_foreign_files(state: Path) -> None:
+    """A directory of somebody else's is neither filled nor removed.
+
+    Raises:
+        BrokenEnvironmentError: it holds files and no installation.
+    """
+    if not state.exists() or (state / WRITTEN).exists():
+        return
+    if not state.is_dir() or any(path.name != DRAFT for path in state.iterdir()):
+        raise BrokenEnvironmentError(
+            f"{state} holds files that are not pgdrill's:"
+            " set PGDRILL_STATE_DIR to an empty or new directory"
         )
 
 
 def create(kind: Path, found: Installation, say: Say) -> None:
-    """Create the cluster, or reuse it; one that was left half-made is made anew.
+    """Create the cluster, or reuse it; one that is not whole is made anew.
 
     Raises:
         BrokenEnvironmentError: kind failed; its own words are on the terminal.
     """
-    complete = found.path / "created"
-    if not complete.exists():
-        delete(kind, found.path)
+    lost = _lost(found)
+    if lost:
+        say(f"{lost}: making the cluster anew")
+        delete(found.path)
     images = catalogue().images
     configuration = found.path / "cluster.yaml"
     configuration.write_text(
@@ -86,8 +109,22 @@ def create(kind: Path, found: Installation, say: Say) -> None:
             f"kind could not create the cluster (exit status {error.returncode}, its words are"
             " above); `make down` removes what was made"
         ) from None
-    complete.touch()
+    finally:
+        _remove_scratch()
+    found.created.touch()
     _start_stopped_nodes(found, say)
+
+
+def _lost(found: Installation) -> str:
+    """Say what an earlier run left unfinished, or what was removed since; '' of a whole cluster."""
+    there, wanted = len(nodes()), 1 + found.workers
+    if not found.created.exists():
+        return f"{there} nodes of an interrupted run" if there else "nothing is there yet"
+    if there != wanted:
+        return f"{there} of {wanted} nodes are there"
+    if not found.kubeconfig.exists() or not found.kubeconfig.stat().st_size:
+        return f"{found.kubeconfig} is gone"
+    return ""
 
 
 def _start_stopped_nodes(found: Installation, say: Say) -> None:
@@ -203,16 +240,57 @@ def _answers(found: Installation, host: str, port: int) -> bool:
     return True
 
 
-def delete(kind: Path, state: Path) -> None:
-    """Delete the cluster with its volumes, if there is one."""
-    output(kind, "delete", "cluster", "--name", NAME, within=120)
-    for left in ("created", "ready", "kubeconfig", "endpoints.json"):
+def delete(state: Path) -> None:
+    """Delete the nodes with their volumes, as kind does, if there are any.
+
+    Raises:
+        BrokenEnvironmentError: something is left of them.
+    """
+    # First, so that a cut-off deletion is gone on with and never taken for a cluster.
+    for left in ("ready", "created", "endpoints.json", "kubeconfig"):
         (state / left).unlink(missing_ok=True)
+    there = nodes()
+    if not there:
+        return
+    held = _held_devices()
+    output("docker", "rm", "--force", "--volumes", *there, within=120)
+    try:
+        eventually(
+            "their loop devices to be free",
+            lambda: held & _held_devices(),
+            lambda still: not still,
+            within=FREED_WITHIN,
+        )
+    except DeadlineError:
+        raise BrokenEnvironmentError(
+            f"the nodes are gone, but {', '.join(sorted(held & _held_devices()))} still hold their"
+            " volumes: `losetup --detach` frees a device"
+        ) from None
+
+
+def _held_devices() -> set[str]:
+    """Return the loop devices behind volumes of nodes (infra/ansible/roles/kind_volumes).
+
+    The kernel names a file as its node sees it, so this tells nothing about whose node it is.
+    """
+    files = Path("/sys/block").glob("loop*/loop/backing_file")
+    return {f.parts[3] for f in files if re.search(r"/pv/\d+\.ext4", f.read_text())}
 
 
 def forget(state: Path) -> None:
-    """Remove every file of an installation, pytest-kind's too."""
-    shutil.rmtree(state, ignore_errors=True)
+    """Remove every file of an installation; the one that says whose it is goes last."""
+    if state.exists():
+        for path in state.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != WRITTEN:
+                path.unlink()
+        shutil.rmtree(state)
+    _remove_scratch()
+
+
+def _remove_scratch() -> None:
+    """Remove the empty directory that pytest-kind makes where it is called."""
     scratch = Path(".pytest-kind") / NAME
     shutil.rmtree(scratch, ignore_errors=True)
     if scratch.parent.exists() and not any(scratch.parent.iterdir()):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.provision.commands import output
+from pgdrill.provision.commands import output, succeeds
 
 NETWORK = "kind"
 SIZE = 21  # addresses, at the upper end of the network, where docker assigns last
@@ -42,6 +42,16 @@ def _subnet(described: Mapping[str, Any]) -> ipaddress.IPv4Network:
         if isinstance(subnet, ipaddress.IPv4Network):
             return subnet
     raise BrokenEnvironmentError(f"the docker network {NETWORK} has no IPv4 subnet")
+
+
+def refuse_taken() -> None:
+    """Look at a network that is there already before a cluster is made that could not use it.
+
+    Raises:
+        BrokenEnvironmentError: there is no pool of addresses in it.
+    """
+    if succeeds("docker", "network", "inspect", NETWORK):
+        pool()
 
 
 def choose(subnet: ipaddress.IPv4Network, used: list[ipaddress.IPv4Address]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
 
+WRITTEN, DRAFT = "installation.json", "installation.json.part"
 NAME = "pgdrill"
 NAMESPACE = "pgdrill"
 MONITORING = "pgdrill-monitoring"  # the namespace of what watches
@@ -47,7 +48,7 @@ class Installation:
     @classmethod
     def load(cls, directory: Path) -> "Installation | None":
         """Return the installation in a directory, if there is one."""
-        file = directory / "installation.json"
+        file = directory / WRITTEN
         return cls(**json.loads(file.read_text())) if file.exists() else None
 
     def timed(self, timing: str) -> "Installation":
@@ -55,9 +56,11 @@ class Installation:
         return replace(self, timing=timing)
 
     def save(self) -> None:
-        """Write it down, readable by this user alone."""
+        """Write it down, readable by this user alone; whole, or not at all."""
         self.path.mkdir(parents=True, exist_ok=True)
-        private(self.path / "installation.json", json.dumps(asdict(self)))
+        draft = self.path / DRAFT
+        private(draft, json.dumps(asdict(self)))
+        draft.replace(self.path / WRITTEN)
         private(self.passfile, f"*:*:*:pgdrill:{self.password}\n")
 
     @property
@@ -79,6 +82,11 @@ class Installation:
     def endpoints(self) -> Path:
         """How this host reaches the services, as `up` found out."""
         return self.path / "endpoints.json"
+
+    @property
+    def created(self) -> Path:
+        """Exists from the moment that kind has finished, until the cluster is deleted."""
+        return self.path / "created"
 
     @property
     def ready(self) -> Path:

@@ -1,0 +1,106 @@
+"""What a machine must have before anything is made on it; each lack is one line."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.provision import engine as containers
+from pgdrill.provision import images, render, toolchain
+from pgdrill.settings import cache_dir
+
+NEEDED_MEMORY_GB = 4  # 10^9 bytes; three idle nodes used 1.8, load and monitoring about as much
+NEEDED_FREE_GB = 15  # to make the images: 7.4 in Go's two caches, 2 in ours, 3 images and nodes
+NEEDED_TO_RUN_GB = 5  # with the images there: nodes, and volumes as they fill
+
+
+def require(how: str) -> None:
+    """Refuse a machine that cannot carry the platform, before anything is made on it.
+
+    Raises:
+        BrokenEnvironmentError: with the reason and what to do.
+    """
+    reason = shortcoming(how)
+    if reason:
+        raise BrokenEnvironmentError(reason)
+
+
+def shortcoming(how: str) -> str:
+    """Return why this machine cannot carry the platform, '' when it can; nothing is changed.
+
+    how is the setting --images. That no engine answers is no reason: one may be started.
+    """
+    seen = containers.look()
+    engine = seen if isinstance(seen, containers.Engine) else None
+    reasons = (_of_tools(how), _of_disk(engine), _of_engine(engine) if engine else "")
+    return next(filter(None, reasons), "")
+
+
+def _of_tools(how: str) -> str:
+    """Go builds what is missing, and holds the operators' manifests in its modules."""
+    if toolchain.has_go():
+        return ""
+    needs = [f"{tool.name} {tool.fits}" for tool in toolchain.missing_tools()]
+    needs += [f"manifest of {name}" for name in render.missing_manifests()]
+    needs += ["images"] if how == "build" else []
+    if not needs:
+        return ""
+    return f"there is no Go, so no {', no '.join(needs)}: {toolchain.HOW_TO_GET_GO}"
+
+
+def _of_disk(engine: containers.Engine | None) -> str:
+    needed = NEEDED_TO_RUN_GB if images.made_before() else NEEDED_FREE_GB
+    for place, remedy in _places(engine):
+        free = _free_gb(place)
+        if free < needed:
+            return (
+                f"{place} has {free:.0f} GB free and platform kind needs {needed}:"
+                f" make room, or {remedy}"
+            )
+    return ""
+
+
+def _places(engine: containers.Engine | None) -> Iterator[tuple[Path, str]]:
+    yield cache_dir(), "set PGDRILL_CACHE_DIR to a directory on a larger disk"
+    if not images.made_before():
+        go = os.environ.get("GOCACHE") or Path.home() / ".cache/go-build"
+        yield Path(go), "set GOCACHE to a directory on a larger disk"
+    # Docker Desktop's lies inside its virtual machine, and cannot be measured from here.
+    if engine and engine.data.exists():
+        yield engine.data, "set `data-root` in Docker's daemon.json"
+
+
+def _of_engine(engine: containers.Engine) -> str:
+    if engine.system != "linux":
+        return f"the container engine runs {engine.system} containers: switch it to linux"
+    if engine.memory < NEEDED_MEMORY_GB * 1e9:
+        return (
+            f"the container engine has {engine.memory / 1e9:.1f} GB of memory and platform kind"
+            f" needs {NEEDED_MEMORY_GB}: give it more, or use --platform=local"
+        )
+    return ""
+
+
+def _free_gb(place: Path) -> float:
+    """Return what is free on the file system that a path is on, or would be."""
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free / 1e9
+
+
+def main(how: str) -> int:
+    """Start a container engine if need be, and say whether platform kind can be carried: for CI."""
+    try:
+        require(how)
+        containers.ensure(print)
+        require(how)
+    except BrokenEnvironmentError as error:
+        print(error)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,87 @@
+"""What a container engine of ours changes on this machine, and putting it back."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+from pgdrill.provision.commands import Say, output, succeeds
+
+INOTIFY = {"max_user_instances": 1024, "max_user_watches": 1_048_576}  # several kubelets, 1 kernel
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+CGROUPS = Path("/sys/fs/cgroup")
+TABLES = ("filter", "nat")
+
+
+def remember(record: Path) -> None:
+    """Write down, once, what the engine is about to change; restore() reads it."""
+    if not record.exists():
+        before = {"forwarding": FORWARDING.read_text().strip(), "cgroups": _unmounted()}
+        record.write_text(json.dumps(before))
+
+
+def restore(record: Path) -> None:
+    """Undo what an engine that has ended leaves: its bridge, its packet filter, mounts of ours."""
+    succeeds("ip", "link", "delete", "docker0")
+    for table in TABLES:
+        for rule in leftover_rules(output("iptables", "-w", "-t", table, "-S")):
+            succeeds("iptables", "-w", "-t", table, *rule)
+    if not record.exists():
+        return
+    before = json.loads(record.read_text())
+    if before["forwarding"] == "0":
+        # The engine refuses to forward for others when it was the one to switch forwarding on.
+        succeeds("iptables", "-w", "-P", "FORWARD", "ACCEPT")
+        FORWARDING.write_text("0")
+    for name in before["cgroups"]:
+        if succeeds("umount", CGROUPS / name):
+            (CGROUPS / name).rmdir()
+    record.unlink()
+
+
+def leftover_rules(listed: str) -> list[list[str]]:
+    """Return what deletes the engine's rules and chains from a table that `iptables -S` listed."""
+    lines = [line.split() for line in listed.splitlines()]
+    chains = [words[1] for words in lines if words[0] == "-N" and words[1].startswith("DOCKER")]
+    ours = {"docker0", *chains}
+    rules = [w for w in lines if w[0] == "-A" and w[1] not in chains and ours & set(w)]
+    return [
+        *(["-D", *words[1:]] for words in rules),
+        *(["-F", chain] for chain in chains),
+        *(["-X", chain] for chain in chains),
+    ]
+
+
+def mount_cgroups(say: Say) -> None:
+    """Mount the version 1 controllers that nobody mounted.
+
+    Otherwise systemd inside a node mounts them at their root, outside Docker's scope, and kubelet
+    refuses to start.
+    """
+    for name in _unmounted():
+        at = CGROUPS / name
+        at.mkdir(exist_ok=True)
+        output("mount", "-t", "cgroup", "-o", name, "cgroup", at)
+        say(f"mounted the unused cgroup controller {name}")
+
+
+def _unmounted() -> list[str]:
+    mounts = Path("/proc/mounts").read_text()
+    if not re.search(rf"^\S+ {CGROUPS} tmpfs ", mounts, re.M):
+        return []
+    rows = [line.split() for line in Path("/proc/cgroups").read_text().splitlines()[1:]]
+    free = [name for name, hierarchy, _, enabled in rows if hierarchy == "0" and enabled == "1"]
+    together = [name for name in ("net_cls", "net_prio") if name in free]
+    alone = [name for name in free if name not in together]
+    return [*alone, *filter(None, [",".join(together)])]
+
+
+def raise_inotify(say: Say) -> None:
+    """Allow as many watches as the kubelets of three nodes need."""
+    for name, wanted in INOTIFY.items():
+        file = Path("/proc/sys/fs/inotify") / name
+        if not file.exists() or os.geteuid() != 0:
+            continue
+        if int(file.read_text()) < wanted and os.access(file, os.W_OK):
+            file.write_text(str(wanted))
+            say(f"raised fs.inotify.{name} to {wanted}")

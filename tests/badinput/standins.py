@@ -1,0 +1,75 @@
+"""Broken tools for a PATH of their own: a docker client without an engine, or with a poor one."""
+
+import json
+import stat
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SILENT = """\
+case "$*" in
+  "context inspect"*) echo "${DOCKER_HOST:-unix:///var/run/docker.sock}" ;;
+  *) echo "Cannot connect to the Docker daemon. Is the docker daemon running?" >&2; exit 1 ;;
+esac
+"""
+ANSWERING = """\
+case "$*" in
+  info*) cat {told}/info ;;
+  "ps "*label=*) cat {told}/nodes ;;
+  "ps "* | "images "*) ;;
+  "network inspect kind") test -s {told}/network && cat {told}/network ;;
+  *) echo "docker $*: not here" >&2; exit 1 ;;
+esac
+"""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """A directory that is the whole PATH of a command."""
+
+    directory: Path
+
+    @property
+    def path(self) -> str:
+        """Value of PATH: ours first, then the shell's own few programs and no others."""
+        return str(self.directory)
+
+    def add(self, name: str, script: str) -> None:
+        """Put a shell script there."""
+        self.directory.mkdir(exist_ok=True)
+        file = self.directory / name
+        file.write_text("#!/bin/sh\nPATH=/usr/bin:/bin\n" + textwrap.dedent(script))
+        file.chmod(file.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+
+    def add_silent_docker(self) -> None:
+        """Put a docker client there that finds no engine."""
+        self.add("docker", SILENT)
+
+    def add_docker(
+        self,
+        *,
+        memory: float = 16e9,
+        data: Path = Path("/var"),
+        nodes: tuple[str, ...] = (),
+        taken: str | None = None,
+    ) -> None:
+        """Put a docker client there whose engine is as told and refuses everything else.
+
+        memory is in bytes; nodes are those of a kind cluster named pgdrill; taken is an address
+        that a container in the network kind (172.18.0.0/16) has.
+        """
+        told = self.directory.with_name("docker-says")
+        told.mkdir(exist_ok=True)
+        info = {"MemTotal": memory, "OSType": "linux", "DockerRootDir": str(data)}
+        (told / "info").write_text(json.dumps(info | {"ServerVersion": "20.10"}))
+        (told / "nodes").write_text("\n".join(nodes))
+        (told / "network").write_text(json.dumps([_network(taken)]) if taken else "")
+        self.add("docker", ANSWERING.format(told=told))
+
+
+def _network(taken: str) -> dict[str, Any]:
+    return {
+        "Containers": {"1": {"IPv4Address": f"{taken}/16"}},
+        "IPAM": {"Config": [{"Subnet": "172.18.0.0/16"}]},
+    }

@@ -1,0 +1,196 @@
+"""The machine cannot carry kind: exit code 2, one line, and nothing is made."""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pgdrill.platforms.kind import preflight
+from pgdrill.platforms.kind.state import plan
+from tests.badinput.commands import ENVIRONMENT, Installation
+from tests.badinput.conftest import listening
+from tests.badinput.leftovers import leftovers
+from tests.badinput.standins import Tools
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+NODES = ("pgdrill-control-plane", "pgdrill-worker")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Commands for kind that see no tools but those that a test puts there."""
+
+    tools: Tools
+    installation: Installation
+    cache: Path
+
+    def with_(self, **variables: str) -> Installation:
+        """Return the commands with more variables set."""
+        settings = {**self.installation.settings, **variables}
+        return Installation(self.installation.state, self.installation.reports, settings)
+
+    def is_untouched(self) -> None:
+        """Assert that neither state nor anything in the cache was made."""
+        assert leftovers(self.installation.state) == []
+        assert not self.cache.exists() or list(self.cache.iterdir()) == []
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A machine with a Go that nobody gets as far as calling, and no container engine."""
+    tools = Tools(tmp_path / "bin")
+    tools.add("go", "echo 'this Go builds nothing' >&2; exit 1")
+    cache = tmp_path / "cache"
+    settings = {
+        "PGDRILL_PLATFORM": "kind",
+        "PGDRILL_CACHE_DIR": str(cache),
+        "GOCACHE": str(tmp_path / "go"),
+        "PATH": tools.path,
+        "DOCKER_HOST": "unix:///nonexistent",
+    }
+    return Machine(tools, Installation(tmp_path / "state", tmp_path / "reports", settings), cache)
+
+
+def test_engine_does_not_answer(machine: Machine) -> None:
+    """A docker client without an engine is refused with where it looks and what it says."""
+    machine.tools.add_silent_docker()
+    said = ("unix:///nonexistent", "Cannot connect to the Docker daemon", "unset DOCKER_HOST")
+    machine.installation.pgdrill("up").refuses(ENVIRONMENT, *said)
+    machine.is_untouched()
+    suite = machine.installation.pytest("-m", "smoke")
+    suite.refuses(ENVIRONMENT, *said)
+    assert not machine.installation.runs(), suite.output
+    machine.is_untouched()
+
+
+@pytest.mark.skipif(not shutil.which("docker"), reason="needs a real docker client")
+def test_engine_hangs(machine: Machine) -> None:
+    """An engine that accepts connections and never answers is refused as one that is not there."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    machine.tools.add("docker", f'exec {shutil.which("docker")} "$@"')
+    hanging = machine.with_(DOCKER_HOST=f"tcp://127.0.0.1:{port}")
+    with listening("127.0.0.1", port):
+        said = (f"127.0.0.1:{port}", "no end after", "start it")
+        hanging.pgdrill("up", within=120).refuses(ENVIRONMENT, *said)
+    machine.is_untouched()
+
+
+def test_no_go(machine: Machine) -> None:
+    """Without Go, what would have to be built is named, and how to get one."""
+    (machine.tools.directory / "go").unlink()
+    machine.tools.add_docker()
+    for how, missing in (("auto", "no helm >=3.14"), ("build", "no images")):
+        machine.installation.pgdrill("up", f"--images={how}").refuses(
+            ENVIRONMENT, "there is no Go", missing, "apt-get install golang-go", "go.dev/dl",
+            "--platform=local",
+        )  # fmt: skip
+        machine.is_untouched()
+
+
+@contextmanager
+def _small_disk(place: Path) -> Iterator[Path]:
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)]
+    subprocess.run(mount, check=True, timeout=10)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True, timeout=10)
+
+
+@needs_root
+def test_cache_too_small(machine: Machine) -> None:
+    """A disk that cannot hold the build is named before an engine is installed or started."""
+    machine.tools.add_silent_docker()
+    with _small_disk(machine.installation.state.parent / "disk") as disk:
+        small = machine.with_(PGDRILL_CACHE_DIR=str(disk / "cache"))
+        needed = str(preflight.NEEDED_FREE_GB)
+        small.pgdrill("up").refuses(
+            ENVIRONMENT, f"{disk}/cache has 0 GB free", needed, "set PGDRILL_CACHE_DIR"
+        )
+        assert list(disk.iterdir()) == []
+    machine.is_untouched()
+
+
+@needs_root
+def test_data_root_too_small(machine: Machine) -> None:
+    """The disk that the engine keeps its images on counts as well."""
+    with _small_disk(machine.installation.state.parent / "disk") as disk:
+        machine.tools.add_docker(data=disk)
+        machine.installation.pgdrill("up").refuses(
+            ENVIRONMENT, f"{disk} has 0 GB free", "make room", "`data-root`"
+        )
+    machine.is_untouched()
+
+
+def test_too_little_memory(machine: Machine) -> None:
+    """An engine with too little memory (Docker Desktop's default) is named with what is needed."""
+    machine.tools.add_docker(memory=2e9)
+    machine.installation.pgdrill("up").refuses(
+        ENVIRONMENT, "2.0 GB of memory", f"needs {preflight.NEEDED_MEMORY_GB}", "--platform=local"
+    )
+    machine.is_untouched()
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_cluster_of_somebody_else(machine: Machine, command: str) -> None:
+    """A cluster of our name is left alone, and how to remove it is said, tools or no tools."""
+    machine.tools.add_docker(nodes=NODES)
+    machine.installation.pgdrill(command).refuses(
+        ENVIRONMENT, "kind cluster named pgdrill", str(machine.installation.state),
+        f"docker rm --force --volumes {' '.join(NODES)}",
+    )  # fmt: skip
+    machine.is_untouched()
+
+
+def test_pool_overlaps_a_used_address(machine: Machine) -> None:
+    """A container where the load balancer's addresses belong is named before anything is made."""
+    machine.tools.add_docker(taken="172.18.255.240")
+    machine.installation.pgdrill("up").refuses(
+        ENVIRONMENT, "172.18.255.240", "pool 172.18.255.234-172.18.255.254", "remove that container"
+    )
+    machine.is_untouched()
+
+
+def test_foreign_files_are_left_alone(machine: Machine) -> None:
+    """Neither `up` nor `down` touches a directory with files that are not pgdrill's."""
+    state = machine.installation.state
+    treasure = state / "treasure"
+    state.mkdir()
+    treasure.write_text("mine")
+    machine.tools.add_docker()
+    for command in ("up", "down"):
+        machine.installation.pgdrill(command).refuses(ENVIRONMENT, str(state), "not pgdrill's")
+        assert list(state.iterdir()) == [treasure], command
+
+
+def test_down_without_up(machine: Machine) -> None:
+    """Taking down what was never up is fine, once and twice, with an engine and without."""
+    for _ in range(2):
+        machine.installation.pgdrill("down").succeeds()
+        machine.is_untouched()
+    machine.tools.add_docker()
+    machine.installation.pgdrill("down").succeeds()
+    machine.is_untouched()
+
+
+def test_down_while_the_engine_is_gone(machine: Machine) -> None:
+    """Nodes that cannot be seen are not forgotten: `down` refuses, and keeps what it knows."""
+    plan(machine.installation.state, "node:1", built=True).save()
+    machine.tools.add_silent_docker()
+    machine.installation.pgdrill("down").refuses(
+        ENVIRONMENT, "engine that holds the nodes", "Cannot connect", "start it"
+    )
+    assert (machine.installation.state / "installation.json").exists()
+
+    machine.tools.add_docker()  # it is back, and the nodes were removed meanwhile
+    machine.installation.pgdrill("down").succeeds()
+    assert leftovers(machine.installation.state) == []
