@@ -63,7 +63,7 @@ def ensure(say: Say) -> None:
     """
     seen = look()
     if isinstance(seen, str):
-        _refuse_if_not_ours_to_start(seen)
+        require_startable(seen)
         debian.provide(PACKAGES, "platform kind", say)
         _start(say)
     host.raise_inotify(say)
@@ -85,7 +85,7 @@ def resume(say: Say) -> None:
             f"the container engine that holds the nodes does not answer ({seen}):"
             " start it, and say the same again"
         )
-    _refuse_if_not_ours_to_start(seen)
+    require_startable(seen)
     _start(say)
 
 
@@ -117,8 +117,12 @@ def lacks_sys_resource() -> bool:
     return bounding is not None and not int(bounding.group(1), 16) >> CAP_SYS_RESOURCE & 1
 
 
-def _refuse_if_not_ours_to_start(complaint: str) -> None:
-    """Never touch an engine that somebody else set up."""
+def require_startable(complaint: str) -> None:
+    """Never touch an engine that somebody else set up; complaint is what look() said.
+
+    Raises:
+        BrokenEnvironmentError: there is one that does not answer, or none can be started here.
+    """
     where = _endpoint() if shutil.which("docker") else SOCKET
     if where != SOCKET:
         raise BrokenEnvironmentError(

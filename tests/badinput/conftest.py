@@ -18,6 +18,7 @@ from pgdrill.platforms.local import layout as layouts
 from pgdrill.waiting import eventually
 from tests.badinput.commands import Installation, start
 from tests.badinput.leftovers import leftovers
+from tests.badinput.standins import Machine, bare_machine
 
 UP = 300  # seconds; 13 were seen on idle cores, 75 on busy ones
 DOWN = 60
@@ -45,6 +46,12 @@ def fresh() -> Iterator[Installation]:
     """An installation in which nothing was made yet."""
     with installed() as installation:
         yield installation
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A machine of stand-in tools, on which no command gets as far as making anything."""
+    return bare_machine(tmp_path)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.badinput.commands import Installation
+from tests.badinput.leftovers import leftovers
+
 SILENT = """\
 case "$*" in
   "context inspect"*) echo "${DOCKER_HOST:-unix:///var/run/docker.sock}" ;;
@@ -32,7 +35,7 @@ class Tools:
 
     @property
     def path(self) -> str:
-        """Value of PATH: ours first, then the shell's own few programs and no others."""
+        """Value of PATH."""
         return str(self.directory)
 
     def add(self, name: str, script: str) -> None:
@@ -73,3 +76,37 @@ def _network(taken: str) -> dict[str, Any]:
         "Containers": {"1": {"IPv4Address": f"{taken}/16"}},
         "IPAM": {"Config": [{"Subnet": "172.18.0.0/16"}]},
     }
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Commands for kind that see no tools but those that a test puts there."""
+
+    tools: Tools
+    installation: Installation
+    cache: Path
+
+    def with_(self, **variables: str) -> Installation:
+        """Return the commands with more variables set."""
+        settings = {**self.installation.settings, **variables}
+        return Installation(self.installation.state, self.installation.reports, settings)
+
+    def is_untouched(self) -> None:
+        """Assert that neither state nor anything in the cache was made."""
+        assert leftovers(self.installation.state) == []
+        assert not self.cache.exists() or list(self.cache.iterdir()) == []
+
+
+def bare_machine(place: Path) -> Machine:
+    """Return a machine with no container engine, and a Go that nobody gets as far as calling."""
+    tools = Tools(place / "bin")
+    tools.add("go", "echo 'this Go builds nothing' >&2; exit 1")
+    settings = {
+        "PGDRILL_PLATFORM": "kind",
+        "PGDRILL_CACHE_DIR": str(place / "cache"),
+        "GOCACHE": str(place / "go"),
+        "PATH": tools.path,
+        "DOCKER_HOST": "unix:///nonexistent",
+    }
+    installation = Installation(place / "state", place / "reports", settings)
+    return Machine(tools, installation, place / "cache")

@@ -6,55 +6,19 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pgdrill.platforms.kind import preflight
 from pgdrill.platforms.kind.state import plan
-from tests.badinput.commands import ENVIRONMENT, Installation
+from tests.badinput.commands import ENVIRONMENT
 from tests.badinput.conftest import listening
 from tests.badinput.leftovers import leftovers
-from tests.badinput.standins import Tools
+from tests.badinput.standins import Machine
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 NODES = ("pgdrill-control-plane", "pgdrill-worker")
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Commands for kind that see no tools but those that a test puts there."""
-
-    tools: Tools
-    installation: Installation
-    cache: Path
-
-    def with_(self, **variables: str) -> Installation:
-        """Return the commands with more variables set."""
-        settings = {**self.installation.settings, **variables}
-        return Installation(self.installation.state, self.installation.reports, settings)
-
-    def is_untouched(self) -> None:
-        """Assert that neither state nor anything in the cache was made."""
-        assert leftovers(self.installation.state) == []
-        assert not self.cache.exists() or list(self.cache.iterdir()) == []
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    """A machine with a Go that nobody gets as far as calling, and no container engine."""
-    tools = Tools(tmp_path / "bin")
-    tools.add("go", "echo 'this Go builds nothing' >&2; exit 1")
-    cache = tmp_path / "cache"
-    settings = {
-        "PGDRILL_PLATFORM": "kind",
-        "PGDRILL_CACHE_DIR": str(cache),
-        "GOCACHE": str(tmp_path / "go"),
-        "PATH": tools.path,
-        "DOCKER_HOST": "unix:///nonexistent",
-    }
-    return Machine(tools, Installation(tmp_path / "state", tmp_path / "reports", settings), cache)
 
 
 def test_engine_does_not_answer(machine: Machine) -> None:

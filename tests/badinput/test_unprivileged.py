@@ -104,3 +104,13 @@ def test_works_without_mounts(checkout: Checkout) -> None:
     strict = checkout.run(*pytest_, "--require-capabilities", "-k", "true_size", within=120)
     assert strict.code == 1, strict.output
     assert f"Failed: {lost}" in strict.output, strict.output
+
+
+def test_kind_without_a_container_engine(checkout: Checkout) -> None:
+    """Who may not start a container engine is told to, or to do without one."""
+    nothing = ("env", "PATH=/nonexistent", "DOCKER_HOST=")
+    up = (".venv/bin/python", "-m", "pgdrill", "up", "--platform=kind")
+    checkout.run(*nothing, *up, within=60).refuses(
+        ENVIRONMENT, "needs a container engine", "start Docker", "--platform=local"
+    )
+    assert leftovers(checkout.place / "state" / "pgdrill" / "kind") == []

@@ -19,21 +19,26 @@ NEEDED_TO_RUN_GB = 5  # with the images there: nodes, and volumes as they fill
 def require(how: str) -> None:
     """Refuse a machine that cannot carry the platform, before anything is made on it.
 
+    how is the setting --images.
+
     Raises:
         BrokenEnvironmentError: with the reason and what to do.
     """
-    reason = shortcoming(how)
+    seen = containers.look()
+    if isinstance(seen, str):
+        containers.require_startable(seen)
+    reason = _reason(seen, how)
     if reason:
         raise BrokenEnvironmentError(reason)
 
 
 def shortcoming(how: str) -> str:
-    """Return why this machine cannot carry the platform, '' when it can; nothing is changed.
+    """Return why the engine that answers, and its machine, cannot carry it; '' when they can."""
+    return _reason(containers.look(), how)
 
-    how is the setting --images. That no engine answers is no reason: one may be started.
-    """
-    seen = containers.look()
-    engine = seen if isinstance(seen, containers.Engine) else None
+
+def _reason(seen: containers.Engine | str, how: str) -> str:
+    engine = None if isinstance(seen, str) else seen
     reasons = (_of_tools(how), _of_disk(engine), _of_engine(engine) if engine else "")
     return next(filter(None, reasons), "")
 

@@ -1,0 +1,213 @@
+"""What a killed run, a stopped engine and an unsupported cluster leave for kind to deal with."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+from kubernetes import client
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.kind.leftovers import building, sweep
+from pgdrill.platforms.supported import require_supported
+from pgdrill.provision.commands import MARK, logged, workers
+from pgdrill.provision.components import catalogue, inside, number
+from pgdrill.provision.host import leftover_rules
+from pgdrill.settings import ROOT
+from pgdrill.waiting import eventually
+
+# What `iptables-save` says while a dockerd of ours runs and nothing else was there before.
+FILTER = """\
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:DOCKER - [0:0]
+:DOCKER-ISOLATION-STAGE-1 - [0:0]
+:DOCKER-ISOLATION-STAGE-2 - [0:0]
+:DOCKER-USER - [0:0]
+-A INPUT -i lo -j ACCEPT
+-A FORWARD -j DOCKER-USER
+-A FORWARD -j DOCKER-ISOLATION-STAGE-1
+-A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -o docker0 -j DOCKER
+-A FORWARD -i docker0 ! -o docker0 -j ACCEPT
+-A DOCKER-ISOLATION-STAGE-1 -i docker0 ! -o docker0 -j DOCKER-ISOLATION-STAGE-2
+-A DOCKER-ISOLATION-STAGE-1 -j RETURN
+-A DOCKER-ISOLATION-STAGE-2 -o docker0 -j DROP
+-A DOCKER-ISOLATION-STAGE-2 -j RETURN
+-A DOCKER-USER -j RETURN
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:DOCKER - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER
+-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+-A DOCKER -i docker0 -j RETURN
+COMMIT
+"""
+
+
+def test_only_rules_of_the_engine_are_removed() -> None:
+    """Rules that jump to its chains or name its bridge go, then its chains; the rest stays."""
+    listed = "-P INPUT ACCEPT\n-N DOCKER\n-N MINE\n-A INPUT -i lo -j MINE\n-A MINE -j DROP\n"
+    assert leftover_rules(listed + "-A OUTPUT -j DOCKER\n-A DOCKER -i docker0 -j RETURN\n") == [
+        ["-D", "OUTPUT", "-j", "DOCKER"],
+        ["-F", "DOCKER"],
+        ["-X", "DOCKER"],
+    ]
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("iptables"), reason="needs root and iptables"
+)
+def test_a_stopped_engine_leaves_no_packet_filter(tmp_path: Path) -> None:
+    """In a network of its own, everything that dockerd set up is gone and forwarding is off."""
+    (tmp_path / "rules").write_text(FILTER)
+    record = tmp_path / "before.json"
+    record.write_text(json.dumps({"forwarding": "0", "cgroups": []}))
+    script = f"""
+        set -e
+        iptables-restore < {tmp_path}/rules
+        echo 1 > /proc/sys/net/ipv4/ip_forward
+        {sys.executable} -c 'from pathlib import Path; from pgdrill.provision import host
+        host.restore(Path("{record}"))'
+        iptables -S; iptables -t nat -S; cat /proc/sys/net/ipv4/ip_forward
+    """
+    done = subprocess.run(
+        ["unshare", "--net", "sh", "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    left = [line for line in done.stdout.splitlines() if not line.startswith("-P")]
+    assert left == ["-A INPUT -i lo -j ACCEPT", "0"], done.stdout
+    assert "-P FORWARD ACCEPT" in done.stdout
+    assert not record.exists()
+
+
+def test_a_failing_block_ends_its_commands(tmp_path: Path) -> None:
+    """A mistake is answered at once, not when whatever is compiled has ended."""
+    began = time.monotonic()
+    log = tmp_path / "log"
+    with pytest.raises(ValueError, match="mistake"), workers(1) as work:  # noqa: PT012
+        running = work(lambda: logged("sleeping", ["sleep", "60"], log, print, within=60))
+        waiting = work(print, "never")
+        eventually("its start", log.exists, within=10, every=0.01)
+        raise ValueError("a mistake")
+    assert time.monotonic() - began < 20
+    with pytest.raises(BrokenEnvironmentError, match="sleeping failed"):
+        running.result()
+    with pytest.raises(CancelledError):
+        waiting.result()
+
+
+def test_programs_of_a_killed_run_are_ended(tmp_path: Path) -> None:
+    """An orphan that bears the installation's mark is ended, another's is not."""
+    orphans = {state: _orphan(tmp_path / state) for state in ("ours", "others")}
+    try:
+        sweep(tmp_path / "ours")
+        assert not _runs(orphans["ours"])
+        assert _runs(orphans["others"])
+    finally:
+        sweep(tmp_path / "others")
+    assert not _runs(orphans["others"])
+
+
+def _orphan(state: Path) -> psutil.Process:
+    told = subprocess.run(
+        ["sh", "-c", "sleep 300 > /dev/null 2>&1 & echo $!"],
+        env=os.environ | {MARK: str(state)},
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    )
+    return psutil.Process(int(told.stdout))
+
+
+def _runs(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_the_build_cache_is_cleared_and_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody will finish goes, what is finished stays, and a second builder is refused."""
+    monkeypatch.setenv("PGDRILL_CACHE_DIR", str(tmp_path))
+    finished = tmp_path / "programs/kind-1/kind"
+    halves = [tmp_path / "programs/kind-1/kind.7.partial", tmp_path / "rootfs/.making-x/rootfs.tar"]
+    for file in (finished, *halves):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("")
+    said: list[str] = []
+    told = rf"the build cache \(pid {os.getpid()}\)"
+    with building(said.append):
+        assert finished.exists()
+        assert not any(half.exists() for half in halves)
+        with pytest.raises(BrokenEnvironmentError, match=told):
+            building(said.append).__enter__()
+    assert len(said) == len(halves), said
+    assert list(tmp_path.glob("*.lock")) == []
+
+
+@contextmanager
+def _api(version: str) -> Iterator[client.ApiClient]:
+    """Serve /version as an API server does."""
+    names = "buildDate compiler gitCommit gitTreeState goVersion major minor platform"
+    told = dict.fromkeys(names.split(), "x") | {"gitVersion": version}
+
+    class Version(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # http.server's name
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(told).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Version) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        settings = client.Configuration(host=f"http://127.0.0.1:{server.server_port}")
+        try:
+            with client.ApiClient(settings) as api:
+                yield api
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("version", ["v1.28.15", "v1.33.0"])
+def test_a_kubernetes_that_the_operator_does_not_support(version: str) -> None:
+    """Both versions are named, in one line."""
+    with _api(version) as api, pytest.raises(BrokenEnvironmentError, match=version) as refused:
+        require_supported(api, "cnpg")
+    assert "\n" not in str(refused.value)
+    assert catalogue().versions["cnpg"] in str(refused.value)
+
+
+def test_a_kubernetes_that_the_operator_supports() -> None:
+    """The one that is built, and the newest of the range."""
+    assert inside(number(catalogue().versions["kubernetes"]), catalogue().kubernetes["cnpg"])
+    for version in (catalogue().versions["kubernetes"], "v1.32.9+k3s1"):
+        with _api(version) as api:
+            require_supported(api, "cnpg")
