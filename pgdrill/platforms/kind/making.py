@@ -84,7 +84,7 @@ def create(kind: Path, found: Installation, say: Say) -> None:
     """
     lost = _lost(found)
     if lost:
-        say(f"{lost}: making the cluster anew")
+        say(f"making the cluster: {lost}")
         delete(found.path)
     images = catalogue().images
     configuration = found.path / "cluster.yaml"
@@ -116,12 +116,15 @@ def create(kind: Path, found: Installation, say: Say) -> None:
 
 
 def _lost(found: Installation) -> str:
-    """Say what an earlier run left unfinished, or what was removed since; '' of a whole cluster."""
+    """Say why there is no cluster to be reused; '' when there is.
+
+    A run was interrupted while it made one, or somebody removed a part of it since.
+    """
     there, wanted = len(nodes()), 1 + found.workers
-    if not found.created.exists():
-        return f"{there} nodes of an interrupted run" if there else "nothing is there yet"
     if there != wanted:
         return f"{there} of {wanted} nodes are there"
+    if not found.created.exists():
+        return "these nodes were left half-made"
     if not found.kubeconfig.exists() or not found.kubeconfig.stat().st_size:
         return f"{found.kubeconfig} is gone"
     return ""
