@@ -110,11 +110,7 @@ class KindPlatform:
             try:
                 self._make(found, settings)
             except DeadlineError as error:
-                self._say(str(error))
-                what = str(error).partition(", saw")[0]
-                raise BrokenEnvironmentError(
-                    f"{what}: see above what was seen; `make down` removes everything"
-                ) from None
+                raise BrokenEnvironmentError(f"{error}\n`make down` removes everything") from None
 
     def _make(self, found: Installation | None, settings: Settings) -> None:
         with self._reporter.task("tools and images"):
@@ -152,12 +148,15 @@ class KindPlatform:
                 update(0, repr(seen))
                 return seen
 
-            eventually(
-                "a fully redundant cluster",
-                look,
-                within=HEALTHY_WITHIN,
-                not_yet=(BrokenEnvironmentError,),
-            )
+            try:
+                eventually(
+                    "a fully redundant cluster",
+                    look,
+                    within=HEALTHY_WITHIN,
+                    not_yet=(BrokenEnvironmentError,),
+                )
+            except DeadlineError as error:
+                raise BrokenEnvironmentError(f"{error}\n`make down` removes everything") from None
 
     @contextmanager
     def timed(self, timing: str) -> Iterator[None]:
