@@ -155,8 +155,8 @@ def _start(say: Say) -> None:
     home.mkdir(parents=True, exist_ok=True)
     host.remember(home / "before.json")
     host.mount_cgroups(say)
-    # Of a dockerd that was killed. Its number may be another program's by now, and be believed.
-    _pid_file().unlink(missing_ok=True)
+    _forget_dead("dockerd", _pid_file())
+    _forget_dead("containerd", Path("/var/run/docker/containerd/containerd.pid"))
     command = ["dockerd", _data_root(), f"--pidfile={_pid_file()}"]
     if lacks_sys_resource():
         say("this machine lacks CAP_SYS_RESOURCE: containers will run without it")
@@ -186,6 +186,17 @@ def _start(say: Say) -> None:
             " `make down PLATFORM=kind` ends it"
         ) from None
     say(f"started dockerd (pid {process.pid}, log {log})")
+
+
+def _forget_dead(name: str, pid_file: Path) -> None:
+    """Remove the pid file of a program that was killed.
+
+    A new dockerd believes it: of a zombie, or of a later program of the same number, it waits for
+    an answer, and gives up.
+    """
+    living = [str(p.pid) for p in _alive(name)]
+    if pid_file.exists() and pid_file.read_text().strip() not in living:
+        pid_file.unlink()
 
 
 def _home() -> Path:
