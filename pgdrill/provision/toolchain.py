@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision.commands import Say, logged, output
 from pgdrill.provision.components import IMAGES, Manifest, Program, Tool, catalogue, number
@@ -15,6 +17,9 @@ from pgdrill.settings import cache_dir
 
 _compiling = threading.Lock()
 BUILD_WITHIN = 3600.0  # seconds for one program; kubelet from nothing takes 4 min on 2 cores
+# With this much memory (10^9 bytes) available, the compiler collects garbage less often: kind took
+# 26 s instead of 32 on two cores, and k8s.io/api/core/v1, the largest package, 0.7 GB instead of 0.5.
+ROOMY_GB = 6
 HOW_TO_GET_GO = (
     "install it from Debian (apt-get install golang-go, release 13 or backports),"
     " from go.dev/dl, or use --platform=local"
@@ -153,7 +158,9 @@ def go_version() -> str:
 
 def _environment() -> dict[str, str]:
     flags = f"{os.environ.get('GOFLAGS', '')} -mod=readonly".strip()
-    return os.environ | {"CGO_ENABLED": "0", "GOFLAGS": flags, "GOWORK": "off"}
+    roomy = psutil.virtual_memory().available > ROOMY_GB * 1e9
+    lazy = {"GOGC": "400"} if roomy and "GOGC" not in os.environ else {}
+    return os.environ | lazy | {"CGO_ENABLED": "0", "GOFLAGS": flags, "GOWORK": "off"}
 
 
 def _is_source(file: Path) -> bool:
