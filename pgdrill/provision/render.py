@@ -51,16 +51,25 @@ def template(text: str, **variables: object) -> str:
     return environment.from_string(text).render(**variables)
 
 
+def missing_manifests() -> list[str]:
+    """Return the manifests that have not been read from their modules yet."""
+    return [name for name in PLACES if not _kept(name).exists()]
+
+
 def _manifest(name: str) -> Path:
     """Return a manifest from its module, kept for a machine without Go."""
-    wanted = catalogue().manifests[name]
-    version = catalogue().versions[wanted.directory.name]
-    kept = cache_dir() / "manifests" / f"{name}-{version}{Path(wanted.file).suffix}"
+    kept = _kept(name)
     if not kept.exists():
         partial = kept.with_name(f"{kept.name}.partial")
-        _copy(manifest(wanted), partial)
+        _copy(manifest(catalogue().manifests[name]), partial)
         partial.rename(kept)
     return kept
+
+
+def _kept(name: str) -> Path:
+    wanted = catalogue().manifests[name]
+    version = catalogue().versions[wanted.directory.name]
+    return cache_dir() / "manifests" / f"{name}-{version}{Path(wanted.file).suffix}"
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -70,24 +79,3 @@ def _copy(source: Path, target: Path) -> None:
             copy = target / file.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(file.read_bytes())
-
-
-def missing_manifests() -> list[str]:
-    """Return the manifests that have not been read from their modules yet."""
-    return [name for name in PLACES if not _kept(name).exists()]
-
-
-def _manifest(name: str) -> bytes:
-    """Read a manifest from its module, and keep it for a machine without Go."""
-    kept = _kept(name)
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(".partial")
-        partial.write_bytes(manifest(catalogue().manifests[name]).read_bytes())
-        partial.rename(kept)
-    return kept.read_bytes()
-
-
-def _kept(name: str) -> Path:
-    version = catalogue().versions[catalogue().manifests[name].directory.name]
-    return cache_dir() / "manifests" / f"{name}-{version}.yaml"
