@@ -19,30 +19,16 @@ from pgdrill.records import Series
 ANSWER_WITHIN = 5.0  # seconds; queries over a few hundred series take milliseconds
 MOST_POINTS = 10_000  # of a series; Prometheus refuses more than 11,000
 
-# Resource metrics of the embedded platform: name -> (PromQL, unit), one series per label `member`.
-# Rates look back over five scrapes of 2 s.
-LOCAL_METRICS: dict[str, tuple[str, str]] = {
-    "cpu": ("sum by (member) (rate(namedprocess_namegroup_cpu_seconds_total[10s]))", "cores"),
-    # Proportional: shared buffers count once, not once for each backend.
-    "memory": (
-        'sum by (member) (namedprocess_namegroup_memory_bytes{memtype="proportionalResident"})',
-        "bytes",
-    ),
-    "disk read": (
-        "sum by (member) (rate(node_disk_read_bytes_total[10s])"
-        " * on (device) group_left (member) pgdrill:volume_device)"
-        " or sum by (member) (rate(namedprocess_namegroup_read_bytes_total[10s]))",
-        "bytes/s",
-    ),
-    "disk write": (
-        "sum by (member) (rate(node_disk_written_bytes_total[10s])"
-        " * on (device) group_left (member) pgdrill:volume_device)"
-        " or sum by (member) (rate(namedprocess_namegroup_write_bytes_total[10s]))",
-        "bytes/s",
-    ),
+# What each member uses: name -> (PromQL, unit), one series per label `member`, which the recording
+# file of a platform gives (infra/alerts/recording.*.yaml).
+METRICS: dict[str, tuple[str, str]] = {
+    "cpu": ("pgdrill:cpu_cores", "cores"),
+    "memory": ("pgdrill:memory_bytes", "bytes"),
+    "disk read": ("pgdrill:disk_read_bytes_per_second", "bytes/s"),
+    "disk write": ("pgdrill:disk_written_bytes_per_second", "bytes/s"),
     "replication lag": ("pgdrill:replication_lag_seconds", "s"),
-    "connections": ("sum by (member) (pgdrill_connections_count)", "sessions"),
-    "transactions": ("sum by (member) (rate(pgdrill_database_xact_commit[10s]))", "1/s"),
+    "connections": ("pgdrill:connections", "sessions"),
+    "transactions": ("pgdrill:transactions_per_second", "tx/s"),
 }
 
 
@@ -103,9 +89,18 @@ class Prometheus:
             raise ValueError(f"{query} gives {len(rows)} series for {len(found)} of '{label}'")
         return found
 
-    def series(self, metric: str, unit: str, query: str, start: float, end: float) -> list[Series]:
+    def series(
+        self,
+        metric: str,
+        unit: str,
+        query: str,
+        start: float,
+        end: float,
+        legend: str = "{{member}}",
+    ) -> list[Series]:
         """Evaluate a query over [start, end] of the monotonic clock, one point a scrape.
 
+        In the legend, which names each series, {{label}} stands for the value of a label.
         Prometheus is asked in whole seconds, so the points may begin and end half a second off.
 
         Raises:
@@ -126,8 +121,8 @@ class Prometheus:
             Series(
                 metric=metric,
                 unit=unit,
-                member=row["metric"].get("member", ""),
-                points=tuple((float(at) - wall, float(value)) for at, value in row["values"]),
+                member=_named(legend, row["metric"]),
+                points=tuple((round(at - wall, 3), float(value)) for at, value in row["values"]),
             )
             for row in rows
         ]
@@ -207,15 +202,18 @@ def duration(text: str) -> float:
 
 
 def resource_series(
-    client: Prometheus, selectors: Mapping[str, str], start: float, end: float
+    client: Prometheus, metrics: Mapping[str, tuple[str, str]], start: float, end: float
 ) -> list[Series]:
-    """Return every metric named 'name [unit]' over [start, end] of the monotonic clock.
+    """Return metrics, given as METRICS is, over [start, end] of the monotonic clock.
 
     Raises:
         NoDataError: a metric has no data.
     """
     found: list[Series] = []
-    for title, query in selectors.items():
-        name, _, unit = title.partition(" [")
-        found += client.series(name, unit.removesuffix("]"), query, start, end)
+    for name, (query, unit) in metrics.items():
+        found += client.series(name, unit, query, start, end)
     return found
+
+
+def _named(legend: str, labels: Mapping[str, str]) -> str:
+    return re.sub(r"{{(\w+)}}", lambda label: labels.get(label[1], ""), legend)

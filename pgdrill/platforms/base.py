@@ -124,7 +124,7 @@ class Platform(Protocol):
 
     @property
     def prometheus_url(self) -> str:
-        """Address of Prometheus."""
+        """Address of Prometheus; '' where nothing is watched."""
 
     @property
     def alertmanager_url(self) -> str:
@@ -169,9 +169,6 @@ class Platform(Protocol):
 
     def volume(self, member: str) -> "Volume":
         """Return the file system that holds a member's data (needs real-disk-limit)."""
-
-    def metric_selectors(self) -> Mapping[str, str]:
-        """PromQL for each resource metric of the report, one series per label `member`."""
 
     def tuning(self) -> dict[str, str]:
         """Every setting outside the engine that is not its default, for the report."""

@@ -2,23 +2,18 @@
 
 import pytest
 
-from pgdrill.observe.prometheus import Prometheus, resource_series
-from pgdrill.platforms.base import Cluster, Platform
+from pgdrill.observe.prometheus import METRICS, Prometheus, resource_series
+from pgdrill.platforms.base import Cluster
 from pgdrill.records import Bench
 
 
 @pytest.mark.parametrize("resource", ["cpu", "memory", "disk write"])
 def test_resources_of_every_member_are_known(
-    platform: Platform, cluster: Cluster, bench: Bench, prometheus: Prometheus, resource: str
+    cluster: Cluster, bench: Bench, prometheus: Prometheus, resource: str
 ) -> None:
     """Prometheus knows what the load cost every member, over the whole of the load."""
-    selectors = {
-        metric: query
-        for metric, query in platform.metric_selectors().items()
-        if metric.startswith(f"{resource} [")
-    }
     end = bench.started_at + bench.duration
-    series = resource_series(prometheus, selectors, bench.started_at, end)
+    series = resource_series(prometheus, {resource: METRICS[resource]}, bench.started_at, end)
     points = {one.member: len(one.points) for one in series}
     assert set(points) == set(cluster.members), f"{resource}: {points}"
     assert min(points.values()) >= bench.duration / 5 - 1, f"{resource} has holes: {points}"

@@ -242,11 +242,14 @@ def test_series_lie_on_the_clock_of_the_run(monitoring: Monitoring) -> None:
     client = Prometheus(monitoring.prometheus)
     eventually("a scrape", lambda: _has_data(client, "up == 1"), within=WITHIN)
     now = time.monotonic()
-    (series,) = resource_series(client, {"alive [scrapes]": 'up{job="alive"}'}, now - 5, now)
+    alive = {"alive": ('up{job="alive"}', "scrapes")}
+    (series,) = resource_series(client, alive, now - 5, now)
     assert (series.metric, series.unit) == ("alive", "scrapes")
     assert all(now - 6 <= at <= now + 1 for at, _ in series.points)
     with pytest.raises(NoDataError):
-        resource_series(client, {"nothing [s]": "nothing_at_all"}, now - 5, now)
+        resource_series(client, {"nothing": ("nothing_at_all", "s")}, now - 5, now)
+    (named,) = client.series("", "", 'up{job="alive"}', now - 5, now, legend="job {{job}}{{none}}")
+    assert named.member == "job alive"
 
 
 def test_a_dead_target_is_named(monitoring: Monitoring) -> None:

@@ -359,10 +359,6 @@ class KindPlatform:
         node = terms[0]["match_expressions"][0]["values"][0]
         return NodeVolume(node, volume["local"]["path"])
 
-    def metric_selectors(self) -> Mapping[str, str]:
-        """Nothing is scraped on this platform yet."""
-        return {}
-
     def versions(self) -> dict[str, str]:
         """Versions of every running part."""
         with self.cluster().connect() as session:

@@ -18,7 +18,6 @@ import requests
 from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.faults.base import Fault
-from pgdrill.observe.prometheus import LOCAL_METRICS
 from pgdrill.platforms.base import Capability, Cluster, Volume, health
 from pgdrill.platforms.local import layout as layouts
 from pgdrill.platforms.local.faults import local_faults
@@ -316,10 +315,6 @@ class LocalPlatform:
     def volume(self, member: str) -> Volume:
         """Return the file system that holds a member's data."""
         return DirectoryVolume(self.layout.volume(member))
-
-    def metric_selectors(self) -> Mapping[str, str]:
-        """PromQL for each resource metric of the report."""
-        return {f"{name} [{unit}]": query for name, (query, unit) in LOCAL_METRICS.items()}
 
     def versions(self) -> dict[str, str]:
         """Versions of every running part, as each binary tells them."""
