@@ -71,6 +71,10 @@ report: venv ## recompute the report of RUN (default: the latest)
 images: venv ## list what the kind platform is built from
 	@$(BIN)/python -m pgdrill images
 
+.PHONY: dashboards
+dashboards: venv ## renew infra/dashboards/*.json from pgdrill/dashboards
+	@$(BIN)/python -m pgdrill.dashboards
+
 .PHONY: test lint lock
 # On `local` unless a PLATFORM is given: unit tests use its programs, controls sabotage its processes.
 test: export PGDRILL_PLATFORM ?= local

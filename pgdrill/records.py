@@ -275,7 +275,7 @@ class Series(Record):
 
     metric: str
     unit: str
-    member: str
+    member: str  # or what else the metric is told apart by: a node, a percentile
     points: tuple[tuple[float, float], ...]
 
 

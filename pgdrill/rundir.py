@@ -80,9 +80,9 @@ class RunDir:
         return self.path / "benchmark.json"
 
     @property
-    def metrics(self) -> Path:
-        """records.Series, one a line."""
-        return self.path / "metrics.jsonl"
+    def dashboards(self) -> Path:
+        """dashboards.panels.Snapshot, one a line."""
+        return self.path / "dashboards.jsonl"
 
     @property
     def report(self) -> Path:

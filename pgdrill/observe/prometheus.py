@@ -1,5 +1,6 @@
 """A small typed client of Prometheus: numbers, series on the run's clock, targets, rules."""
 
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -102,6 +103,7 @@ class Prometheus:
 
         In the legend, which names each series, {{label}} stands for the value of a label.
         Prometheus is asked in whole seconds, so the points may begin and end half a second off.
+        A point that is no number (the percentile of no transactions) is left out.
 
         Raises:
             NoDataError: the query finds nothing.
@@ -115,17 +117,22 @@ class Prometheus:
             datetime.fromtimestamp(end + wall, UTC),
             f"{step:g}",
         )
-        if not rows:
-            raise NoDataError(f"no data from {end - start:.0f} s of {query}")
-        return [
+        found = [
             Series(
                 metric=metric,
                 unit=unit,
                 member=_named(legend, row["metric"]),
-                points=tuple((round(at - wall, 3), float(value)) for at, value in row["values"]),
+                points=tuple(
+                    (round(at - wall, 3), float(value))
+                    for at, value in row["values"]
+                    if math.isfinite(float(value))
+                ),
             )
             for row in rows
         ]
+        if not any(one.points for one in found):
+            raise NoDataError(f"no data from {end - start:.0f} s of {query}")
+        return [one for one in found if one.points]
 
     def down_targets(self) -> dict[str, str]:
         """Why each target that does not answer does not: 'job address' -> last error."""

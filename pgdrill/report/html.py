@@ -2,14 +2,13 @@
 
 import re
 from functools import cache
-from itertools import groupby
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pgdrill.dashboards.panels import ABSENT
 from pgdrill.judge import scaling
-from pgdrill.records import Series
-from pgdrill.report import loadplots, plots, scaleplots, words
+from pgdrill.report import loadplots, panels, plots, scaleplots, words
 from pgdrill.report.attempts import traces
 from pgdrill.report.facts import acked, drilled_ledger
 from pgdrill.report.headline import headline
@@ -74,16 +73,9 @@ def sections(material: Material) -> str:
             m=material,
             head=headline(material),
             style=(HERE / "style.css").read_text(),
-            panels=_panels(material),
             drilled=drilled_ledger(material),
         )
     )
-
-
-def _panels(material: Material) -> list[tuple[str, list[Series]]]:
-    """Return the series of each metric; one point makes no line, so it is left out."""
-    measured = sorted((s for s in material.series if len(s.points) > 1), key=lambda s: s.metric)
-    return [(name, list(found)) for name, found in groupby(measured, key=lambda s: s.metric)]
 
 
 @cache
@@ -108,6 +100,8 @@ def _environment() -> Environment:
         "loadplots": loadplots,
         "scaleplots": scaleplots,
         "scaling": scaling,
+        "panels": panels,
+        "absent": ABSENT,
         "coverage": coverage,
         "icons": ICONS,
         "acked": acked,

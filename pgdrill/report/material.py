@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from pgdrill.dashboards.panels import Snapshot
 from pgdrill.errors import BadUsageError
 from pgdrill.records import (
     AlertLife,
@@ -18,7 +19,6 @@ from pgdrill.records import (
     Record,
     Scaling,
     Seed,
-    Series,
     Trial,
     Verdict,
     read,
@@ -111,7 +111,7 @@ class Material:
     scalings: tuple[Scaling, ...]
     seed: Seed | None
     bench: Bench | None
-    series: tuple[Series, ...]
+    snapshots: tuple[Snapshot, ...]
     groups: tuple[Group, ...]
     results: tuple[PytestResult, ...]
     complaints: tuple[str, ...]
@@ -208,7 +208,7 @@ def read_run(path: Path) -> Material:
         scalings=many(run.scaling, Scaling),
         seed=one(run.seed, Seed),
         bench=one(run.bench, Bench),
-        series=many(run.metrics, Series),
+        snapshots=many(run.dashboards, Snapshot),
         groups=_groups(many(run.trials, Trial), verdicts),
         results=results,
         complaints=tuple(complaints),

@@ -21,7 +21,6 @@ from pgdrill.records import (
     Scaling,
     ScriptResult,
     Seed,
-    Series,
     Slice,
     Surge,
     TableSeed,
@@ -31,6 +30,7 @@ from pgdrill.records import (
     write,
 )
 from pgdrill.rundir import RunDir
+from tests.unit.fake_dashboards import snapshots
 
 START = 5000.0
 FAULTS = {"primary-kill": "kill-primary", "primary-pause": "pause-primary"}
@@ -377,6 +377,7 @@ def write_run(path: Path, without: tuple[str, ...] = ()) -> RunDir:
         "alerts": [*alerts()],
         "scaling": [scaling()],
         "metrics": [*series()],
+        "dashboards": [*snapshots(START, MEMBERS)],
     }
     for name, record in single.items():
         if name not in without:

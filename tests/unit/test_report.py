@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pgdrill.errors import BadUsageError
-from pgdrill.records import Clock, Series, append, write
-from pgdrill.report import loadplots, plots, rebuild, splice, terminal
+from pgdrill.records import Clock, append, write
+from pgdrill.report import plots, rebuild, splice, terminal
 from pgdrill.report.attempts import traces
 from pgdrill.report.headline import headline
 from pgdrill.report.html import BEGIN, END
@@ -100,6 +100,7 @@ def test_every_section_is_there_and_in_order(whole: RunDir) -> None:
         "load",
         "scaling",
         "alerts",
+        "dashboards",
         "dataset",
         "events",
         "environment",
@@ -197,15 +198,6 @@ def test_headline_is_silent_on_what_was_not_measured(tmp_path: Path, missing: st
     first = re.sub(r"acknowledged writes lost\s+-", "", first)
     assert claims.get(missing, "no such words") not in first
     assert "Not measured" in text
-
-
-def test_bytes_are_drawn_in_units_that_people_read() -> None:
-    """Memory of 48 MiB is not an axis up to fifty million."""
-    points = ((START, 24 * 2.0**20), (START + 5, 48 * 2.0**20))
-    one = Series(metric="memory", unit="bytes", member="pg-1", points=points)
-    drawn = str(loadplots.resource("memory", [one], START, []))
-    assert ">MiB<" in drawn
-    assert {">20<", ">40<"} <= set(re.findall(r">\d+<", drawn))
 
 
 def test_trial_without_a_gap_takes_the_bound_away(whole: RunDir) -> None:
