@@ -1,10 +1,12 @@
 """What a dashboard is made of, and what became of a panel over a run."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from pgdrill.records import Record, Series
 
+Kind = Literal["stat", "names", "lines", "states"]
 Tone = Literal["plain", "good", "warn", "bad"]
 
 # Why a panel may be empty although all is well; what is not named here must have data at any time.
@@ -42,7 +44,7 @@ class Panel(Record):
     """One picture: a number (stat), a name (names), curves (lines) or stretches (states)."""
 
     title: str
-    kind: Literal["stat", "names", "lines", "states"]
+    kind: Kind
     queries: tuple[Query, ...]
     about: str  # what it says and what to think of it; the tooltip in Grafana
     unit: str = ""  # one of grafana.UNITS
@@ -83,3 +85,7 @@ class Dashboard:
     title: str
     about: str
     rows: tuple[Row, ...]
+
+    def panels(self) -> Iterator[tuple[Row, Panel]]:
+        """Return every panel with its row, in order."""
+        return ((row, panel) for row in self.rows for panel in row.panels)

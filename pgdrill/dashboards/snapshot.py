@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from pgdrill.dashboards.panels import Dashboard, Panel, Snapshot
+from pgdrill.dashboards.panels import Dashboard, Panel, Query, Snapshot
 from pgdrill.observe.prometheus import NoDataError, Prometheus
 from pgdrill.records import Series
 
@@ -16,22 +16,21 @@ def snapshots(
         BrokenEnvironmentError: Prometheus does not answer.
     """
     for dashboard in dashboards:
-        for row in dashboard.rows:
-            for panel in row.panels:
-                yield Snapshot(
-                    dashboard=dashboard.title,
-                    row=row.title,
-                    panel=panel,
-                    series=tuple(panel_series(client, panel, start, end)),
-                )
+        for row, panel in dashboard.panels():
+            found = [query_series(client, panel, query, start, end) for query in panel.queries]
+            yield Snapshot(
+                dashboard=dashboard.title,
+                row=row.title,
+                panel=panel,
+                series=tuple(one for series in found for one in series),
+            )
 
 
-def panel_series(client: Prometheus, panel: Panel, start: float, end: float) -> list[Series]:
-    """Return what a panel shows of [start, end]; nothing where its queries find nothing."""
-    found: list[Series] = []
-    for query in panel.queries:
-        try:
-            found += client.series(panel.title, panel.unit, query.expr, start, end, query.legend)
-        except NoDataError:
-            continue
-    return found
+def query_series(
+    client: Prometheus, panel: Panel, query: Query, start: float, end: float
+) -> list[Series]:
+    """Return what one query of a panel shows of [start, end]; nothing where it finds nothing."""
+    try:
+        return client.series(panel.title, panel.unit, query.expr, start, end, query.legend)
+    except NoDataError:
+        return []

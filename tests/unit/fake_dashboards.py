@@ -37,6 +37,5 @@ def snapshots(start: float, members: Sequence[str]) -> list[Snapshot]:
             series=() if panel.only == "backup" else _curves(panel, start, members),
         )
         for dashboard in DASHBOARDS
-        for row in dashboard.rows
-        for panel in row.panels
+        for row, panel in dashboard.panels()
     ]

@@ -250,6 +250,8 @@ def test_series_lie_on_the_clock_of_the_run(monitoring: Monitoring) -> None:
         resource_series(client, {"nothing": ("nothing_at_all", "s")}, now - 5, now)
     (named,) = client.series("", "", 'up{job="alive"}', now - 5, now, legend="job {{job}}{{none}}")
     assert named.member == "job alive"
+    with pytest.raises(NoDataError):
+        client.series("no number", "", 'up{job="alive"} * NaN', now - 5, now)
 
 
 def test_a_dead_target_is_named(monitoring: Monitoring) -> None:
