@@ -293,30 +293,6 @@ def scaling() -> Scaling:
     )
 
 
-def series() -> list[Series]:
-    """Metrics of three members every 5 s; the second is down for a while."""
-    rng = random.Random(5)
-    made = []
-    for metric, unit, base in (
-        ("CPU", "cores", 0.6),
-        ("memory", "MiB", 240),
-        ("disk writes", "MiB/s", 4.2),
-        ("replication lag", "s", 0.02),
-        ("connections", "sessions", 18),
-    ):
-        for index, member in enumerate(MEMBERS):
-            points = tuple(
-                (
-                    START + 5 * i,
-                    base * (1 + 0.3 * math.sin(i / 9 + index)) + rng.uniform(0, base / 8),
-                )
-                for i in range(200)
-                if not (index == 1 and 60 < i < 75)
-            )
-            made.append(Series(metric=metric, unit=unit, member=member, points=points))
-    return made
-
-
 def events(of: list[Trial]) -> list[Event]:
     """What the sources told."""
     made = [Event(at=START + 1, source="test", what="seed", subject="1,000,000 rows")]
