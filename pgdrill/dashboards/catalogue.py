@@ -36,7 +36,7 @@ OVERVIEW = Dashboard(
                 MEMBERS_UP,
                 SYNCHRONOUS,
                 stat(
-                    "Worst replication lag",
+                    "Worst lag",
                     f"max({LAG})",
                     "The standby that is furthest behind; pages at 5 s.",
                     unit="s",
@@ -95,10 +95,10 @@ FAILOVER = Dashboard(
                     base="plain",
                 ),
                 stat(
-                    "Promotions in the last hour",
+                    "Promotions, 1 h",
                     "max_over_time(pgdrill:cluster_timeline[1h])"
                     " - min_over_time(pgdrill:cluster_timeline[1h])",
-                    "How far the timeline moved on.",
+                    "How far the timeline moved on in the last hour.",
                     steps=rising((1, "warn")),
                 ),
                 MEMBERS_UP,

@@ -92,7 +92,7 @@ MEMBERS_UP = stat(
     steps=rising((MEMBERS - 1, "warn"), (MEMBERS, "good")),
 )
 SYNCHRONOUS = stat(
-    "Synchronous standbys",
+    "Sync standbys",
     "max(pgdrill:synchronous_standbys)",
     "Standbys that a commit may rely on. With none, every commit waits.",
     base="bad",

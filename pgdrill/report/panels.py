@@ -88,13 +88,10 @@ def tile(shown: Snapshot, axis: TimeAxis) -> Tile:
 def _names(shown: Snapshot, axis: TimeAxis) -> Tile:
     end = max(axis.start + axis.high * axis.size - 2 * axis.step, 0)
     now = [one.member for one in shown.series if one.points[-1][0] >= end]
-    turns = sorted(
-        (run[0][0], one.member) for one in shown.series for run in broken_at_holes(one.points)
-    )
-    names = [name for name, _ in groupby(name for _, name in turns)]
-    before = "all the time" if len(names) == 1 else f"first {', then '.join(names[:4])}"
-    more = f", and {len(names) - 4} more" if len(names) > 4 else ""
-    return Tile(shown.panel.title, ", ".join(now) or "nobody", before + more)
+    first = sorted((one.points[0][0], one.member) for one in shown.series)
+    earlier = [name for _, name in first if name not in now]
+    before = f"earlier {', '.join(earlier)}" if earlier else "nobody else"
+    return Tile(shown.panel.title, ", ".join(now) or "nobody", before)
 
 
 def _said(panel: Panel, value: float) -> str:
@@ -148,7 +145,7 @@ def _lines(shown: Snapshot, axis: TimeAxis, faults: Sequence[Instant], width: in
         at, said = y(step.at * factor), _said(panel, step.at)
         canvas.line(LEFT, at, right, at, "limit" if step.tone == "bad" else "target", said)
         if step.tone == "bad":
-            canvas.text(right, at - 4, said, "t bad", "end")
+            canvas.text(right, at - 4 if at > TOP + 14 else at + 13, said, "t bad", "end")
     names = sorted({one.member for one in shown.series})
     for one in shown.series:
         moved = [(axis(at), value * factor) for at, value in one.points]

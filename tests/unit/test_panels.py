@@ -88,14 +88,16 @@ def test_a_tile_of_words_speaks_in_words() -> None:
 
 
 def test_a_name_is_whose_it_is_at_the_end() -> None:
-    """Who had a role before is history, in order; who lost it is not named as its holder."""
+    """Who had a role before is history; who lost it is not named as its holder."""
     away: list[Point] = [(t, 1.0) for t in (0, 2, 4, 20, 22)]
     held: list[Point] = [(t, 1.0) for t in range(8, 16, 2)]
     primary = shown("names", pg1=away, pg2=held)
     tile = panels.tile(primary, axis(primary))
-    assert (tile.value, tile.detail) == ("pg1", "first pg1, then pg2, then pg1")
+    assert (tile.value, tile.detail) == ("pg1", "earlier pg2")
     gone = shown("names", pg1=held, pg2=[(0, 1.0), (2, 1.0)])
     assert panels.tile(gone, axis(gone)).value == "pg1"
+    alone = shown("names", pg1=held)
+    assert panels.tile(alone, axis(alone)).detail == "nobody else"
 
 
 def test_states_are_drawn_as_long_as_they_lasted() -> None:
