@@ -82,21 +82,12 @@ class Prometheus:
             NoDataError: the query finds nothing.
             ValueError: two series have the same label value.
         """
-        return self.named_values(query, "{{" + label + "}}")
-
-    def named_values(self, query: str, legend: str) -> dict[str, float]:
-        """Evaluate a query now: value by name, in which {{label}} stands for a label's value.
-
-        Raises:
-            NoDataError: the query finds nothing.
-            ValueError: two series have the same name.
-        """
         rows = self._ask(self._client.custom_query, query)
         if not rows:
             raise NoDataError(f"no data for {query}")
-        found = {_named(legend, row["metric"]): float(row["value"][1]) for row in rows}
+        found = {row["metric"].get(label, ""): float(row["value"][1]) for row in rows}
         if len(found) != len(rows):
-            raise ValueError(f"{query} gives {len(rows)} series for {len(found)} of '{legend}'")
+            raise ValueError(f"{query} gives {len(rows)} series for {len(found)} of '{label}'")
         return found
 
     def series(
