@@ -62,8 +62,8 @@ def test_the_file_is_what_the_generator_writes(dashboard: Dashboard) -> None:
 
 
 def test_no_file_is_left_over() -> None:
-    """The directory holds our dashboards and nothing else."""
-    assert set(DIRECTORY.iterdir()) == {file_of(dashboard) for dashboard in DASHBOARDS}
+    """The directory holds the JSON of our dashboards and of no other."""
+    assert set(DIRECTORY.glob("*.json")) == {file_of(dashboard) for dashboard in DASHBOARDS}
 
 
 @each
