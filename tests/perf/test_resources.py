@@ -1,7 +1,11 @@
-"""What the load cost every member, as Prometheus saw it."""
+"""What the load cost every member and looked like meanwhile, as Prometheus saw it."""
+
+from collections.abc import Callable
 
 import pytest
 
+from pgdrill.dashboards.catalogue import DASHBOARDS
+from pgdrill.dashboards.snapshot import query_series
 from pgdrill.observe.prometheus import METRICS, Prometheus, resource_series
 from pgdrill.platforms.base import Cluster
 from pgdrill.records import Bench
@@ -18,3 +22,20 @@ def test_resources_of_every_member_are_known(
     assert set(points) == set(cluster.members), f"{resource}: {points}"
     assert min(points.values()) >= bench.duration / 5 - 1, f"{resource} has holes: {points}"
     assert any(value > 0 for one in series for _, value in one.points), f"{resource} is all zero"
+
+
+def test_the_load_fills_its_panels(
+    require: Callable[[str], None], bench: Bench, prometheus: Prometheus
+) -> None:
+    """Every query of the panels that show the load finds data over the time of the load."""
+    require("pushgateway")
+    end = bench.started_at + bench.duration
+    fed = [p for dashboard in DASHBOARDS for _, p in dashboard.panels() if p.only == "load"]
+    empty = {
+        f"{panel.title}: {query.expr}"
+        for panel in fed
+        for query in panel.queries
+        if not query_series(prometheus, panel, query, bench.started_at, end)
+    }
+    assert fed, "no panel shows the load"
+    assert not empty, f"no data over {bench.duration:g} s of load: {sorted(empty)}"
