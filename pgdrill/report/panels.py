@@ -48,6 +48,10 @@ class TimeAxis:
         """Return an instant of the run's clock on this axis."""
         return (at - self.start) / self.size
 
+    def reached(self, series: Series) -> bool:
+        """Whether a series goes on to the end; asked in whole seconds, it may miss one step."""
+        return self(series.points[-1][0]) >= self.high - 2 * self.step / self.size
+
 
 def pages(snapshots: Sequence[Snapshot]) -> list[Page]:
     """Return panels by dashboard and row, in their order."""
@@ -81,13 +85,15 @@ def tile(shown: Snapshot, axis: TimeAxis) -> Tile:
     values = [value for _, value in points]
     low, high = min(values), max(values)
     said, lowest, highest = (_said(shown.panel, value) for value in (values[-1], low, high))
-    over = "all the time" if lowest == highest else f"between {lowest} and {highest}"
-    return Tile(shown.panel.title, said, over, STATES[shown.panel.tone(values[-1])])
+    over = lowest if lowest == highest else f"between {lowest} and {highest}"
+    if not axis.reached(shown.series[0]):
+        return Tile(shown.panel.title, "none", f"no data at the end, {over} before", "invalid")
+    detail = "all the time" if over == said else over
+    return Tile(shown.panel.title, said, detail, STATES[shown.panel.tone(values[-1])])
 
 
 def _names(shown: Snapshot, axis: TimeAxis) -> Tile:
-    end = max(axis.start + axis.high * axis.size - 2 * axis.step, 0)
-    now = [one.member for one in shown.series if one.points[-1][0] >= end]
+    now = [one.member for one in shown.series if axis.reached(one)]
     first = sorted((one.points[0][0], one.member) for one in shown.series)
     earlier = [name for _, name in first if name not in now]
     before = f"earlier {', '.join(earlier)}" if earlier else "nobody else"

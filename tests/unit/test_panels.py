@@ -80,6 +80,17 @@ def test_a_tile_tells_the_end_and_what_was_before() -> None:
     assert tile.state == "broken"
 
 
+def test_a_number_that_ended_early_is_not_told_as_the_last() -> None:
+    """What was not measured when the run ended has no value then, whatever it was before."""
+    ended = shown("stat", pg1=[(0, 2.0), (2, 2.0)])
+    whole = shown("stat", pg1=[(t, 1.0) for t in range(0, 30, 2)])
+    longer = panels.time_axis([ended, whole], START)
+    assert longer
+    tile = panels.tile(ended, longer)
+    assert (tile.value, tile.state) == ("none", "invalid")
+    assert tile.detail == "no data at the end, 2 before"
+
+
 def test_a_tile_of_words_speaks_in_words() -> None:
     """What has a word is called by it, in the colour of the word."""
     operator = shown("stat", words=STATES, operator=[(0, 1.0), (2, 0.0), (4, 1.0)])
