@@ -148,7 +148,7 @@ def _lines(shown: Snapshot, axis: TimeAxis, faults: Sequence[Instant], width: in
     canvas.y_axis(y, LEFT, right, unit, wanted)
     fault_lines(canvas, x, TOP, bottom, faults)
     for step in panel.steps:
-        at, said = y(step.at * factor), _said(panel, step.at)
+        at, said = y(step.at * factor), with_unit(number(step.at * factor), unit)
         canvas.line(LEFT, at, right, at, "limit" if step.tone == "bad" else "target", said)
         if step.tone == "bad":
             canvas.text(right, at - 4 if at > TOP + 14 else at + 13, said, "t bad", "end")
