@@ -352,7 +352,6 @@ def write_run(path: Path, without: tuple[str, ...] = ()) -> RunDir:
         "events": [*events(trials())],
         "alerts": [*alerts()],
         "scaling": [scaling()],
-        "metrics": [*series()],
         "dashboards": [*snapshots(START, MEMBERS)],
     }
     for name, record in single.items():

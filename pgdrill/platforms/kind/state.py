@@ -47,9 +47,19 @@ class Installation:
 
     @classmethod
     def load(cls, directory: Path) -> "Installation | None":
-        """Return the installation in a directory, if there is one."""
+        """Return the installation in a directory, if there is one.
+
+        Raises:
+            BrokenEnvironmentError: its record cannot be understood.
+        """
         file = directory / WRITTEN
-        return cls(**json.loads(file.read_text())) if file.exists() else None
+        try:
+            return cls(**json.loads(file.read_text())) if file.exists() else None
+        except (TypeError, ValueError):
+            raise BrokenEnvironmentError(
+                f"{file} is of another version of pgdrill: take that cluster down with it, or by"
+                f" `kind delete cluster --name {NAME}` and `rm -r {directory}`"
+            ) from None
 
     def timed(self, timing: str) -> "Installation":
         """Return the same installation with other fail-over settings."""
