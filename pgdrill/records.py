@@ -176,6 +176,29 @@ class Bench(Record):
     slices: tuple[Slice, ...]
 
 
+class SloComparison(Record):
+    """One quantity of a load as its client's log has it and as Prometheus has it."""
+
+    quantity: str
+    unit: str
+    client: float
+    prometheus: float | None  # None: Prometheus has none
+    budget: Budget  # of the difference
+    note: str = ""
+
+    @property
+    def difference(self) -> float | None:
+        """How far the two are apart, without a sign; None: there is nothing to compare."""
+        return None if self.prometheus is None else abs(self.client - self.prometheus)
+
+    @property
+    def outcome(self) -> Outcome:
+        """As a verdict on the difference comes out."""
+        if self.difference is None or self.difference != self.difference:
+            return "invalid"
+        return "met" if self.budget.allows(self.difference) else "broken"
+
+
 class TableSeed(Record):
     """One seeded table."""
 

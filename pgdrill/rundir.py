@@ -75,6 +75,11 @@ class RunDir:
         return self.path / "bench.json"
 
     @property
+    def slos(self) -> Path:
+        """records.SloComparison, one a line."""
+        return self.path / "slos.jsonl"
+
+    @property
     def benchmark(self) -> Path:
         """pytest-benchmark's own JSON."""
         return self.path / "benchmark.json"

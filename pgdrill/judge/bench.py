@@ -28,9 +28,8 @@ def p99(bench: Bench) -> Claim:
 def bad_transactions(bench: Bench) -> Claim:
     """Share of late, skipped and failed among all that were due, those after an abort included."""
     every = bench.scripts[0]
-    bad = every.late + every.skipped + every.failed
-    note = f"{every.late} late, {every.skipped} skipped, {every.failed} failed of {_due(every)}"
-    return Claim(budgets.BAD_TRANSACTIONS, 100 * bad / _due(every), note)
+    note = f"{every.late} late, {every.skipped} skipped, {every.failed} failed of {due(every)}"
+    return Claim(budgets.BAD_TRANSACTIONS, bad_percent(every), note)
 
 
 def objectives(bench: Bench) -> tuple[Claim, ...]:
@@ -46,7 +45,7 @@ def reality(bench: Bench) -> tuple[Claim, ...]:
         Claim(budgets.ABORTED_CLIENTS, bench.aborted_clients),
         Claim(
             budgets.DELIVERED_LOAD,
-            100 * every.transactions / _due(every),
+            100 * every.transactions / due(every),
             f"{every.tps:.1f} answered of {bench.rate:g} offered each second",
         ),
     )
@@ -58,8 +57,14 @@ def _broke(bench: Bench) -> str:
     return f"pgbench exit status {bench.exit_status}, {bench.aborted_clients} clients aborted"
 
 
-def _due(script: ScriptResult) -> int:
+def due(script: ScriptResult) -> int:
+    """Count all transactions that were due, sent or not."""
     return script.transactions + script.skipped + script.failed
+
+
+def bad_percent(script: ScriptResult) -> float:
+    """Return the share of all that were due that was late, skipped or failed."""
+    return 100 * (script.late + script.skipped + script.failed) / due(script)
 
 
 def summary(bench: Bench) -> Group:

@@ -1,5 +1,7 @@
 """Every number that the suite promises, each with its arithmetic or source."""
 
+import math
+
 from pgdrill.records import Budget
 
 # perf
@@ -39,6 +41,57 @@ LOAD_EXIT_STATUS = Budget(
     better="lower",
     because="1: it could not start, 2: errors during the run (pgbench manual, Exit Status)",
 )
+
+# the load, counted twice: by its client's log and by Prometheus
+
+SAME_TOTAL = Budget(
+    name="difference of totals",
+    limit=0,
+    unit="transactions",
+    better="lower",
+    because="final counters from zero on are read as they are, not sampled or extrapolated",
+)
+SAME_ERROR_SHARE = Budget(
+    name="difference of error shares",
+    limit=0,
+    unit="%",
+    better="lower",
+    because="both divide the same two whole numbers",
+)
+PUBLISHER_COST = Budget(
+    name="CPU of the publisher",
+    limit=1,
+    unit="% of a core",
+    better="lower",
+    because="the load and the cluster share the machine: a hundredth of one core goes unseen",
+)
+
+
+def same_p99(bucket_ms: float) -> Budget:
+    """Two 99th percentiles, one of them from a histogram with a bucket so wide around it."""
+    return Budget(
+        name="difference of 99th percentiles",
+        limit=bucket_ms,
+        unit="ms",
+        better="lower",
+        because=f"a histogram knows a percentile no better than its bucket, {bucket_ms:g} ms wide",
+    )
+
+
+def same_commits(clients: int, observers: float) -> Budget:
+    """Commits that clients were told of, and those of the server without its observers'."""
+    sessions = 2 * clients
+    return Budget(
+        name="difference of commits",
+        limit=2 * sessions + math.ceil(observers),
+        unit="commits",
+        better="lower",
+        because=f"{sessions} sessions, warm-up included, each count as a commit when they begin, as"
+        f" many again for preparations and autovacuum; and the monitoring's {observers:.0f} are"
+        " taken off as standbys count them, known no better than that",
+    )
+
+
 # seed
 
 SEED_ROWS_PER_SECOND = 50_000

@@ -68,6 +68,14 @@ class ActiveAlert:
         return f"{self.name}({self.member}) is {self.state}"
 
 
+@dataclass(frozen=True)
+class Samples:
+    """One series as it was scraped: labels, and (Unix time of the scrape, value)."""
+
+    labels: Mapping[str, str]
+    points: tuple[tuple[float, float], ...]
+
+
 class Prometheus:
     """Reads one Prometheus; no retries, so that an outage is seen as one."""
 
@@ -75,14 +83,19 @@ class Prometheus:
         self.url = url.rstrip("/")
         self._client = PrometheusConnect(self.url, retry=Retry(0), timeout=ANSWER_WITHIN)
 
-    def values(self, query: str, label: str = "member") -> dict[str, float]:
-        """Evaluate a query now: value by label ('' for a series without that label).
+    def values(
+        self, query: str, label: str = "member", at: float | None = None
+    ) -> dict[str, float]:
+        """Evaluate a query: value by label ('' for a series without that label).
+
+        at is Unix time; None means now.
 
         Raises:
             NoDataError: the query finds nothing.
             ValueError: two series have the same label value.
         """
-        rows = self._ask(self._client.custom_query, query)
+        instant = None if at is None else {"time": f"{at:.3f}"}
+        rows = self._ask(self._client.custom_query, query, instant)
         if not rows:
             raise NoDataError(f"no data for {query}")
         found = {row["metric"].get(label, ""): float(row["value"][1]) for row in rows}
@@ -133,6 +146,21 @@ class Prometheus:
         if not any(one.points for one in found):
             raise NoDataError(f"no data from {end - start:.0f} s of {query}")
         return [one for one in found if one.points]
+
+    def samples(self, selector: str, start: float, end: float) -> list[Samples]:
+        """Return what was scraped in [start, end] of Unix time, as it was scraped.
+
+        Raises:
+            NoDataError: nothing was.
+        """
+        query, instant = f"{selector}[{1000 * (end - start):.0f}ms]", {"time": f"{end:.3f}"}
+        rows = self._ask(self._client.custom_query, query, instant)
+        if not rows:
+            raise NoDataError(f"no data from {end - start:.0f} s of {selector}")
+        return [
+            Samples(row["metric"], tuple((float(at), float(value)) for at, value in row["values"]))
+            for row in rows
+        ]
 
     def down_targets(self) -> dict[str, str]:
         """Why each target that does not answer does not: 'job address' -> last error."""

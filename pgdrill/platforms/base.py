@@ -24,6 +24,7 @@ Capability = Literal[
     "pods",
     "processes",
     "timings",
+    "pushgateway",
 ]
 
 
@@ -129,6 +130,10 @@ class Platform(Protocol):
     @property
     def alertmanager_url(self) -> str:
         """Address of Alertmanager."""
+
+    @property
+    def pushgateway_url(self) -> str:
+        """Address of the Pushgateway that Prometheus scrapes; '' where there is none."""
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the platform for one run.

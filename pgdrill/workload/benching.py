@@ -1,5 +1,6 @@
 """Benchmarking a cluster from a handle and settings, with progress for people."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -16,11 +17,16 @@ CALIBRATION = 8  # seconds; enough to order magnitudes, and it warms the caches
 
 
 def bench_cluster(
-    cluster: Cluster, settings: Settings, directory: Path, reporter: Reporter
+    cluster: Cluster,
+    settings: Settings,
+    directory: Path,
+    reporter: Reporter,
+    in_the_quiet: Callable[[], None] = lambda: None,
 ) -> Bench:
     """Prepare, calibrate and run pgbench through the read-write address.
 
-    Raw logs go to directory. A run during which the server died gives a Bench too.
+    in_the_quiet is called when preparations are over and nothing of the load was sent yet, not
+    even to warm up. Raw logs go to directory. A run during which the server died gives a Bench too.
 
     Raises:
         BrokenEnvironmentError: the database does not answer, holds no shop, or answered nothing.
@@ -41,6 +47,7 @@ def bench_cluster(
         )
     with reporter.task("checkpoint of every member"):
         _checkpoint(cluster, reporter)
+        in_the_quiet()
     rate = pgbench.offered_rate(settings.rate, reached)
     reporter.line(f"calibration reached {reached:.0f}/s; offering {rate:g}/s")
     with reporter.task(f"pgbench, {clients} clients, {rate:g}/s", settings.duration) as update:

@@ -25,6 +25,7 @@ from pgdrill.workload.pgbench_tables import prepare, scale_for, shop_sizes, tidy
 __all__ = ["MIX", "Script", "calibrate", "evaluate", "offered_rate", "prepare", "run", "scale_for"]
 
 SCRIPTS = Path(__file__).parent / "scripts"
+LOG, WARM_UP_LOG = "pgbench_log", "warm_up_log"
 # Share of what a closed loop reached that an open loop is asked to carry: below the knee, where
 # latency is the server's and not the queue's (usual practice is 60-70 %).
 OFFERED_SHARE = 0.6
@@ -130,23 +131,24 @@ def run(
     """
     tidy(conninfo)
     warming = min(10, max(2, duration // 10)) if warm_up is None else warm_up
-    paced = [f"--rate={rate}"]
+    paced = [f"--rate={rate}", "--log", "--failures-detailed"]
+    for old in (*directory.glob(f"{LOG}.*"), *directory.glob(f"{WARM_UP_LOG}.*")):
+        old.unlink()  # names hold the process id: another run's would be counted as this one's
+    directory.mkdir(parents=True, exist_ok=True)
     if warming:
         with TemporaryDirectory() as thrown_away:
             shape = _shape(conninfo, clients, warming, scale, seed + 1, mix)
             _load(
-                [*shape, *paced],
+                [*shape, *paced, f"--log-prefix={directory / WARM_UP_LOG}"],
                 conninfo,
                 Path(thrown_away),
                 warming,
                 lambda second, tps, latency: on_progress(second - warming - 1, tps, latency),
             )
     shape = _shape(conninfo, clients, duration, scale, seed, mix)
-    for old in directory.glob("pgbench_log.*"):
-        old.unlink()  # names hold the process id: another run's would be counted as this one's
-    logged = ["--log", f"--log-prefix={directory / 'pgbench_log'}", "--failures-detailed"]
+    logged = [*paced, f"--log-prefix={directory / LOG}"]
     started_at, started_us = time.monotonic(), time.time_ns() // 1000
-    done = _load([*shape, *paced, *logged], conninfo, directory, duration, on_progress)
+    done = _load([*shape, *logged], conninfo, directory, duration, on_progress)
     plan = Plan(
         started_at=started_at,
         started_us=started_us,
@@ -170,9 +172,7 @@ def evaluate(directory: Path) -> records.Bench:
     Raises:
         BrokenEnvironmentError: there are none, or they do not hold what was offered.
     """
-    plan = records.read(directory / "plan.json", Plan)
-    if plan is None:
-        raise BrokenEnvironmentError(f"{directory} holds no pgbench run")
+    plan = _read_plan(directory)
     errors = (directory / "pgbench.err").read_text()
     log = _read_log(directory, plan, errors)
     limit = plan.latency_limit_ms
@@ -215,8 +215,38 @@ def evaluate(directory: Path) -> records.Bench:
     )
 
 
+def commits(script: str) -> int:
+    """Return what a server counts for one transaction of a script: statements, unless bound."""
+    text = (SCRIPTS / f"{script}.sql").read_text()
+    code = "\n".join(line for line in text.splitlines() if not line.startswith(("--", "\\")))
+    return 1 if code.startswith("BEGIN;") else code.count(";")
+
+
+def committed(directory: Path, since: float) -> int:
+    """Return the commits that clients were told of after an instant (Unix time), warming up too.
+
+    Raises:
+        BrokenEnvironmentError: there was no run.
+    """
+    plan = _read_plan(directory)
+    files = (*directory.glob(f"{LOG}.*"), *directory.glob(f"{WARM_UP_LOG}.*"))
+    log = pgbench_log.read(files)
+    told = log.answered & (log.done_us > since * 1e6)
+    return sum(
+        commits(name) * int((told & (log.script == number)).sum())
+        for number, name in enumerate(plan.scripts)
+    )
+
+
+def _read_plan(directory: Path) -> Plan:
+    plan = records.read(directory / "plan.json", Plan)
+    if plan is None:
+        raise BrokenEnvironmentError(f"{directory} holds no pgbench run")
+    return plan
+
+
 def _read_log(directory: Path, plan: Plan, errors: str) -> pgbench_log.Log:
-    files = sorted(directory.glob("pgbench_log.*"))
+    files = sorted(directory.glob(f"{LOG}.*"))
     try:
         log = pgbench_log.read(files) if files else None
     except ValueError as error:

@@ -48,6 +48,11 @@ class Log:
         """Which transactions were committed."""
         return self.latency_us >= 0
 
+    @property
+    def done_us(self) -> Ints:
+        """When each was answered or given up, in microseconds of Unix time."""
+        return self.due_us + np.maximum(self.latency_us, 0)
+
 
 def read(files: Sequence[Path]) -> Log:
     """Read the log of a run: one file for each pgbench thread.
@@ -55,15 +60,19 @@ def read(files: Sequence[Path]) -> Log:
     Raises:
         ValueError: a file is not such a log.
     """
-    columns = [_columns(file) for file in files]
-    latency, script, seconds, micros = np.concatenate(columns, axis=1)
+    found = [columns(file.read_bytes(), file) for file in files]
+    latency, script, seconds, micros = np.concatenate(found, axis=1)
     done = seconds * 1_000_000 + micros
-    thread = np.repeat(np.arange(len(files)), [c.shape[1] for c in columns])
+    thread = np.repeat(np.arange(len(files)), [c.shape[1] for c in found])
     return Log(latency, script, done - np.maximum(latency, 0), thread)
 
 
-def _columns(file: Path) -> Ints:
-    text = file.read_bytes()
+def columns(text: bytes, file: Path) -> Ints:
+    """Parse the whole lines of a log: latency, script, seconds and microseconds of the end.
+
+    Raises:
+        ValueError: it is no such log; the message names the file.
+    """
     text = text[: text.rfind(b"\n") + 1]  # a killed pgbench leaves half a line
     if not text:
         return np.empty((4, 0), dtype=np.int64)

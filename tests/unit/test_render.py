@@ -59,7 +59,7 @@ def test_supervisor_keeps_every_process(rendered: Path) -> None:
     config = configparser.ConfigParser(interpolation=None)
     config.read(rendered / "supervisord.conf")
     programs = {name.removeprefix("program:") for name in config.sections() if ":" in name}
-    expected = {"etcd", "haproxy", "prometheus", "alertmanager"}
+    expected = {"etcd", "haproxy", "prometheus", "alertmanager", "pushgateway"}
     expected |= {f"{kind}-{member}" for kind in ("patroni", "exporter") for member in MEMBERS}
     assert expected <= programs
     assert all("secret" not in config[s].get("command", "") for s in config.sections())

@@ -294,6 +294,11 @@ class KindPlatform:
         """Address of the Pushgateway that Prometheus scrapes."""
         return f"http://{self._endpoints['pushgateway']}"
 
+    @property
+    def pushgateway_url(self) -> str:
+        """Nothing is watched on this platform yet."""
+        return ""
+
     @cached_property
     def _endpoints(self) -> dict[str, Endpoint]:
         """Addresses of every service, as `up` found them.

@@ -245,7 +245,7 @@ class LocalPlatform:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What this installation can be asked to do."""
-        words: set[Capability] = {"load-balancer", "processes"}
+        words: set[Capability] = {"load-balancer", "processes", "pushgateway"}
         if self.layout.mounts:
             words.add("real-disk-limit")
         return frozenset(words)
@@ -264,6 +264,11 @@ class LocalPlatform:
     def alertmanager_url(self) -> str:
         """Address of Alertmanager."""
         return f"http://{self.layout.endpoint('alertmanager')}"
+
+    @property
+    def pushgateway_url(self) -> str:
+        """Address of the Pushgateway."""
+        return f"http://{self.layout.endpoint('pushgateway')}"
 
     @property
     def webhook(self) -> tuple[str, int]:
@@ -325,6 +330,7 @@ class LocalPlatform:
             "haproxy": ["/usr/sbin/haproxy", "-v"],
             "prometheus": ["/usr/bin/prometheus", "--version"],
             "alertmanager": ["/usr/bin/prometheus-alertmanager", "--version"],
+            "pushgateway": ["/usr/bin/prometheus-pushgateway", "--version"],
         }
         return {name: _version(command) for name, command in commands.items()}
 

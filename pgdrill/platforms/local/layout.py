@@ -31,6 +31,7 @@ OTHER_PORTS = {  # port name -> (address name, port)
     "alertmanager": ("monitor", 9093),
     "node_exporter": ("monitor", 9100),
     "process_exporter": ("monitor", 9256),
+    "pushgateway": ("monitor", 9091),
     "webhook": ("monitor", 9199),
 }
 OFFSETS = range(0, 50_001, 10_000)
@@ -50,6 +51,7 @@ PACKAGES = {  # what is run -> the Debian package that brings it
     "/usr/bin/prometheus-node-exporter": "prometheus-node-exporter",
     "/usr/bin/prometheus-postgres-exporter": "prometheus-postgres-exporter",
     "/usr/bin/prometheus-process-exporter": "prometheus-process-exporter",
+    "/usr/bin/prometheus-pushgateway": "prometheus-pushgateway",
     "/usr/lib/postgresql/15/bin/postgres": "postgresql-15",
     "/usr/lib/postgresql/15/bin/pgbench": "postgresql-15",
     "/usr/sbin/mkfs.ext4": "e2fsprogs",

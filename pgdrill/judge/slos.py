@@ -1,0 +1,69 @@
+"""The objectives computed twice, from the client's log and from Prometheus, and compared."""
+
+from bisect import bisect_left
+
+from pgdrill.judge import budgets
+from pgdrill.judge.bench import bad_percent, due
+from pgdrill.observe.load import Commits, Published
+from pgdrill.records import Bench, SloComparison
+from pgdrill.workload.pgbench_tail import BOUNDS_MS
+
+
+def compare_objectives(
+    bench: Bench, published: Published | None, note: str = ""
+) -> tuple[SloComparison, ...]:
+    """Compare what was due, the share that was bad, and p99; published None: no data, and why."""
+    every = bench.scripts[0]
+    # Beyond its last bucket a histogram only says: beyond.
+    p99_ms = min(every.p99_ms, BOUNDS_MS[-1])
+    return (
+        SloComparison(
+            quantity="transactions due",
+            unit="",
+            client=due(every),
+            prometheus=published and published.due,
+            budget=budgets.SAME_TOTAL,
+            note=note,
+        ),
+        SloComparison(
+            quantity="bad transactions",
+            unit="%",
+            client=bad_percent(every),
+            prometheus=published and published.bad_percent,
+            budget=budgets.SAME_ERROR_SHARE,
+            note=note,
+        ),
+        SloComparison(
+            quantity="p99 latency",
+            unit="ms",
+            client=p99_ms,
+            prometheus=published and published.p99_ms,
+            budget=budgets.same_p99(bucket_ms(p99_ms)),
+            note=note,
+        ),
+    )
+
+
+def compare_commits(
+    clients: int, told: int, counted: Commits | None, note: str = ""
+) -> SloComparison:
+    """Compare what clients were told of with what the server counted; None: no data, and why."""
+    if counted:
+        note = (
+            f"{counted.member} counted {counted.total:.0f}"
+            f" in {counted.until - counted.since:.0f} s, warm-up included"
+        )
+    return SloComparison(
+        quantity="commits by PostgreSQL's count",
+        unit="",
+        client=told,
+        prometheus=counted and counted.total - counted.observers,
+        budget=budgets.same_commits(clients, counted.observers if counted else 0.0),
+        note=note,
+    )
+
+
+def bucket_ms(latency_ms: float) -> float:
+    """Width of the histogram bucket that holds a latency."""
+    upper = min(bisect_left(BOUNDS_MS, latency_ms), len(BOUNDS_MS) - 1)
+    return BOUNDS_MS[upper] - (BOUNDS_MS[upper - 1] if upper else 0)

@@ -1,0 +1,105 @@
+"""What Prometheus holds of a load: what was published of it, and what PostgreSQL counted itself."""
+
+import time
+from dataclasses import dataclass
+
+from pgdrill.observe.prometheus import NoDataError, Prometheus, Samples
+from pgdrill.waiting import DeadlineError, eventually
+
+TRANSACTIONS = "pgdrill_load_transactions_total"
+LATENCY = "pgdrill_load_latency_seconds"
+# Commits of one database on each member, as postgres_exporter or CNPG's own exporter has them.
+COMMITS = '{__name__=~"(pgdrill_database|cnpg_pg_stat_database)_xact_commit",datname="%s"}'
+SCRAPED_WITHIN = 20.0  # seconds; four scrapes of the slower platform, kind
+KNOWN_FOR = 60.0  # seconds; a member that was scraped so long ago is waited for
+
+
+@dataclass(frozen=True)
+class Published:
+    """The objectives as Prometheus computes them, from the final state of a run's counters.
+
+    No increase(): it extrapolates to the ends of its window. Counters that begin at zero with the
+    run are their own increase.
+    """
+
+    due: float
+    bad_percent: float
+    p99_ms: float
+
+
+def published(client: Prometheus, run: str, at: float) -> Published:
+    """Compute them at an instant (Unix time) at which the final state was there.
+
+    Raises:
+        NoDataError: Prometheus has no such run.
+    """
+    of = f'run="{run}"'
+    queries = (
+        f"sum({TRANSACTIONS}{{{of}}})",
+        f'100 * sum({TRANSACTIONS}{{{of},outcome="bad"}}) / sum({TRANSACTIONS}{{{of}}})',
+        f"1000 * histogram_quantile(0.99, sum by (le) ({LATENCY}_bucket{{{of}}}))",
+    )
+    return Published(*(client.values(query, at=at)[""] for query in queries))
+
+
+@dataclass(frozen=True)
+class Commits:
+    """What the primary committed between two scrapes of it, and what of it was the monitoring's."""
+
+    member: str
+    since: float  # Unix time
+    until: float
+    total: float
+    observers: float  # the same share of time on the busiest standby, where nobody else commits
+
+
+def commits(client: Prometheus, database: str, start: float, end: float) -> Commits:
+    """Count from the first scrape after start to the first after end (Unix time).
+
+    Both should be quiet: a backend reports its commits a second late (PGSTAT_MIN_INTERVAL), or
+    when it leaves.
+
+    Raises:
+        NoDataError: no such scrapes, or a member was restarted between them.
+    """
+    wait_scraped(client, database, end)
+    series = client.samples(COMMITS % database, start, time.time())
+    counted = sorted((_count(one, end) for one in series), key=lambda one: one.total)
+    *others, primary = counted
+    seconds = primary.until - primary.since
+    rates = (one.total / (one.until - one.since) for one in others)
+    return Commits(
+        member=primary.member,
+        since=primary.since,
+        until=primary.until,
+        total=primary.total,
+        observers=seconds * max(rates, default=0.0),
+    )
+
+
+def wait_scraped(client: Prometheus, database: str, after: float) -> None:
+    """Wait until the commits of every member were scraped after an instant (Unix time).
+
+    Raises:
+        NoDataError: they were not.
+    """
+    try:
+        eventually(
+            f"the commits in {database} of every member, scraped",
+            lambda: client.samples(COMMITS % database, after - KNOWN_FOR, time.time()),
+            lambda found: all(one.points[-1][0] >= after for one in found),
+            within=SCRAPED_WITHIN,
+            not_yet=(NoDataError,),
+        )
+    except DeadlineError as error:
+        raise NoDataError(str(error)) from None
+
+
+def _count(one: Samples, end: float) -> Commits:
+    member = one.labels.get("member") or one.labels.get("pod", "")
+    last = next((n for n, (at, _) in enumerate(one.points) if at >= end), 0)
+    points = one.points[: last + 1]
+    values = [value for _, value in points]
+    if len(points) < 2 or values != sorted(values):
+        raise NoDataError(f"{member} was not scraped through, or restarted: it counts {values}")
+    return Commits(member, points[0][0], points[-1][0], values[-1] - values[0], 0.0)

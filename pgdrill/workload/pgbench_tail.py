@@ -1,0 +1,80 @@
+"""Following pgbench's logs while it writes them: how many were good, how slow they were.
+
+Live figures trail behind by what pgbench has not flushed: 4 KiB, some 110 transactions, of each
+thread. Once it has exited, they are whole.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from pgdrill.workload.pgbench_log import columns
+
+# Upper bounds of the latency buckets in ms. Narrow around the objective of 200 ms, and wide enough
+# at the end that a fail-over still falls inside: a percentile is known no better than its bucket.
+BOUNDS_MS: Final = (
+    *(1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 120, 140, 160, 170, 180, 190),
+    *(200, 210, 220, 230, 240, 260, 280, 300, 350, 400, 500, 750, 1000, 2000, 5000, 10_000, 30_000),
+)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The transactions of a run so far; whatever is not good is late, skipped or failed."""
+
+    good: int
+    bad: int
+    within: tuple[int, ...]  # for each of BOUNDS_MS: answered within it
+    answering: float  # seconds that all answered ones took together
+
+    @property
+    def due(self) -> int:
+        """All that were due."""
+        return self.good + self.bad
+
+
+class Tail:
+    """Reads on in every log of one run's directory, from where it stopped."""
+
+    def __init__(self, directory: Path, limit_ms: float) -> None:
+        self._directory = directory
+        self._limit_us = limit_ms * 1e3
+        self._read: dict[Path, int] = {}  # bytes of each file
+        self._good = self._bad = 0
+        self._buckets = np.zeros(len(BOUNDS_MS) + 1, dtype=np.int64)
+        self._answering_us = 0
+
+    def tally(self, unlogged: int = 0) -> Tally:
+        """Count what was written since the last call; unlogged are bad ones that no log names.
+
+        Raises:
+            ValueError: a file is not such a log.
+        """
+        for file in sorted(self._directory.glob("pgbench_log.*")):
+            self._count(file)
+        within = np.cumsum(self._buckets[:-1])
+        return Tally(
+            good=self._good,
+            bad=self._bad + unlogged,
+            within=tuple(within.tolist()),
+            answering=self._answering_us / 1e6,
+        )
+
+    def _count(self, file: Path) -> None:
+        with file.open("rb") as log:
+            log.seek(self._read.get(file, 0))
+            text = log.read()
+        text = text[: text.rfind(b"\n") + 1]
+        latency_us = columns(text, file)[0]
+        self._read[file] = self._read.get(file, 0) + len(text)
+        answered = latency_us[latency_us >= 0]
+        good = int((answered <= self._limit_us).sum())
+        self._good += good
+        self._bad += latency_us.size - good
+        bounds_us = np.array(BOUNDS_MS) * 1000
+        self._buckets += np.bincount(
+            np.searchsorted(bounds_us, answered), minlength=self._buckets.size
+        )
+        self._answering_us += int(answered.sum())

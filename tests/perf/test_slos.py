@@ -1,0 +1,45 @@
+"""The objectives once more, computed by Prometheus: two ways that must tell the same."""
+
+import pytest
+
+from fixtures.load import Load, commits_twice, judge_slos, objectives_twice
+from pgdrill.judge import budgets
+from pgdrill.judge.verdicts import Verdicts
+from pgdrill.observe.prometheus import Prometheus
+from pgdrill.platforms.base import Cluster
+from pgdrill.publishing import Publication
+from pgdrill.records import Bench, append
+from pgdrill.rundir import RunDir
+
+
+def test_objectives_are_the_same_in_prometheus(
+    bench: Bench, publication: Publication, prometheus: Prometheus, run: RunDir, verdicts: Verdicts
+) -> None:
+    """Prometheus has seen as many transactions, as many bad ones and the same p99 as the client."""
+    found = objectives_twice(bench, publication, prometheus)
+    for one in found:
+        append(run.slos, one)
+    judge_slos(verdicts, found)
+
+
+@pytest.mark.usefixtures("publication")
+def test_server_committed_what_clients_were_told(
+    cluster: Cluster,
+    load: Load,
+    bench: Bench,
+    prometheus: Prometheus,
+    run: RunDir,
+    verdicts: Verdicts,
+) -> None:
+    """PostgreSQL's own count of commits, by way of Prometheus, is that of the clients."""
+    found = commits_twice(load, bench, cluster.database, prometheus)
+    append(run.slos, found)
+    judge_slos(verdicts, [found])
+
+
+def test_publishing_is_cheap(publication: Publication, verdicts: Verdicts) -> None:
+    """To follow the log and to publish it costs the load next to nothing."""
+    cost = 100 * publication.cpu / publication.seconds
+    verdicts.check(
+        budgets.PUBLISHER_COST, cost, f"{publication.pushes} pushes in {publication.seconds:.0f} s"
+    )
