@@ -83,11 +83,16 @@ def wait_scraped(client: Prometheus, database: str, after: float) -> None:
     Raises:
         NoDataError: they were not.
     """
+
+    def missing() -> list[str]:
+        known = client.samples(COMMITS % database, after - KNOWN_FOR, time.time())
+        return [_member(one) for one in known if one.points[-1][0] < after]
+
     try:
         eventually(
-            f"the commits in {database} of every member, scraped",
-            lambda: client.samples(COMMITS % database, after - KNOWN_FOR, time.time()),
-            lambda found: all(one.points[-1][0] >= after for one in found),
+            f"members whose commits in {database} are not scraped yet",
+            missing,
+            lambda members: not members,
             within=SCRAPED_WITHIN,
             not_yet=(NoDataError,),
         )
@@ -96,10 +101,13 @@ def wait_scraped(client: Prometheus, database: str, after: float) -> None:
 
 
 def _count(one: Samples, end: float) -> Commits:
-    member = one.labels.get("member") or one.labels.get("pod", "")
     last = next((n for n, (at, _) in enumerate(one.points) if at >= end), 0)
     points = one.points[: last + 1]
     values = [value for _, value in points]
     if len(points) < 2 or values != sorted(values):
-        raise NoDataError(f"{member} was not scraped through, or restarted: it counts {values}")
-    return Commits(member, points[0][0], points[-1][0], values[-1] - values[0], 0.0)
+        raise NoDataError(f"{_member(one)} was restarted during the load, or not scraped")
+    return Commits(_member(one), points[0][0], points[-1][0], values[-1] - values[0], 0.0)
+
+
+def _member(one: Samples) -> str:
+    return one.labels.get("member") or one.labels.get("pod", "")

@@ -153,7 +153,8 @@ class Prometheus:
         Raises:
             NoDataError: nothing was.
         """
-        query, instant = f"{selector}[{1000 * (end - start):.0f}ms]", {"time": f"{end:.3f}"}
+        window = max(1, round(1000 * (end - start)))  # ms; an empty one is a syntax error
+        query, instant = f"{selector}[{window}ms]", {"time": f"{end:.3f}"}
         rows = self._ask(self._client.custom_query, query, instant)
         if not rows:
             raise NoDataError(f"no data from {end - start:.0f} s of {selector}")

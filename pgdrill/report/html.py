@@ -92,6 +92,7 @@ def _environment() -> Environment:
         "secs": words.seconds,
         "at_most": words.at_most,
         "observed": words.observed,
+        "measured": words.measured,
         "allowed": words.allowed,
         "count": words.count,
     }

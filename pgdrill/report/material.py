@@ -19,6 +19,7 @@ from pgdrill.records import (
     Record,
     Scaling,
     Seed,
+    SloComparison,
     Trial,
     Verdict,
     read,
@@ -112,6 +113,7 @@ class Material:
     seed: Seed | None
     bench: Bench | None
     snapshots: tuple[Snapshot, ...]
+    slos: tuple[SloComparison, ...]
     groups: tuple[Group, ...]
     results: tuple[PytestResult, ...]
     complaints: tuple[str, ...]
@@ -209,6 +211,7 @@ def read_run(path: Path) -> Material:
         seed=one(run.seed, Seed),
         bench=one(run.bench, Bench),
         snapshots=many(run.dashboards, Snapshot),
+        slos=many(run.slos, SloComparison),
         groups=_groups(many(run.trials, Trial), verdicts),
         results=results,
         complaints=tuple(complaints),

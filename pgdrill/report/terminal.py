@@ -78,7 +78,16 @@ def _bench(m: Material) -> list[str]:
         for all_ in m.bench.scripts[:1]
     ]
     slo = [v for v in m.promises if v.budget == m.budget_p99 or "bad" in v.budget.name]
-    return lines + [f"SLO {v.outcome}: {v.line()}" for v in slo]
+    return lines + [f"SLO {v.outcome}: {v.line()}" for v in slo] + _twice(m)
+
+
+def _twice(m: Material) -> list[str]:
+    told = [
+        f"{s.quantity} {number(s.client, 6)} and {number(s.prometheus, 6)} {s.unit}".rstrip()
+        + f" ({s.outcome})"
+        for s in m.slos
+    ]
+    return [f"computed twice, client and Prometheus: {', '.join(told)}"] if told else []
 
 
 def _scaling(s: Scaling) -> str:

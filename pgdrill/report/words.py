@@ -66,6 +66,11 @@ def with_unit(text: str, unit: str) -> str:
     return f"{text}\N{NO-BREAK SPACE}{unit}".strip()
 
 
+def measured(value: float | None, unit: str) -> str:
+    """Return a value to six digits, so that two that differ a little look different."""
+    return with_unit(number(value, 6), unit)
+
+
 def count(amount: int, noun: str) -> str:
     """Return '1 trial', '9 trials'."""
     return f"{amount:,} {noun}{'' if amount == 1 else 's'}"

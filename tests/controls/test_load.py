@@ -1,20 +1,28 @@
 """A load whose server stalls or dies must not look good."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
-from pgdrill.judge import budgets
+from fixtures.load import judge_slos, objectives_twice
+from pgdrill.judge import budgets, slos
 from pgdrill.judge.bench import bad_transactions, p99, reality
 from pgdrill.judge.verdicts import Verdicts
+from pgdrill.observe.load import commits
+from pgdrill.observe.prometheus import Prometheus
+from pgdrill.observe.pushgateway import Pushgateway
 from pgdrill.platforms.base import Cluster, Platform
+from pgdrill.publishing import JOB, LoadPublisher
 from pgdrill.records import Bench, Seed
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.waiting import pause
 from pgdrill.workload import pgbench
+from pgdrill.workload.pgbench_tail import Tail, Tally
 from tests.controls.control import Control
 
 DURATION, RATE = 12, 100.0  # seconds, transactions/s: far below what two busy cores can do
@@ -39,8 +47,14 @@ class Once:
 
 
 @pytest.fixture
+def directory(run: RunDir, request: pytest.FixtureRequest) -> Path:
+    """Where this test's load leaves its logs."""
+    return run.path / "controls" / str(request.node.name)
+
+
+@pytest.fixture
 def load_struck_by(
-    healthy: Cluster, seeded: Seed, settings: Settings, run: RunDir
+    healthy: Cluster, seeded: Seed, settings: Settings, directory: Path
 ) -> Callable[[Callable[[], object]], Bench]:
     """Run a short load with a sabotage in the middle of it."""
     # The scale of the perf suite, so that its tables serve here too.
@@ -54,7 +68,7 @@ def load_struck_by(
             clients=CLIENTS,
             duration=DURATION,
             rate=RATE,
-            directory=run.path / "controls" / "pgbench",
+            directory=directory,
             scale=scale,
             seed=settings.seed,
             calibration_tps=0,
@@ -88,19 +102,60 @@ def test_stall_is_in_the_percentiles(
     cluster: Cluster, load_struck_by: Load, control: Control
 ) -> None:
     """A short stall is charged to every transaction that was due in it, sent or not."""
-
-    def stall() -> None:
-        # A lock that half of the mix needs: a frozen member would be cut off by the load balancer,
-        # which is another sabotage.
-        with cluster.connect() as session, session.transaction():
-            session.execute("LOCK TABLE bench.pgbench_branches")
-            pause(STALL)
-
-    bench = load_struck_by(stall)
+    bench = load_struck_by(lambda: stall(cluster))
     with control.must_be("broken", f"load stalled for {STALL:g} s", budgets.P99) as verdicts:
         check(verdicts, bench)
     late = bench.scripts[0].late
     assert late > 3 * CLIENTS, f"{late} late of {CLIENTS} clients: only those on their way counted"
+
+
+class Forgetful(Tail):
+    """Keeps half of the bad transactions to itself."""
+
+    def tally(self, unlogged: int = 0) -> Tally:
+        """Count, and forget."""
+        whole = super().tally(unlogged)
+        return replace(whole, bad=whole.bad // 2)
+
+
+def test_load_that_prometheus_sees_otherwise_is_found_out(
+    require: Callable[[str], None],
+    platform: Platform,
+    cluster: Cluster,
+    load_struck_by: Load,
+    directory: Path,
+    prometheus: Prometheus,
+    control: Control,
+) -> None:
+    """Bad transactions that were not published, a load never published, one sent elsewhere."""
+    require("pushgateway")
+    gateway = Pushgateway(platform.pushgateway_url, JOB)
+    began = time.time()
+    with LoadPublisher(gateway, Forgetful(directory, budgets.P99.limit), directory.name) as live:
+        bench = load_struck_by(lambda: stall(cluster))
+        ended = time.time()
+        publication = live.settle(bench, prometheus)
+    promised = (budgets.SAME_TOTAL, budgets.SAME_ERROR_SHARE)
+    with control.must_be("broken", "half of the bad ones hidden", *promised) as verdicts:
+        judge_slos(verdicts, objectives_twice(bench, publication, prometheus))
+    unseen = replace(publication, run="nobody")
+    with control.must_be("invalid", "load not published", *promised, why="no data") as verdicts:
+        judge_slos(verdicts, objectives_twice(bench, unseen, prometheus))
+    elsewhere = commits(prometheus, "postgres", began, ended)
+    told = pgbench.committed(directory, elsewhere.since)
+    found = slos.compare_commits(bench.clients, told, elsewhere)
+    with control.must_be("broken", "another database counted", found.budget) as verdicts:
+        judge_slos(verdicts, [found])
+
+
+def stall(cluster: Cluster) -> None:
+    """Hold a lock that half of the mix needs, for STALL seconds.
+
+    A frozen member would be cut off by the load balancer, which is another sabotage.
+    """
+    with cluster.connect() as session, session.transaction():
+        session.execute("LOCK TABLE bench.pgbench_branches")
+        pause(STALL)
 
 
 def check(verdicts: Verdicts, bench: Bench) -> None:

@@ -23,6 +23,7 @@ from pgdrill.records import (
     Seed,
     Slice,
     Surge,
+    SloComparison,
     TableSeed,
     Trial,
     Verdict,
@@ -202,6 +203,22 @@ def bench() -> Bench:
     )
 
 
+def slos() -> list[SloComparison]:
+    """Two objectives that agree with Prometheus, as exactly as they must."""
+    same = Budget(name="difference of totals", limit=0, unit="", better="lower", because="final")
+    near = Budget(
+        name="difference of 99th percentiles", limit=10, unit="ms", better="lower", because="bucket"
+    )
+    return [
+        SloComparison(
+            quantity="transactions due", unit="", client=126_000, prometheus=126_000, budget=same
+        ),
+        SloComparison(
+            quantity="p99 latency", unit="ms", client=41.7, prometheus=44.25, budget=near
+        ),
+    ]
+
+
 def alerts() -> list[AlertLife]:
     """One alert that pages, and one whose rule is slow."""
     at = START + 900
@@ -353,6 +370,7 @@ def write_run(path: Path, without: tuple[str, ...] = ()) -> RunDir:
         "alerts": [*alerts()],
         "scaling": [scaling()],
         "dashboards": [*snapshots(START, MEMBERS)],
+        "slos": [*slos()],
     }
     for name, record in single.items():
         if name not in without:

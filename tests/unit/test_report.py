@@ -29,6 +29,7 @@ from tests.unit.fake_run import (
     P99,
     PAGED,
     START,
+    slos,
     trial,
     trials,
     verdict,
@@ -391,3 +392,22 @@ def test_our_part_stands_on_top_of_a_real_pytest_html_page(tmp_path: Path) -> No
     blob = re.search(r'data-jsonblob="([^"]*)"', text[text.index(END) :])
     assert blob
     assert len(json.loads(html.unescape(blob[1]))["tests"]) == 2
+
+
+def test_objectives_that_disagree_are_in_the_page_and_on_the_terminal(whole: RunDir) -> None:
+    """Both counts, their difference and the bound are shown; what Prometheus lacks is no data."""
+    told = splice(whole.path).read_text()
+    agreed = told[told.index("computed twice") :]
+    assert '<td class="r">44.25\xa0ms</td><td class="r big">2.55</td>' in agreed
+    assert "row-broken" not in agreed.split("</table>")[0]
+    one = slos()[0]
+    append(whole.slos, one.model_copy(update={"prometheus": 125_999.0}))
+    append(whole.slos, one.model_copy(update={"prometheus": None, "note": "gateway away"}))
+    told = splice(whole.path).read_text()
+    rows = re.findall(r'<tr class="row-(\w+)"><td>.*?</tr>', told[told.index("computed twice") :])
+    assert rows[:2] == ["broken", "invalid"]
+    assert "gateway away" in told
+    (line,) = (line for line in terminal(whole.path) if line.startswith("computed twice"))
+    assert "due 126,000 and 126,000 (met)" in line
+    assert "due 126,000 and 125,999 (broken)" in line
+    assert "due 126,000 and - (invalid)" in line
