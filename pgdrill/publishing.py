@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.observe.load import LATENCY, TRANSACTIONS
+from pgdrill.observe.load import LATENCY, SCRAPED_WITHIN, TRANSACTIONS
 from pgdrill.observe.prometheus import NoDataError, Prometheus
 from pgdrill.observe.pushgateway import ANSWER_WITHIN, Pushgateway
 from pgdrill.records import Bench
@@ -22,7 +22,6 @@ from pgdrill.workload.pgbench_tail import BOUNDS_MS, Tail, Tally
 # One group for all runs, which each run replaces: nothing old is left, even by a killed one.
 JOB = "pgdrill_load"
 EVERY = 2.0  # seconds between pushes: the scrape interval of the embedded platform
-SCRAPED_WITHIN = 20.0  # seconds; four scrapes of the slower platform, kind
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,10 @@ class Publication:
 
 
 class LoadPublisher:
-    """Follows the logs in a directory for the time of a block, and takes its metrics away again."""
+    """Follows the logs of one run for the time of a block, and takes its metrics away again.
+
+    An older run's logs in the same directory would be counted, too.
+    """
 
     def __init__(self, gateway: Pushgateway, tail: Tail, run: str) -> None:
         self._gateway = gateway

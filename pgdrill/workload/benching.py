@@ -47,7 +47,7 @@ def bench_cluster(
         )
     with reporter.task("checkpoint of every member"):
         _checkpoint(cluster, reporter)
-        in_the_quiet()
+    in_the_quiet()
     rate = pgbench.offered_rate(settings.rate, reached)
     reporter.line(f"calibration reached {reached:.0f}/s; offering {rate:g}/s")
     with reporter.task(f"pgbench, {clients} clients, {rate:g}/s", settings.duration) as update:
