@@ -56,7 +56,7 @@ def compare_commits(
         quantity="commits by PostgreSQL's count",
         unit="",
         client=told,
-        prometheus=counted and counted.total - counted.observers,
+        prometheus=counted and round(counted.total - counted.observers),
         budget=budgets.same_commits(clients, counted.observers if counted else 0.0),
         note=note,
     )
