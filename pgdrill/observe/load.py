@@ -8,8 +8,9 @@ from pgdrill.waiting import DeadlineError, eventually
 
 TRANSACTIONS = "pgdrill_load_transactions_total"
 LATENCY = "pgdrill_load_latency_seconds"
-# Commits of one database on each member, as postgres_exporter or CNPG's own exporter has them.
-COMMITS = '{__name__=~"(pgdrill_database|cnpg_pg_stat_database)_xact_commit",datname="%s"}'
+# Commits of one database on each member, as scraped: a recorded series would not say when. CNPG's
+# exporter puts its prefix before the names of the same queries.
+COMMITS = '{__name__=~"(cnpg_)?pgdrill_database_xact_commit",datname="%s"}'
 SCRAPED_WITHIN = 20.0  # seconds; four scrapes of the slower platform, kind
 KNOWN_FOR = 60.0  # seconds; a member that was scraped so long ago is waited for
 
@@ -86,7 +87,7 @@ def wait_scraped(client: Prometheus, database: str, after: float) -> None:
 
     def missing() -> list[str]:
         known = client.samples(COMMITS % database, after - KNOWN_FOR, time.time())
-        return [_member(one) for one in known if one.points[-1][0] < after]
+        return [one.labels["member"] for one in known if one.points[-1][0] < after]
 
     try:
         eventually(
@@ -101,13 +102,10 @@ def wait_scraped(client: Prometheus, database: str, after: float) -> None:
 
 
 def _count(one: Samples, end: float) -> Commits:
+    member = one.labels["member"]
     last = next((n for n, (at, _) in enumerate(one.points) if at >= end), 0)
     points = one.points[: last + 1]
     values = [value for _, value in points]
     if len(points) < 2 or values != sorted(values):
-        raise NoDataError(f"{_member(one)} was restarted during the load, or not scraped")
-    return Commits(_member(one), points[0][0], points[-1][0], values[-1] - values[0], 0.0)
-
-
-def _member(one: Samples) -> str:
-    return one.labels.get("member") or one.labels.get("pod", "")
+        raise NoDataError(f"{member} was restarted during the load, or not scraped")
+    return Commits(member, points[0][0], points[-1][0], values[-1] - values[0], 0.0)
