@@ -47,17 +47,16 @@ def compare_commits(
     clients: int, told: int, counted: Commits | None, note: str = ""
 ) -> SloComparison:
     """Compare what clients were told of with what the server counted; None: no data, and why."""
+    seconds = observers = 0.0
     if counted:
-        note = (
-            f"{counted.member} counted {counted.total:.0f}"
-            f" in {counted.until - counted.since:.0f} s, warm-up included"
-        )
+        seconds, observers = counted.until - counted.since, counted.observers
+        note = f"{counted.member} counted {counted.total:.0f} in {seconds:.0f} s, warm-up included"
     return SloComparison(
         quantity="commits by PostgreSQL's count",
         unit="",
         client=told,
-        prometheus=counted and round(counted.total - counted.observers),
-        budget=budgets.same_commits(clients, counted.observers if counted else 0.0),
+        prometheus=counted and round(counted.total - observers),
+        budget=budgets.same_commits(clients, seconds, observers),
         note=note,
     )
 
