@@ -83,10 +83,11 @@ test: venv lint up ## the project's own tests: lint, types, unit, rules, then a 
 	$(MAKE) --no-print-directory drill
 	PGDRILL_PROFILE=quick $(PYTEST) -m "controls or badinput"
 	@$(MAKE) --no-print-directory down
-lint: venv ## style, types, playbook and configuration syntax
+lint: venv ## style, types, playbook and rule syntax
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	ANSIBLE_CONFIG=infra/ansible/ansible.cfg $(BIN)/ansible-playbook -i localhost, infra/ansible/site.yml --syntax-check
+	$(BIN)/python -m pgdrill.observe.rulefiles infra/alerts/*.yaml infra/alerts/rules/*.yaml
 lock: venv ## renew the lock files from requirements/*.in
 	for name in pgdrill members "collections --no-deps"; do set -- $$name; $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links $${2-} requirements/$$1.in -o requirements/$$1.lock || exit; done

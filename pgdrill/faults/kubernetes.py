@@ -5,7 +5,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from chaosk8s.deployment.actions import scale_deployment
+from chaosk8s.deployment.probes import deployment_available_and_healthy
 from chaosk8s.pod.actions import terminate_pods
+from chaosk8s.pod.probes import count_pods
 from kubernetes.config import kube_config
 
 from pgdrill.engines.base import Member
@@ -15,11 +18,15 @@ from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.faults.switchover import Switchover
 from pgdrill.platforms.kind.nodes import Process, is_running, processes, signal
 from pgdrill.provision.commands import output
-from pgdrill.waiting import eventually
+from pgdrill.waiting import DeadlineError, eventually
 
 SEEN_WITHIN = 30.0  # seconds until the API server shows what was done to a pod
 CHOSEN_WITHIN = 15.0  # seconds
 POLITE = -1  # the pod's own grace period
+OPERATOR, OPERATOR_NAMESPACE = "cnpg-controller-manager", "cnpg-system"
+OPERATOR_PODS = "app.kubernetes.io/name=cloudnative-pg"
+# Seconds until the operator is ready again: its image is on the node, its probe asks every 10 s.
+OPERATOR_BACK = 60.0
 
 
 class _MemberFault:
@@ -228,6 +235,57 @@ class StopNode(_MemberFault):
         return f"the node {self._node} runs"
 
 
+class ScaleOperatorAway:
+    """Scale the operator to nothing: the database runs on, and nobody would fail it over."""
+
+    name = "operator_away"
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self._kubeconfig = kubeconfig
+        self._hit = False
+
+    def inject(self) -> str:
+        """Ask for no replica."""
+        self._hit = True
+        self._scale(0)
+        return OPERATOR
+
+    def verify_injected(self) -> str:
+        """No pod of the operator is left, not even one that is about to end."""
+        try:
+            eventually("no pod of the operator", self._pods, lambda n: n == 0, within=SEEN_WITHIN)
+        except DeadlineError as error:
+            raise FaultNotRealError(str(error)) from None
+        return f"{OPERATOR} is scaled to 0, no pod of it is left"
+
+    def heal(self) -> None:
+        """Ask for the one replica that the operator's manifest has."""
+        if self._hit:
+            self._scale(1)
+
+    def verify_healed(self) -> str:
+        """Its pod is available."""
+        eventually(f"{OPERATOR} is available", self._available, within=OPERATOR_BACK)
+        return f"{OPERATOR} is available"
+
+    def _scale(self, replicas: int) -> None:
+        with _kubeconfig(self._kubeconfig):
+            scale_deployment(OPERATOR, replicas, ns=OPERATOR_NAMESPACE)
+
+    def _pods(self) -> int:
+        with _kubeconfig(self._kubeconfig):
+            return int(count_pods(OPERATOR_PODS, ns=OPERATOR_NAMESPACE))
+
+    def _available(self) -> bool:
+        with _kubeconfig(self._kubeconfig):
+            return bool(
+                self._pods()
+                and deployment_available_and_healthy(
+                    OPERATOR, ns=OPERATOR_NAMESPACE, raise_on_unavailable=False
+                )
+            )
+
+
 def kubernetes_faults(engine: CnpgEngine, kubeconfig: Path) -> Mapping[str, Fault]:
     """Return every fault by name."""
     faults: list[Fault] = [
@@ -239,6 +297,7 @@ def kubernetes_faults(engine: CnpgEngine, kubeconfig: Path) -> Mapping[str, Faul
         FreezePod(engine, "primary_freeze", "primary"),
         FreezePod(engine, "standby_freeze", "standby"),
         StopNode(engine, "primary_away", "primary"),
+        ScaleOperatorAway(kubeconfig),
         Switchover(engine),
     ]
     return {fault.name: fault for fault in faults}

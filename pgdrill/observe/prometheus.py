@@ -50,10 +50,20 @@ class AlertRule:
 
     @property
     def memory(self) -> float:
-        """Seconds that the expression looks back: so long it stays true after the fact."""
-        units = {"s": 1, "m": 60, "h": 3600}
-        found = re.findall(r"\[(\d+)([smh])\]", self.query)
-        return max((float(n) * units[unit] for n, unit in found), default=0.0)
+        """Seconds that the expression looks back: so long it stays true after the fact.
+
+        Of conditions joined by `and`, the one that forgets first ends it (`or` binds weaker; no
+        rule here puts one inside the other).
+        """
+        return max(
+            min(_looks_back(part) for part in re.split(r"\band\b", either))
+            for either in re.split(r"\bor\b", self.query)
+        )
+
+
+def _looks_back(expression: str) -> float:
+    """Return the longest window of an expression in seconds, 0 where it has none."""
+    return max(map(duration, re.findall(r"\[(\w+)\]", expression)), default=0.0)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Each alert comes for a real reason, in time, reaches a person, and goes when the reason goes."""
 
+import time
 from collections.abc import Callable
 
 from pgdrill.observe.alerts import AlertWatch, Expectation
@@ -109,6 +110,26 @@ def test_frozen_primary(platform: Platform, alert_watch: AlertWatch, judge_alert
     scenario = f"{frozen} frozen"
     life = alert_watch.life(none, scenario=scenario, quiet_from=quiet, condition=hung, healed=new)
     judge_alert(none, life)
+
+
+def test_operator_away(platform: Platform, alert_watch: AlertWatch, judge_alert: Judge) -> None:
+    """What would fail the cluster over pages when it is away, before it is missed, until back.
+
+    Patroni's primary cannot keep its lease without its store, and steps down some 5 s later: there
+    PgNoPrimary may follow. CNPG's primary works on: nothing worse may be seen.
+    """
+    down = Expectation("PgOperatorDown")
+    quiet = alert_watch.quiet(lasting=QUIET)
+    with injected(platform.faults["operator_away"]) as (away, gone):
+        until_paged(alert_watch, down, quiet)
+    back = time.monotonic()
+    until_resolved(alert_watch, down, quiet)
+    if platform.engine.name != "patroni":
+        worse = alert_watch.when(Expectation("PgNoPrimary"), "pending", quiet)
+        assert worse is None, "the primary was thought lost although only the operator was"
+    scenario = f"{away} away"
+    life = alert_watch.life(down, scenario=scenario, quiet_from=quiet, condition=gone, healed=back)
+    judge_alert(down, life)
 
 
 def _runs(platform: Platform, member: str) -> bool:

@@ -1,15 +1,19 @@
 """Alert rules: each is tested both ways by promtool, explained, and proven live or excused."""
 
 import inspect
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from pgdrill.judge.budgets import BAD_TRANSACTIONS
+from pgdrill.observe import rulefiles
 from pgdrill.settings import ROOT
 from tests.alerts import test_fires_and_resolves as live
 from tests.alerts.scenarios import SCENARIOS, Exemption
@@ -17,6 +21,7 @@ from tests.alerts.scenarios import SCENARIOS, Exemption
 ALERTS = ROOT / "infra" / "alerts"
 RULE_FILES = sorted([*ALERTS.glob("*.yaml"), *ALERTS.glob("rules/*.yaml")])
 TEST_FILES = sorted(ALERTS.glob("tests/*.yaml"))
+RULE = "groups:\n  - name: a\n    rules:\n      - {}: X\n        expr: {}\n"
 
 
 def _rules() -> dict[str, dict[str, Any]]:
@@ -47,6 +52,46 @@ def _promtool(*arguments: str | Path) -> None:
 def test_rules_are_valid() -> None:
     """Every rule file is one that Prometheus accepts."""
     _promtool("check", "rules", *RULE_FILES)
+    assert rulefiles.complaints(RULE_FILES, shutil.which("promtool")) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "expected", "without"),
+    [
+        pytest.param("groups:\n  - name: a\n   rules:\n", "{}:3: expected", True, id="yaml"),
+        pytest.param(RULE.format("alrt", "up == 1"), "{}: .* line 4: field alrt", False, id="key"),
+        pytest.param(RULE.format("alert", "up{ == 1"), "{}: 5:.*parse error", False, id="query"),
+    ],
+)
+def test_lint_names_file_and_line_of_a_broken_rule(
+    tmp_path: Path, written: str, expected: str, without: bool
+) -> None:
+    """A rule file that Prometheus would refuse is refused, YAML even where promtool is missing."""
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(written)
+    files = [*RULE_FILES, broken]
+    (said,) = rulefiles.complaints(files, shutil.which("promtool"))
+    assert re.match(expected.format(re.escape(str(broken))), said), said
+    assert bool(rulefiles.complaints(files, None)) == without
+
+
+def test_make_lint_checks_every_rule_file() -> None:
+    """What lint runs says that promtool took the files, or in one line that it could not."""
+    recipe = subprocess.run(
+        ["make", "--dry-run", "--always-make", "lint"],
+        cwd=ROOT, capture_output=True, text=True, timeout=30, check=True,
+    ).stdout  # fmt: skip
+    (line,) = [line for line in recipe.splitlines() if "rulefiles" in line]
+    checked = {file for word in line.split()[3:] for file in ROOT.glob(word)}
+    assert checked == set(RULE_FILES)
+    command = [sys.executable, *line.split()[1:3], *map(str, RULE_FILES)]
+    for path, words in ((os.environ["PATH"], "promtool takes all"), ("/", "promtool is missing")):
+        environment = os.environ | {"PATH": path}
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert words in done.stdout
 
 
 @pytest.mark.parametrize("file", TEST_FILES, ids=lambda f: f.stem)
@@ -76,10 +121,10 @@ def test_an_alert_explains_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(_rules()))
 def test_an_alert_serves_every_engine(name: str) -> None:
-    """Alerts read normalised series alone; only recording files know an engine."""
+    """Alerts read normalised series and our own load; only recording files know an engine."""
     expression = _rules()[name]["expr"]
     assert not re.search(r"\b(patroni|cnpg|pg|node|up|kubelet)(_\w+)?\s*[{\[>=<*]", expression)
-    assert "pgdrill:" in expression
+    assert re.search(r"\bpgdrill(:|_load_)", expression)
 
 
 def test_the_operators_recordings_read_series_that_exist() -> None:
@@ -119,3 +164,11 @@ def test_limits_of_the_live_scenarios_are_those_of_the_rules() -> None:
     """A scenario measures its condition against the threshold that the rule has."""
     assert _rules()["PgReplicationLagHigh"]["expr"].endswith(f"> {live.LIMIT_LAG:g}")
     assert _rules()["PgDiskFilling"]["expr"].endswith(f"> {live.LIMIT_DISK:.2f}")
+
+
+def test_burn_is_measured_against_the_objective() -> None:
+    """Both windows of a burn alert compare with a multiple of what the objective allows."""
+    allowed = BAD_TRANSACTIONS.limit / 100
+    for name, factor in (("PgSloBurnFast", 14.4), ("PgSloBurnSlow", 6)):
+        limits = re.findall(r"> (\S+ \* \S+)", _rules()[name]["expr"])
+        assert limits == [f"{factor:g} * {allowed:g}"] * 2

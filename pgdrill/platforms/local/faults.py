@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import psutil
+import requests
 
 from pgdrill.engines.base import Member
 from pgdrill.faults.base import Fault, FaultNotRealError
@@ -210,6 +211,53 @@ class DeafStandbys(_MemberFault):
         return self._platform.processes(self._target.name).wal_senders()
 
 
+class StopConsensus:
+    """SIGKILL etcd and keep it away: nobody can take the lease, and nobody can renew it.
+
+    The primary steps down once it has missed etcd for retry_timeout (5 s): no writes until healed.
+    """
+
+    name = "operator_away"
+    _PROGRAM = "etcd"
+
+    def __init__(self, platform: "LocalPlatform") -> None:
+        self._platform = platform
+        self._hit = False
+
+    def inject(self) -> str:
+        """Stop etcd."""
+        self._hit = True
+        self._platform.supervisor.stop(self._PROGRAM)
+        return self._PROGRAM
+
+    def verify_injected(self) -> str:
+        """The program is stopped and its address refuses."""
+        state = self._platform.supervisor.states().get(self._PROGRAM)
+        health = self._health()
+        if state != "STOPPED" or health:
+            raise FaultNotRealError(f"etcd is {state} and answers '{health}'")
+        return f"etcd is stopped, nobody answers at {self._platform.layout.endpoint('etcd')}"
+
+    def heal(self) -> None:
+        """Start it again."""
+        if self._hit:
+            self._platform.supervisor.start(self._PROGRAM)
+
+    def verify_healed(self) -> str:
+        """It has a leader; that a member holds the lease again is for health to say."""
+        said = eventually(
+            "etcd has a leader", self._health, lambda health: '"true"' in health, within=15
+        )
+        return f"etcd says {said}"
+
+    def _health(self) -> str:
+        try:
+            url = f"http://{self._platform.layout.endpoint('etcd')}/health"
+            return requests.get(url, timeout=1).text
+        except requests.RequestException:
+            return ""
+
+
 def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:
     """Return every fault by name."""
     faults: list[Fault] = [
@@ -221,6 +269,7 @@ def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:
         FreezeMember(platform, "primary_freeze", "primary"),
         FreezeMember(platform, "standby_freeze", "standby"),
         DeafStandbys(platform, "standbys_deaf", "primary"),
+        StopConsensus(platform),
         Switchover(platform.engine),
     ]
     return {fault.name: fault for fault in faults}
