@@ -293,6 +293,40 @@ class Scaling(Record):
     attempts_file: str
 
 
+class Seen(Record):
+    """One alert after a fault: seconds from it to each stage (None: never reached)."""
+
+    alert: str
+    member: str  # '' where the alert is of the whole cluster
+    severity: str
+    pending: float | None
+    firing: float | None
+    alertmanager: float | None
+
+
+class Detection(Record):
+    """What monitoring made of one fault: every alert that came after it, expected or not."""
+
+    suite: Literal["chaos", "alerts"]
+    fault: str  # its name in the chaos suite, the scenario's words in the alerts suite
+    trial: int
+    target: str
+    at: float  # what the seconds count from: the injection, or (alerts) the condition
+    expected: tuple[str, ...]
+    excused: str  # why no alert need see it; '' where one must
+    before: tuple[str, ...]  # raised when the trial began: their silence says nothing
+    seen: tuple[Seen, ...]
+
+    def arrived(self, alert: str) -> float | None:
+        """Seconds until an alert about this target reached Alertmanager; None: never."""
+        about = [s for s in self.seen if s.alert == alert and s.member in ("", self.target)]
+        return min((s.alertmanager for s in about if s.alertmanager is not None), default=None)
+
+    def was_raised(self, alert: str) -> bool:
+        """Whether an alert of that name was raised before the trial began."""
+        return any(name.partition("(")[0] == alert for name in self.before)
+
+
 class Series(Record):
     """A metric of one member over the run: (instant on the run's clock, value)."""
 

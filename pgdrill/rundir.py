@@ -65,6 +65,11 @@ class RunDir:
         return self.path / "scaling.jsonl"
 
     @property
+    def detections(self) -> Path:
+        """records.Detection, one a line."""
+        return self.path / "detections.jsonl"
+
+    @property
     def seed(self) -> Path:
         """records.Seed."""
         return self.path / "seed.json"

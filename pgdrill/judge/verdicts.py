@@ -55,7 +55,13 @@ class Verdicts:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Judge several observations and fail once, naming all that are not met."""
+        """Judge several observations and fail once, naming all that are not met.
+
+        A block inside a block leaves the demand to the outer one.
+        """
+        if self._held is not None:
+            yield
+            return
         self._held = []
         try:
             yield

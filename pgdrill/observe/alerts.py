@@ -3,7 +3,8 @@
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
@@ -46,7 +47,8 @@ class Sighting:
 class AlertWatch:
     """Polls Prometheus and Alertmanager, and is the receiver of Alertmanager's pages.
 
-    As a context manager: watching ends with the block.
+    As a context manager: watching ends with the block. pages=False leaves the receiver's address
+    alone: nothing is ever seen as paged or resolved.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class AlertWatch:
         prometheus: Prometheus,
         alertmanager: Alertmanager,
         tell: Callable[[Sighting], object] = lambda _: None,
+        *,
+        pages: bool = True,
     ) -> None:
         self.prometheus = prometheus
         self.alertmanager = alertmanager
@@ -65,20 +69,19 @@ class AlertWatch:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._poller = threading.Thread(target=self._poll, name="alert-watch", daemon=True)
+        self._pages = pages
+        self._open = ExitStack()
 
     def __enter__(self) -> "AlertWatch":
         self._look()  # before anything starts: an unreachable source leaves nothing behind
-        self._server = _pager(self.alertmanager.webhook(), self._note)
-        self._pager = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
-        self._pager.start()
+        if self._pages:
+            self._open.enter_context(_listening(self.alertmanager.webhook(), self._note))
         self._poller.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._pager.join()
+        self._open.close()
         self._poller.join()
 
     def settle(self, *, within: float) -> None:
@@ -111,6 +114,11 @@ class AlertWatch:
         with self._lock:
             return sorted(f"{of} {stage}" for stage, of in self._active)
 
+    def held(self) -> tuple[str, ...]:
+        """Return what Prometheus or Alertmanager hold at this moment, whatever its stage."""
+        with self._lock:
+            return tuple(sorted({str(of) for _, of in self._active}))
+
     def wait(self, of: Expectation, stage: Stage, *, since: float, within: float) -> float | None:
         """Return when the alert reached a stage after since; None when it did not in time.
 
@@ -125,6 +133,12 @@ class AlertWatch:
             return eventually(f"{of} {stage}", seen, within=within, every=POLL)
         except DeadlineError:
             return None
+
+    def raised(self, since: float) -> tuple[Expectation, ...]:
+        """Return every alert that entered a stage after since, the first to do so first."""
+        with self._lock:
+            seen = [s for s in self.sightings if s.at >= since and s.stage != "resolved"]
+        return tuple(dict.fromkeys(s.of for s in sorted(seen, key=lambda s: s.at)))
 
     def when(self, of: Expectation, stage: Stage, since: float) -> float | None:
         """Return the first instant after since at which the alert was seen in a stage."""
@@ -217,14 +231,14 @@ class AlertWatch:
             for a in self.prometheus.alerts()
         }
         held |= {("alertmanager", Expectation(*a)) for a in self.alertmanager.alerts()}
-        self._last_look = time.monotonic()
+        self._last_look = now = time.monotonic()
         with self._lock:
             new, self._active = held - self._active, held
         for stage, of in sorted(new, key=str):
-            self._note(stage, of)
+            self._note(stage, of, now)
 
-    def _note(self, stage: Stage, of: Expectation) -> None:
-        sighting = Sighting(time.monotonic(), stage, of)
+    def _note(self, stage: Stage, of: Expectation, at: float | None = None) -> None:
+        sighting = Sighting(time.monotonic() if at is None else at, stage, of)
         with self._lock:
             self.sightings.append(sighting)
         self._tell(sighting)
@@ -235,6 +249,22 @@ def _sum(name: str, parts: dict[str, float]) -> Budget:
     return Budget(
         name=name, limit=sum(parts.values()), unit="s", better="lower", because=f"{because} s"
     )
+
+
+@contextmanager
+def _listening(
+    address: tuple[str, int], note: Callable[[Stage, Expectation], None]
+) -> Iterator[None]:
+    """Receive pages for the time of the block."""
+    server = _pager(address, note)
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def _pager(

@@ -18,7 +18,7 @@ from pgdrill.settings import cache_dir
 _compiling = threading.Lock()
 BUILD_WITHIN = 3600.0  # seconds for one program; kubelet from nothing takes 4 min on 2 cores
 # With this much memory (10^9 bytes) available, the compiler collects garbage less often: kind took
-# 26 s instead of 32 on two cores, and k8s.io/api/core/v1, the largest package, 0.7 GB instead of 0.5.
+# 26 s instead of 32 on two cores; k8s.io/api/core/v1, the largest package, 0.7 GB instead of 0.5.
 ROOMY_GB = 6
 HOW_TO_GET_GO = (
     "install it from Debian (apt-get install golang-go, release 13 or backports),"

@@ -10,6 +10,7 @@ from pgdrill.dashboards.panels import ABSENT
 from pgdrill.judge import scaling
 from pgdrill.report import loadplots, panels, plots, scaleplots, words
 from pgdrill.report.attempts import traces
+from pgdrill.report.detection import matrix
 from pgdrill.report.facts import acked, drilled_ledger
 from pgdrill.report.headline import headline
 from pgdrill.report.material import Material, coverage, read_run
@@ -104,6 +105,7 @@ def _environment() -> Environment:
         "panels": panels,
         "absent": ABSENT,
         "coverage": coverage,
+        "matrix": matrix,
         "icons": ICONS,
         "acked": acked,
         "traces": traces,

@@ -13,6 +13,7 @@ from pgdrill.records import (
     Bench,
     Budget,
     Clock,
+    Detection,
     Event,
     Fingerprint,
     LedgerCount,
@@ -110,6 +111,7 @@ class Material:
     events: tuple[Event, ...]
     alerts: tuple[AlertLife, ...]
     scalings: tuple[Scaling, ...]
+    detections: tuple[Detection, ...]
     seed: Seed | None
     bench: Bench | None
     snapshots: tuple[Snapshot, ...]
@@ -208,6 +210,7 @@ def read_run(path: Path) -> Material:
         events=tuple(sorted(many(run.events, Event), key=lambda event: event.at)),
         alerts=many(run.alerts, AlertLife),
         scalings=many(run.scaling, Scaling),
+        detections=many(run.detections, Detection),
         seed=one(run.seed, Seed),
         bench=one(run.bench, Bench),
         snapshots=many(run.dashboards, Snapshot),

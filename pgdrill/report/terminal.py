@@ -6,6 +6,7 @@ from statistics import median
 
 from pgdrill.judge import scaling as judged
 from pgdrill.records import AlertLife, Scaling
+from pgdrill.report.detection import summary
 from pgdrill.report.facts import acked, drilled_ledger, wrong_controls
 from pgdrill.report.material import FIRE_BUDGET, Group, LaneGaps, Material, read_run
 from pgdrill.report.words import count, number, seconds
@@ -26,6 +27,7 @@ def terminal(run: Path) -> list[str]:
         *_bench(m),
         *map(_scaling, m.scalings),
         *(_alert(life) for life in m.alerts),
+        *filter(None, [summary(m.detections)]),
         *(f"damaged record: {complaint}" for complaint in m.complaints),
         f"report: {RunDir(run).report}",
     ]

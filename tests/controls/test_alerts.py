@@ -1,15 +1,22 @@
 """An alert that does not come must be missed."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+from fixtures.chaos import look_at, run_trials
 from fixtures.monitoring import judge_life
+from pgdrill.faults import experiment as experiments
+from pgdrill.judge import detection
 from pgdrill.observe.alerts import AlertWatch, Expectation
 from pgdrill.platforms.base import Platform
 from pgdrill.records import AlertLife
+from pgdrill.trials import Bench
 from tests.alerts import test_fires_and_resolves as alerts
 from tests.controls.control import Control
+from tests.controls.sabotage import of_fault
 
 MUTED = "PgDiskFilling"
+UNSEEN = "PgFailoverHappened"
 
 
 def test_muted_alert_is_broken(
@@ -27,3 +34,21 @@ def test_muted_alert_is_broken(
             judge_life(alert_watch, verdicts, of, life)
 
         alerts.test_disk_filling(require, platform, alert_watch, judge)
+
+
+def test_fault_that_nobody_sees_is_broken(
+    sabotaged: Bench, alert_watch: AlertWatch, experiments_dir: Path, control: Control
+) -> None:
+    """A drilled fault is missed when somebody has silenced the only alert that must see it."""
+    switchover = experiments.load(experiments_dir / "switchover.yaml")
+    onlooker = look_at(sabotaged.platform.engine.name, switchover.fault, alert_watch)
+    assert onlooker, "nothing is monitored here"
+    with (
+        control.must_be("broken", "fault unseen", onlooker.promised[UNSEEN]) as verdicts,
+        alert_watch.alertmanager.silenced(UNSEEN),
+    ):
+        _, found = run_trials(sabotaged, of_fault(switchover, switchover.fault), onlooker)
+        detection.judge(found, onlooker.promised, verdicts)
+    assert any(seen.alert == UNSEEN and seen.firing for seen in found[0].seen), (
+        "never fired: then it is not the silence that keeps it away"
+    )

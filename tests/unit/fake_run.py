@@ -9,6 +9,7 @@ from pgdrill.records import (
     Bench,
     Budget,
     Clock,
+    Detection,
     Event,
     Fingerprint,
     LaneResult,
@@ -21,9 +22,10 @@ from pgdrill.records import (
     Scaling,
     ScriptResult,
     Seed,
+    Seen,
     Slice,
-    Surge,
     SloComparison,
+    Surge,
     TableSeed,
     Trial,
     Verdict,
@@ -310,6 +312,54 @@ def scaling() -> Scaling:
     )
 
 
+def seen(alert: str, severity: str, firing: float | None, member: str = "") -> Seen:
+    """An alert that came after a fault; firing None: its condition went before its `for`."""
+    return Seen(
+        alert=alert,
+        member=member,
+        severity=severity,
+        pending=0.5 if firing is None else firing - 0.4,
+        firing=firing,
+        alertmanager=None if firing is None else firing + 0.3,
+    )
+
+
+def detection(fault: str, number: int, *came: Seen, excused: str = "") -> Detection:
+    """A trial of which monitoring made this; PgFailover must see every fault without excuse."""
+    return Detection(
+        suite="chaos",
+        fault=fault,
+        trial=number,
+        target="pg-1",
+        at=START + 60 * number,
+        expected=() if excused else ("PgFailover",),
+        excused=excused,
+        before=(),
+        seen=came,
+    )
+
+
+def detections() -> list[Detection]:
+    """Two faults that were seen, one that need not be, and the scenario of an alert."""
+    kills = [
+        detection("kill-primary", n, seen("PgFailover", "info", 2 + n / 10)) for n in range(1, 10)
+    ]
+    pauses = [
+        detection(
+            "pause-primary",
+            n,
+            seen("PgDown", "critical", 8.5 + n),
+            seen("PgLag", "warning", None, "pg-2"),
+            seen("PgFailover", "info", 22.0 + n),
+        )
+        for n in (1, 2, 3)
+    ]
+    standby = detection("kill-standby", 1, excused="restarted at once")
+    scenario = detection("pg-2 paused", 1, seen("PgLag", "warning", 6.1, "pg-2"))
+    of_alerts = {"suite": "alerts", "expected": ("PgLag",), "target": "pg-2"}
+    return [*kills, *pauses, standby, scenario.model_copy(update=of_alerts)]
+
+
 def events(of: list[Trial]) -> list[Event]:
     """What the sources told."""
     made = [Event(at=START + 1, source="test", what="seed", subject="1,000,000 rows")]
@@ -371,6 +421,7 @@ def write_run(path: Path, without: tuple[str, ...] = ()) -> RunDir:
         "scaling": [scaling()],
         "dashboards": [*snapshots(START, MEMBERS)],
         "slos": [*slos()],
+        "detections": [*detections()],
     }
     for name, record in single.items():
         if name not in without:

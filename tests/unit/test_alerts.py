@@ -16,10 +16,13 @@ import pytest
 import requests
 import yaml
 
+from fixtures.monitoring import wait_able
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.alertmanager import Alertmanager
 from pgdrill.observe.alerts import AlertWatch, Expectation
+from pgdrill.observe.detection import seen
 from pgdrill.observe.prometheus import (
+    AlertRule,
     NoDataError,
     Prometheus,
     duration,
@@ -263,6 +266,48 @@ def test_a_dead_target_is_named(monitoring: Monitoring) -> None:
     ((target, why),) = down.items()
     assert target.startswith("dead 127.0.0.1:")
     assert "refused" in why
+
+
+def test_a_dead_target_refuses_the_run(monitoring: Monitoring) -> None:
+    """A suite that needs monitoring ends as the environment's fault, and names the target."""
+    with pytest.raises(
+        BrokenEnvironmentError, match=r"target dead 127\.0\.0\.1:\d+ is down \(.*refused"
+    ):
+        wait_able(Prometheus(monitoring.prometheus), within=1)
+
+
+def test_a_watch_without_pages_leaves_the_pager_alone(
+    monitoring: Monitoring, watch: AlertWatch
+) -> None:
+    """A second watch that receives no pages sees the alert, from what it held to what came."""
+    with (
+        AlertWatch(watch.prometheus, watch.alertmanager, pages=False) as second,
+        monitoring.condition("Loud") as of,
+    ):
+        since = time.monotonic()
+        assert second.wait(of, "alertmanager", since=since, within=WITHIN) is not None
+        assert second.held() == ("Loud",)
+        assert second.raised(since) == (of,)
+        assert second.when(of, "paged", since) is None
+        (came,) = seen(second, since, since)
+        assert (came.alert, came.severity, came.member) == ("Loud", "info", "")
+        assert came.firing is not None
+        assert came.alertmanager is not None
+        assert 0 < came.firing <= came.alertmanager
+
+
+@pytest.mark.parametrize(
+    ("query", "memory"),
+    [
+        ("up == 0", 0),
+        ("changes(up[30s]) > 0 or sum(up[1m30s]) > 1", 90),
+        ("rate(bad[1m]) > 1 and rate(bad[15s]) > 1", 15),
+        ("rate(bad[1m]) > 1 and rate(bad[15s]) > 1 or up[20s] == 0", 20),
+    ],
+)
+def test_what_an_alert_remembers(query: str, memory: float) -> None:
+    """An alert stays true for its longest window; with `and`, until the first window is over."""
+    assert AlertRule("A", "info", query, 0, 1, "ok").memory == memory
 
 
 def test_an_unreachable_source_is_the_environments_fault() -> None:

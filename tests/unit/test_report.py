@@ -102,6 +102,7 @@ def test_every_section_is_there_and_in_order(whole: RunDir) -> None:
         "scaling",
         "alerts",
         "dashboards",
+        "detection",
         "dataset",
         "events",
         "environment",
@@ -179,7 +180,7 @@ def test_nothing_measured_claims_nothing(tmp_path: Path) -> None:
     run = bare(tmp_path / "bare")
     assert first_screen(run).startswith("invalid: No number was judged")
     text = splice(run.path).read_text()
-    assert text.count("Not measured: this run has no") == 10
+    assert text.count("Not measured: this run has no") == 11
     assert "<svg" not in text
     assert not re.search(r"\b0 of 0\b|no acknowledged write was lost|nan|None", text)
 

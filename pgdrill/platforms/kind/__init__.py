@@ -276,7 +276,15 @@ class KindPlatform:
     def capabilities(self) -> frozenset[Capability]:
         """What this installation can be asked to do."""
         return frozenset(
-            {"node-loss", "real-disk-limit", "load-balancer", "pods", "timings", "hpa"}
+            {
+                "node-loss",
+                "real-disk-limit",
+                "load-balancer",
+                "pods",
+                "timings",
+                "hpa",
+                "pushgateway",
+            }
         )
 
     @property
@@ -293,11 +301,6 @@ class KindPlatform:
     def pushgateway_url(self) -> str:
         """Address of the Pushgateway that Prometheus scrapes."""
         return f"http://{self._endpoints['pushgateway']}"
-
-    @property
-    def pushgateway_url(self) -> str:
-        """Nothing is watched on this platform yet."""
-        return ""
 
     @cached_property
     def _endpoints(self) -> dict[str, Endpoint]:

@@ -1,0 +1,103 @@
+"""Which alert must see which fault and how soon, or why none need.
+
+Keyed by engine as the other promises are: what an alert can see is what the engine leaves undone
+for longer than two scrapes and the alert's `for`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pgdrill.judge import failover
+from pgdrill.judge.verdicts import Verdicts
+from pgdrill.records import Budget, Detection
+
+
+@dataclass(frozen=True)
+class Excused:
+    """Why no alert need see a fault."""
+
+    reason: str
+
+
+Expected = tuple[str, ...] | Excused
+
+# Alerts whose condition begins not with the fault but with the new primary.
+AFTER_PROMOTION = frozenset({"PgFailoverHappened"})
+
+_NEW_PRIMARY = ("PgFailoverHappened",)
+# Not PgMemberDown: Alertmanager holds it back while these two say the same and more.
+_OUTAGE = ("PgNoPrimary", "PgFailoverHappened")
+_PATRONI: dict[str, Expected] = {
+    "primary_kill": _NEW_PRIMARY,
+    "postmaster_kill": _NEW_PRIMARY,
+    "primary_away": _OUTAGE,
+    "primary_freeze": _OUTAGE,
+    "switchover": _NEW_PRIMARY,
+    "standby_kill": Excused(
+        "supervisor restarts it at once: it streams again before PgMemberDown's scrapes and its"
+        " for are over (8 s, more only on a busy machine), and no client notices"
+    ),
+    "standby_freeze": ("PgMemberDown",),
+}
+_CNPG: dict[str, Expected] = {
+    "primary_kill": _NEW_PRIMARY,
+    "primary_grace_1": _NEW_PRIMARY,
+    "primary_delete": _NEW_PRIMARY,
+    "postmaster_kill": ("PgMemberDown",),  # restarted in place after a back-off of 10 s
+    "primary_away": _OUTAGE,
+    "primary_freeze": _OUTAGE,
+    "switchover": _NEW_PRIMARY,
+    "standby_kill": Excused(
+        "its pod is made anew within seconds: PgMemberDown's scrape, evaluation and for take 15"
+    ),
+    "standby_freeze": Excused(
+        "it hangs for 14 s: PgMemberDown's scrape, its time-out, evaluation and for take 19"
+    ),
+}
+_BY_ENGINE = {"patroni": _PATRONI, "cnpg": _CNPG}
+
+
+def expected(engine: str, fault: str) -> Expected:
+    """Return the alerts that must see a fault, or why none need.
+
+    Raises:
+        KeyError: nobody has decided: a fault that is not expected to be seen proves nothing.
+    """
+    return _BY_ENGINE[engine][fault]
+
+
+def within(engine: str, fault: str, fires: Mapping[str, Budget]) -> dict[str, Budget]:
+    """Return how long after a fault each alert may come, by alert.
+
+    fires: seconds from an alert's condition to Alertmanager, by the intervals that run.
+    """
+    new_primary = failover.budgets(engine, fault).gap.limit
+    return {alert: _after_fault(alert, budget, new_primary) for alert, budget in fires.items()}
+
+
+def _after_fault(alert: str, fires: Budget, new_primary: float) -> Budget:
+    if alert not in AFTER_PROMOTION:
+        return fires.model_copy(update={"name": "fault to alert"})
+    return fires.model_copy(
+        update={
+            "name": "fault to alert",
+            "limit": new_primary + fires.limit,
+            "because": f"new primary {new_primary:g} + {fires.because}",
+        }
+    )
+
+
+def judge(found: Sequence[Detection], promised: Mapping[str, Budget], verdicts: Verdicts) -> None:
+    """Judge the slowest arrival of each expected alert over all trials of a fault."""
+    with verdicts.together():
+        for alert, budget in promised.items():
+            telling = [d for d in found if d.arrived(alert) is not None or not d.was_raised(alert)]
+            note = f"{len(telling)} of {len(found)} trials can tell" if telling != found else ""
+            subject = f"{found[0].fault}, {alert}"
+            verdicts.check(budget, _slowest(d.arrived(alert) for d in telling), subject, note)
+
+
+def _slowest(arrivals: Iterable[float | None]) -> float | None:
+    """Return the slowest; infinite when one never came, None when there was nothing to see."""
+    seconds = [float("inf") if at is None else at for at in arrivals]
+    return max(seconds, default=None)

@@ -1,0 +1,101 @@
+"""Who noticed a fault: the alerts that came after it, each stage in seconds."""
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pgdrill.observe.alerts import POLL, AlertWatch, Expectation, Stage
+from pgdrill.records import Budget, Detection, Seen, Trial
+from pgdrill.waiting import DeadlineError, eventually
+
+OLD_ALERTS_GONE = 90.0  # seconds; PgFailoverHappened looks back 30
+LATER = 10.0  # seconds beyond what is allowed, so that a late alert is measured
+
+
+def seen(watch: AlertWatch, since: float, zero: float) -> tuple[Seen, ...]:
+    """Return every alert that was raised after since, its stages in seconds after zero."""
+    rules = watch.prometheus.rules()
+
+    def after(of: Expectation, stage: Stage) -> float | None:
+        at = watch.when(of, stage, since)
+        return None if at is None else at - zero
+
+    def one(of: Expectation) -> Seen:
+        firing, arrived = after(of, "firing"), after(of, "alertmanager")
+        if firing is not None and arrived is not None:
+            firing = min(firing, arrived)  # one look asks Prometheus first, Alertmanager after it
+        return Seen(
+            alert=of.alert,
+            member=of.member,
+            severity=rules[of.alert].severity if of.alert in rules else "",
+            pending=after(of, "pending"),
+            firing=firing,
+            alertmanager=arrived,
+        )
+
+    return tuple(map(one, watch.raised(since)))
+
+
+@dataclass(frozen=True)
+class Onlooker:
+    """Looks at the alerts while one fault is drilled."""
+
+    watch: AlertWatch
+    fault: str
+    promised: Mapping[str, Budget]  # alerts that must come: seconds after the fault
+    excused: str = ""
+
+    def settle(self) -> None:
+        """Wait until no alert that must see the fault is left of what came before.
+
+        Raises:
+            DeadlineError: with what stays.
+        """
+
+        def left() -> list[str]:
+            return [what for what in self.watch.active() if what.startswith(tuple(self.promised))]
+
+        if self.promised:
+            eventually(
+                "no alert of before",
+                left,
+                lambda names: not names,
+                within=OLD_ALERTS_GONE,
+                every=POLL,
+            )
+
+    def look(self, trial: Trial, before: tuple[str, ...]) -> Detection:
+        """Wait for what must still come of a trial, no longer than it may, and keep all that came.
+
+        before: what was raised when the trial began.
+
+        Raises:
+            BrokenEnvironmentError: Prometheus or Alertmanager does not answer.
+        """
+        for alert, budget in self.promised.items():
+            either = [Expectation(alert), Expectation(alert, trial.target)]
+            if not any(name in before for name in map(str, either)):
+                left = trial.injected_at + budget.limit + LATER - time.monotonic()
+                self._wait(either, trial.injected_at, max(0.0, left))
+        self.watch.active()  # unseen by the blind is not unseen
+        return Detection(
+            suite="chaos",
+            fault=self.fault,
+            trial=trial.number,
+            target=trial.target,
+            at=trial.injected_at,
+            expected=tuple(self.promised),
+            excused=self.excused,
+            before=before,
+            seen=seen(self.watch, trial.injected_at, trial.injected_at),
+        )
+
+    def _wait(self, either: list[Expectation], since: float, within: float) -> None:
+        with suppress(DeadlineError):  # the verdict says so
+            eventually(
+                f"{either[0]} at Alertmanager",
+                lambda: [of for of in either if self.watch.when(of, "alertmanager", since)],
+                within=within,
+                every=POLL,
+            )

@@ -1,0 +1,151 @@
+"""Who noticed: the promises about detection, their judgement, and the matrix of the report."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pgdrill.judge import detection as promises
+from pgdrill.judge import failover
+from pgdrill.judge.detection import Excused
+from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
+from pgdrill.records import Budget, Detection, append
+from pgdrill.report import splice, terminal
+from pgdrill.report.detection import matrix
+from pgdrill.settings import ROOT
+from tests.unit.fake_run import detection, detections, seen, write_run
+
+PROMISED = {
+    "PgFailover": Budget(name="fault to alert", limit=10, unit="s", better="lower", because="sum")
+}
+EXPERIMENTS = sorted(p.stem for p in (ROOT / "tests/chaos/experiments").glob("*.yaml"))
+PODS = ("primary_delete", "primary_grace_1")  # tests/chaos/test_pods.py: no engine but CNPG has any
+
+
+def _alerts() -> set[str]:
+    files = (ROOT / "infra/alerts/rules").glob("*.yaml")
+    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
+    return {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+@pytest.mark.parametrize("fault", EXPERIMENTS)
+@pytest.mark.parametrize("engine", ["patroni", "cnpg"])
+def test_every_fault_must_be_seen_or_is_excused(engine: str, fault: str) -> None:
+    """Each fault names alerts that there are, or a reason; none is left undecided."""
+    if engine == "patroni" and fault in PODS:
+        with pytest.raises(KeyError):
+            promises.expected(engine, fault)
+        return
+    wanted = promises.expected(engine, fault)
+    if isinstance(wanted, Excused):
+        assert wanted.reason
+    else:
+        assert wanted
+        assert set(wanted) <= _alerts()
+        assert failover.budgets(engine, fault).gap
+
+
+def test_an_alert_about_the_new_primary_may_wait_for_it() -> None:
+    """The bound of a fail-over alert begins with the new primary, any other with the fault."""
+    fires = PROMISED["PgFailover"].model_copy(update={"because": "scrape 2 + margin 8 s"})
+    alerts = {"PgNoPrimary": fires, "PgFailoverHappened": fires}
+    within = promises.within("patroni", "primary_freeze", alerts)
+    assert within["PgNoPrimary"].limit == 10
+    assert within["PgFailoverHappened"].limit == 40
+    assert within["PgFailoverHappened"].because == "new primary 30 + scrape 2 + margin 8 s"
+
+
+@pytest.mark.parametrize(
+    ("found", "outcome"),
+    [
+        pytest.param([detection("f", 1, seen("PgFailover", "info", 9.7))], "met", id="in-time"),
+        pytest.param([detection("f", 1, seen("PgFailover", "info", 9.8))], "broken", id="late"),
+        pytest.param([detection("f", 1, seen("PgFailover", "info", None))], "broken", id="pending"),
+        pytest.param([detection("f", 1, seen("PgOther", "info", 2))], "broken", id="another"),
+        pytest.param([detection("f", 1)], "broken", id="nobody"),
+        pytest.param(
+            [detection("f", 1, seen("PgFailover", "info", 2, "pg-2"))], "broken", id="wrong-member"
+        ),
+        pytest.param(
+            [detection("f", 1, seen("PgFailover", "info", 2)), detection("f", 2)],
+            "broken",
+            id="one-of-two",
+        ),
+    ],
+)
+def test_the_slowest_trial_is_judged(found: list[Detection], outcome: str) -> None:
+    """An alert keeps its promise when it comes in every trial, in time, about the right member."""
+    verdicts = Verdicts(None)
+    if outcome == "met":
+        promises.judge(found, PROMISED, verdicts)
+    else:
+        with pytest.raises(BrokenBudgetError, match=f"{outcome}: f, PgFailover"):
+            promises.judge(found, PROMISED, verdicts)
+    assert [v.outcome for v in verdicts.given] == [outcome]
+
+
+def test_an_alert_that_was_raised_before_says_nothing() -> None:
+    """A trial that begins with the alert raised is not judged; without another, no evidence."""
+    blind = detection("f", 2).model_copy(update={"before": ("PgFailover", "PgOther(pg-3)")})
+    verdicts = Verdicts(None)
+    promises.judge([detection("f", 1, seen("PgFailover", "info", 2)), blind], PROMISED, verdicts)
+    assert verdicts.given[0].note == "1 of 2 trials can tell"
+    with pytest.raises(BrokenBudgetError, match="invalid: f, PgFailover"):
+        promises.judge([blind], PROMISED, verdicts)
+
+
+def test_matrix_has_a_row_for_each_fault_and_a_column_for_each_alert() -> None:
+    """Severe alerts come first, a cell is the slowest trial, an excuse stands in its row."""
+    found = matrix(detections())
+    assert [c.alert for c in found.columns] == ["PgDown", "PgLag", "PgFailover"]
+    rows = {row.fault: [cell.text for cell in row.cells] for row in found.rows}
+    assert rows == {
+        "kill-primary": ["", "", "2.9 s"],
+        "pause-primary": ["11.5 s", "pending", "25 s"],
+        "kill-standby": ["", "", ""],
+        "pg-2 paused": ["", "6.1 s", ""],
+    }
+    assert [row.excused for row in found.rows] == ["", "", "restarted at once", ""]
+    assert [row.fault for row in found.of("alerts")] == ["pg-2 paused"]
+
+
+def test_an_alert_that_had_to_come_and_did_not_is_in_the_matrix() -> None:
+    """What is missing has a column of its own, and how often it came is said."""
+    twice = [detection("f", 1, seen("PgFailover", "info", 3)), detection("f", 2)]
+    ((some,), (none,)) = [row.cells for row in matrix([*twice, detection("g", 1)]).rows]
+    assert (some.text, some.state) == ("3 s (1 of 2)", "missed")
+    assert (none.text, none.state) == ("never", "missed")
+
+
+def test_an_alert_that_alertmanager_held_back_is_marked() -> None:
+    """An alert that fired and reached nobody is not shown as one that did."""
+    held = seen("PgLag", "warning", 6).model_copy(update={"alertmanager": None})
+    (row,) = matrix([detection("f", 1, held, seen("PgFailover", "info", 3))]).rows
+    assert [cell.text for cell in row.cells] == ["6 s (held back)", "3 s"]
+
+
+def test_report_and_terminal_name_who_saw_nothing(tmp_path: Path) -> None:
+    """A fault that nobody saw is on the page and in the last lines; an excuse is given as well."""
+    run = write_run(tmp_path / "run")
+    line = next(text for text in terminal(run.path) if text.startswith("detection: "))
+    assert line == (
+        "detection: 2 of 3 faults made an alert fire, the last of them after 11.5 s"
+        " (pause-primary); need not be seen: kill-standby"
+    )
+    append(run.detections, detection("freeze-standby", 1))
+    line = next(text for text in terminal(run.path) if text.startswith("detection: "))
+    assert line.endswith("; need not be seen: kill-standby; seen by nobody: freeze-standby")
+    page = splice(run.path).read_text()
+    row = re.search(r"<tr><td>freeze-standby.*?</tr>", page, re.DOTALL)
+    assert row
+    assert "never</td>" in row[0]
+    assert "nobody saw it" in row[0]
+    assert re.search(r"kill-standby</strong> need not be seen: restarted at once", page)
+
+
+def test_a_run_that_nobody_watched_claims_nothing(tmp_path: Path) -> None:
+    """Without monitoring there is no line and no matrix, and the page says so."""
+    run = write_run(tmp_path / "run", without=("detections",))
+    assert not [text for text in terminal(run.path) if text.startswith("detection")]
+    assert "this run has no fault that monitoring watched" in splice(run.path).read_text()
