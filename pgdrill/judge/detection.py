@@ -66,12 +66,12 @@ def expected(engine: str, fault: str) -> Expected:
     return _BY_ENGINE[engine][fault]
 
 
-def within(engine: str, fault: str, fires: Mapping[str, Budget]) -> dict[str, Budget]:
+def within(engine: str, timing: str, fault: str, fires: Mapping[str, Budget]) -> dict[str, Budget]:
     """Return how long after a fault each alert may come, by alert.
 
     fires: seconds from an alert's condition to Alertmanager, by the intervals that run.
     """
-    new_primary = failover.budgets(engine, fault).gap.limit
+    new_primary = failover.budgets(engine, timing, fault).gap.limit
     return {alert: _after_fault(alert, budget, new_primary) for alert, budget in fires.items()}
 
 

@@ -43,14 +43,14 @@ def test_every_fault_must_be_seen_or_is_excused(engine: str, fault: str) -> None
     else:
         assert wanted
         assert set(wanted) <= _alerts()
-        assert failover.budgets(engine, fault).gap
+        assert failover.budgets(engine, "tuned", fault).gap
 
 
 def test_an_alert_about_the_new_primary_may_wait_for_it() -> None:
     """The bound of a fail-over alert begins with the new primary, any other with the fault."""
     fires = PROMISED["PgFailover"].model_copy(update={"because": "scrape 2 + margin 8 s"})
     alerts = {"PgNoPrimary": fires, "PgFailoverHappened": fires}
-    within = promises.within("patroni", "primary_freeze", alerts)
+    within = promises.within("patroni", "tuned", "primary_freeze", alerts)
     assert within["PgNoPrimary"].limit == 10
     assert within["PgFailoverHappened"].limit == 40
     assert within["PgFailoverHappened"].because == "new primary 30 + scrape 2 + margin 8 s"
