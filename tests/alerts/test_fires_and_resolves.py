@@ -5,7 +5,10 @@ from collections.abc import Callable
 
 from pgdrill.observe.alerts import AlertWatch, Expectation
 from pgdrill.platforms.base import Cluster, Platform
-from pgdrill.records import AlertLife
+from pgdrill.records import AlertLife, Seed
+from pgdrill.rundir import RunDir
+from pgdrill.settings import Settings
+from tests.alerts.load import bad_share, last_bad, published_load, stalls
 from tests.alerts.truth import (
     a_standby,
     behind,
@@ -20,6 +23,7 @@ from tests.alerts.truth import (
 QUIET = 5.0  # seconds without an alert before each scenario: two rounds of scrape and evaluation
 LIMIT_LAG = 5.0  # seconds, as in infra/alerts/rules/replication.yaml
 LIMIT_DISK = 0.80  # share, as in infra/alerts/rules/storage.yaml
+LIMIT_BURN = 14.4 * 0.001  # share, as in infra/alerts/rules/slo.yaml
 
 Judge = Callable[[Expectation, AlertLife], None]
 
@@ -130,6 +134,33 @@ def test_operator_away(platform: Platform, alert_watch: AlertWatch, judge_alert:
     scenario = f"{away} away"
     life = alert_watch.life(down, scenario=scenario, quiet_from=quiet, condition=gone, healed=back)
     judge_alert(down, life)
+
+
+def test_stalled_load(
+    require: Callable[[str], None],
+    platform: Platform,
+    healthy: Cluster,
+    seeded: Seed,
+    settings: Settings,
+    run: RunDir,
+    alert_watch: AlertWatch,
+    judge_alert: Judge,
+) -> None:
+    """A load that waits for a lock pages as a burning budget, though nothing is down."""
+    require("pushgateway")
+    burn = Expectation("PgSloBurnFast")
+    quiet = alert_watch.quiet(lasting=QUIET)
+    with published_load(platform, healthy, settings, run.raw / "burn") as log:
+        with stalls(healthy):
+            burning = instant_when("a burn", lambda: bad_share(log) > LIMIT_BURN, within=30)
+            until_paged(alert_watch, burn, quiet)
+        well = last_bad(log, within=30)
+        until_resolved(alert_watch, burn, quiet)
+    scenario = "locks stall a load"
+    life = alert_watch.life(
+        burn, scenario=scenario, quiet_from=quiet, condition=burning, healed=well
+    )
+    judge_alert(burn, life)
 
 
 def _runs(platform: Platform, member: str) -> bool:

@@ -1,0 +1,99 @@
+"""A small load that publishes itself, and stalls that make its transactions late."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from pgdrill.judge import budgets
+from pgdrill.observe.pushgateway import Pushgateway
+from pgdrill.platforms.base import Cluster, Platform
+from pgdrill.publishing import JOB, LoadPublisher
+from pgdrill.settings import Settings
+from pgdrill.waiting import eventually
+from pgdrill.workload import pgbench
+from pgdrill.workload.pgbench_tail import Tail
+
+CLIENTS, RATE = 4, 100.0  # transactions/s: far below what two busy cores can do
+# Stalls until the page take some 20 s, good transactions until it is taken back some 30 s.
+LASTS = 75  # seconds
+HELD, FREE = 1.0, 0.3  # seconds: most of what is due in these is late
+GOOD_FOR = 4.0  # seconds; pgbench writes its log in blocks of some 2 s at this rate
+
+
+@contextmanager
+def published_load(
+    platform: Platform, cluster: Cluster, settings: Settings, directory: Path
+) -> Iterator[Tail]:
+    """Run the load for the time of the block, at least LASTS; yield its log as clients wrote it."""
+    # The scale of the perf suite, so that its tables serve here too.
+    scale = pgbench.scale_for(settings.clients)
+    pgbench.prepare(cluster.conninfo(), scale, lambda line: None)
+    gateway = Pushgateway(platform.pushgateway_url, JOB)
+    limit = budgets.P99.limit
+    with (
+        ThreadPoolExecutor(1) as pool,
+        LoadPublisher(gateway, Tail(directory, limit), f"{settings.run_id}-burn"),
+    ):
+        running = pool.submit(
+            pgbench.run,
+            cluster.conninfo(),
+            clients=CLIENTS,
+            duration=LASTS,
+            rate=RATE,
+            directory=directory,
+            scale=scale,
+            seed=settings.seed,
+            calibration_tps=0,
+            warm_up=0,
+        )
+        yield Tail(directory, limit)
+        running.result()
+
+
+@contextmanager
+def stalls(cluster: Cluster) -> Iterator[None]:
+    """Lock, again and again, what half of the mix needs: nothing is down, and users wait."""
+    stop = threading.Event()
+
+    def lock() -> None:
+        with cluster.connect() as session:
+            while not stop.wait(FREE):
+                with session.transaction():
+                    session.execute("LOCK TABLE bench.pgbench_branches")
+                    stop.wait(HELD)
+
+    locker = threading.Thread(target=lock, name="stalls")
+    locker.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        locker.join()
+
+
+def bad_share(log: Tail) -> float:
+    """Return the share of bad transactions since the load began, 0 to 1."""
+    seen = log.tally()
+    return seen.bad / seen.due if seen.due else 0.0
+
+
+def last_bad(log: Tail, *, within: float) -> float:
+    """Return the monotonic instant of the last bad transaction, once GOOD_FOR seconds had none.
+
+    Raises:
+        DeadlineError: they go on.
+    """
+    latest = (time.monotonic(), log.tally().bad)
+
+    def good_again() -> bool:
+        nonlocal latest
+        now, bad = time.monotonic(), log.tally().bad
+        if bad != latest[1]:
+            latest = (now, bad)
+        return now - latest[0] > GOOD_FOR
+
+    eventually("no bad transaction", good_again, within=within, every=0.1)
+    return latest[0]
