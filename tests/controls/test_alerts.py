@@ -41,7 +41,7 @@ def test_fault_that_nobody_sees_is_broken(
 ) -> None:
     """A drilled fault is missed when somebody has silenced the only alert that must see it."""
     switchover = experiments.load(experiments_dir / "switchover.yaml")
-    onlooker = look_at(sabotaged.platform.engine.name, switchover.fault, alert_watch)
+    onlooker = look_at(sabotaged.platform, switchover.fault, alert_watch)
     assert onlooker, "nothing is monitored here"
     with (
         control.must_be("broken", "fault unseen", onlooker.promised[UNSEEN]) as verdicts,
