@@ -1,5 +1,6 @@
 """CloudNativePG, read through the Kubernetes API and through SQL on each member; caches nothing."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pgdrill.errors import BrokenEnvironmentError
 
 GROUP, VERSION, PLURAL = "postgresql.cnpg.io", "v1", "clusters"
 ANSWER_WITHIN = 5.0  # seconds the API server has for one request
+FENCED = "cnpg.io/fencedInstances"
 HEALTHY_PHASE = "Cluster in healthy state"
 STOP_DELAY = 1800  # seconds, the operator's default
 # What the operator sets on purpose for a drill; everything else stays its default.
@@ -203,6 +205,15 @@ class CnpgEngine:
             and all(pod.grace == wanted and not pod.deleting for pod in pods)
         )
 
+    def fence(self, *members: str) -> None:
+        """Keep PostgreSQL of exactly these members stopped, as `kubectl cnpg fencing` does.
+
+        Raises:
+            BrokenEnvironmentError: the Cluster object did not take it.
+        """
+        fenced = json.dumps(members) if members else None
+        self._patch({"metadata": {"annotations": {FENCED: fenced}}})
+
     @contextmanager
     def asynchronous(self) -> Iterator[None]:
         """Ask that commits wait for nobody, while the block lasts.
@@ -218,7 +229,9 @@ class CnpgEngine:
             self._change({"synchronous": before})
 
     def _change(self, postgresql: Mapping[str, Any]) -> None:
-        change = {"spec": {"postgresql": dict(postgresql)}}
+        self._patch({"spec": {"postgresql": dict(postgresql)}})
+
+    def _patch(self, change: Mapping[str, Any]) -> None:
         try:
             self._custom.patch_namespaced_custom_object(
                 GROUP, VERSION, self.namespace, PLURAL, self.cluster, change,

@@ -178,10 +178,19 @@ class FreezePod(_MemberFault):
         return f"{self._target.name}: {len(found)} processes of pod {self._uid} in state T"
 
     def heal(self) -> None:
-        """Let what is left of them run again."""
+        """Let what is left of them run again; kill them where another primary took their place.
+
+        An old primary that wakes up beside its successor streams its shutdown to whichever standby
+        was waiting for it. That standby is then ahead of the new time line, and CloudNativePG
+        rewinds old primaries only: it never streams again. kubelet would kill the pod a few seconds
+        later, at the end of its liveness probe.
+        """
         if self._hit is not None:
+            named = self._engine.named()
+            replaced = self._role == "primary" and named not in ("", self._hit.name)
             found = processes(self._node, self._uid)
-            signal(self._node, "CONT", [p.pid for p in found if p.state == "T"])
+            stopped = [p.pid for p in found if p.state == "T"]
+            signal(self._node, "KILL" if replaced else "CONT", stopped)
 
     def verify_healed(self) -> str:
         """No process of the pod is stopped."""
@@ -189,6 +198,35 @@ class FreezePod(_MemberFault):
         if left:
             raise FaultNotRealError(f"{self._target.name}: still stopped: {left}")
         return f"{self._target.name}: no process in state T"
+
+
+class Fence(_MemberFault):
+    """Keep a member's PostgreSQL stopped while its pod lives: a member that stays away."""
+
+    def inject(self) -> str:
+        """Fence it, and wait until its PostgreSQL is gone."""
+        target = self._choose()
+        self._engine.fence(target.name)
+        eventually(f"no postgres in {target.name}", self._silent, within=SEEN_WITHIN, every=0.1)
+        return target.name
+
+    def _silent(self) -> bool:
+        return not [p for p in processes(self._node, self._uid) if p.command == "postgres"]
+
+    def verify_injected(self) -> str:
+        """No postgres process is left in the pod."""
+        if not self._silent():
+            raise FaultNotRealError(f"postgres runs in {self._target.name} on {self._node}")
+        return f"{self._target.name}: fenced, no postgres in pod {self._uid}"
+
+    def heal(self) -> None:
+        """Let it run again; that it streams is for health to say."""
+        if self._hit is not None:
+            self._engine.fence()
+
+    def verify_healed(self) -> str:
+        """It is asked to run."""
+        return f"{self._target.name}: no longer fenced"
 
 
 class StopNode(_MemberFault):
@@ -296,6 +334,7 @@ def kubernetes_faults(engine: CnpgEngine, kubeconfig: Path) -> Mapping[str, Faul
         KillPostgres(engine, "postmaster_kill", "primary"),
         FreezePod(engine, "primary_freeze", "primary"),
         FreezePod(engine, "standby_freeze", "standby"),
+        Fence(engine, "standby_away", "standby"),
         StopNode(engine, "primary_away", "primary"),
         ScaleOperatorAway(kubeconfig),
         Switchover(engine),

@@ -54,6 +54,8 @@ def node_image(how: str, say: Say) -> Node:
     """
     kubernetes = catalogue().versions["kubernetes"]
     pulled = f"{PULLED_NODE}:{kubernetes}"
+    if how == "auto" and has_go() and succeeds("docker", "image", "inspect", _built_reference()):
+        return _made_node(Node(_built_reference(), built=True))
     if how != "build":
         if succeeds("docker", "image", "inspect", pulled) or _pull(pulled, say, patient=how):
             return _made_node(Node(pulled, built=False))
@@ -131,7 +133,7 @@ def _nodes() -> list[Component]:
     kubernetes = catalogue().versions["kubernetes"]
     wanted = {f"{PULLED_NODE}:{kubernetes}": "pulled"}
     if has_go():
-        wanted[f"{NODE}:{kubernetes}-{_node_key()}"] = "built of all these"
+        wanted[_built_reference()] = "built of all these"
     return [
         Component(reference, kubernetes, _engine_digest(reference), origin)
         for reference, origin in wanted.items()
@@ -165,7 +167,7 @@ def _pull(reference: str, say: Say, patient: str) -> bool:
 def _build_node(say: Say) -> str:
     """Build what is missing: root file systems while Go compiles, then the node around both."""
     known = catalogue()
-    reference = f"{NODE}:{known.versions['kubernetes']}-{_node_key()}"
+    reference = _built_reference()
     if succeeds("docker", "image", "inspect", reference):
         return reference
     if platform.machine() not in ("x86_64", "AMD64"):
@@ -306,6 +308,11 @@ def _rootfs_file(system: Rootfs) -> Path:
         known = catalogue()
         inputs += [known.versions["kind"], known.versions["kubernetes"], str(lacks_sys_resource())]
     return cache_dir() / "rootfs" / f"{system.name}-{_key(inputs)}.tar"
+
+
+def _built_reference() -> str:
+    """Name of the node image that is built of exactly these components."""
+    return f"{NODE}:{catalogue().versions['kubernetes']}-{_node_key()}"
 
 
 def _node_key() -> str:

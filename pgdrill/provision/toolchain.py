@@ -37,9 +37,10 @@ def tool(name: str, say: Say) -> Path:
     found = on_path(wanted)
     if found and found.fits:
         return found.path
-    if found:
+    program = catalogue().programs[name]
+    if found and not cached_program(program).exists():
         say(f"{found.path} is {found.version}, needed {wanted.fits}: building our own")
-    return build(catalogue().programs[name], say)
+    return build(program, say)
 
 
 @dataclass(frozen=True)
