@@ -314,7 +314,7 @@ class Detection(Record):
     at: float  # what the seconds count from: the injection, or (alerts) the condition
     expected: tuple[str, ...]
     excused: str  # why no alert need see it; '' where one must
-    before: tuple[str, ...]  # raised when the trial began: their silence says nothing
+    before: tuple[str, ...]  # raised when the fault came: their silence says nothing
     seen: tuple[Seen, ...]
 
     def arrived(self, alert: str) -> float | None:
@@ -323,7 +323,7 @@ class Detection(Record):
         return min((s.alertmanager for s in about if s.alertmanager is not None), default=None)
 
     def was_raised(self, alert: str) -> bool:
-        """Whether an alert of that name was raised before the trial began."""
+        """Whether an alert of that name was raised already when the fault came."""
         return any(name.partition("(")[0] == alert for name in self.before)
 
 

@@ -64,6 +64,9 @@ class AlertWatch:
         self.sightings: list[Sighting] = []
         self._tell = tell
         self._active: set[tuple[Stage, Expectation]] = set()
+        self._held: list[
+            tuple[float, tuple[str, ...]]
+        ] = []  # since when, what: one for each change
         self._last_look = time.monotonic()
         self._last_error = ""
         self._stop = threading.Event()
@@ -114,10 +117,10 @@ class AlertWatch:
         with self._lock:
             return sorted(f"{of} {stage}" for stage, of in self._active)
 
-    def held(self) -> tuple[str, ...]:
-        """Return what Prometheus or Alertmanager hold at this moment, whatever its stage."""
+    def held(self, at: float) -> tuple[str, ...]:
+        """Return what Prometheus or Alertmanager held at an instant, whatever its stage."""
         with self._lock:
-            return tuple(sorted({str(of) for _, of in self._active}))
+            return next((names for since, names in reversed(self._held) if since <= at), ())
 
     def wait(self, of: Expectation, stage: Stage, *, since: float, within: float) -> float | None:
         """Return when the alert reached a stage after since; None when it did not in time.
@@ -234,6 +237,9 @@ class AlertWatch:
         self._last_look = now = time.monotonic()
         with self._lock:
             new, self._active = held - self._active, held
+            names = tuple(sorted({str(of) for _, of in held}))
+            if not self._held or self._held[-1][1] != names:
+                self._held.append((now, names))
         for stage, of in sorted(new, key=str):
             self._note(stage, of, now)
 

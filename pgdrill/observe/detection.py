@@ -10,6 +10,8 @@ from pgdrill.records import Budget, Detection, Seen, Trial
 from pgdrill.waiting import DeadlineError, eventually
 
 OLD_ALERTS_GONE = 90.0  # seconds; PgFailoverHappened looks back 30
+# Seconds without them before a fault: what an earlier one raises late is none of this one's.
+CALM = 5.0
 LATER = 10.0  # seconds beyond what is allowed, so that a late alert is measured
 
 
@@ -47,14 +49,19 @@ class Onlooker:
     excused: str = ""
 
     def settle(self) -> None:
-        """Wait until no alert that must see the fault is left of what came before.
+        """Wait until no alert that must see the fault is left of what came before, or still comes.
 
         Raises:
             DeadlineError: with what stays.
         """
+        noisy = time.monotonic()
 
         def left() -> list[str]:
-            return [what for what in self.watch.active() if what.startswith(tuple(self.promised))]
+            nonlocal noisy
+            now, names = time.monotonic(), tuple(self.promised)
+            raised = [what for what in self.watch.active() if what.startswith(names)]
+            noisy = now if raised else noisy
+            return raised or (["too short a calm"] if now - noisy < CALM else [])
 
         if self.promised:
             eventually(
@@ -65,14 +72,13 @@ class Onlooker:
                 every=POLL,
             )
 
-    def look(self, trial: Trial, before: tuple[str, ...]) -> Detection:
+    def look(self, trial: Trial) -> Detection:
         """Wait for what must still come of a trial, no longer than it may, and keep all that came.
-
-        before: what was raised when the trial began.
 
         Raises:
             BrokenEnvironmentError: Prometheus or Alertmanager does not answer.
         """
+        before = self.watch.held(trial.injected_at)
         for alert, budget in self.promised.items():
             either = [Expectation(alert), Expectation(alert, trial.target)]
             if not any(name in before for name in map(str, either)):

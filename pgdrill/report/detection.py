@@ -89,7 +89,7 @@ def _row(suite: str, fault: str, trials: tuple[Detection, ...], columns: tuple[C
 
 
 def _cell(column: Column, trials: tuple[Detection, ...]) -> Cell:
-    """Return the slowest first firing; a trial that began with the alert raised says nothing."""
+    """Return the slowest first firing; a fault that came while it was raised says nothing."""
     alert = column.alert
     stories = [(one, [seen for seen in one.seen if seen.alert == alert]) for one in trials]
     telling = [(one, seen) for one, seen in stories if seen or not one.was_raised(alert)]

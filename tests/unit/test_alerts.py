@@ -18,6 +18,7 @@ import yaml
 
 from fixtures.monitoring import wait_able
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.observe import detection
 from pgdrill.observe.alertmanager import Alertmanager
 from pgdrill.observe.alerts import AlertWatch, Expectation
 from pgdrill.observe.detection import seen
@@ -28,6 +29,7 @@ from pgdrill.observe.prometheus import (
     duration,
     resource_series,
 )
+from pgdrill.records import Budget
 from pgdrill.waiting import DeadlineError, eventually
 
 WITHIN = 15.0  # seconds; on an idle machine every stage comes within one
@@ -286,7 +288,8 @@ def test_a_watch_without_pages_leaves_the_pager_alone(
     ):
         since = time.monotonic()
         assert second.wait(of, "alertmanager", since=since, within=WITHIN) is not None
-        assert second.held() == ("Loud",)
+        assert second.held(time.monotonic()) == ("Loud",)
+        assert second.held(since - 60) == ()
         assert second.raised(since) == (of,)
         assert second.when(of, "paged", since) is None
         (came,) = seen(second, since, since)
@@ -294,6 +297,24 @@ def test_a_watch_without_pages_leaves_the_pager_alone(
         assert came.firing is not None
         assert came.alertmanager is not None
         assert 0 < came.firing <= came.alertmanager
+
+
+def test_a_fault_waits_for_the_calm_after_an_old_alert(
+    monitoring: Monitoring, watch: AlertWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An alert that has just gone, or that stays, keeps the next fault waiting; no other does."""
+    monkeypatch.setattr(detection, "CALM", 1.0)
+    bound = Budget(name="fault to alert", limit=1, unit="s", better="lower", because="unit")
+    with monitoring.condition("Loud") as of:
+        assert watch.wait(of, "firing", since=0, within=WITHIN) is not None
+        detection.Onlooker(watch, "fault", {"Brief": bound}).settle()
+        monkeypatch.setattr(detection, "OLD_ALERTS_GONE", 0.5)
+        with pytest.raises(DeadlineError, match="Loud firing"):
+            detection.Onlooker(watch, "fault", {"Loud": bound}).settle()
+    monkeypatch.setattr(detection, "OLD_ALERTS_GONE", WITHIN)
+    detection.Onlooker(watch, "fault", {"Loud": bound}).settle()
+    now = time.monotonic()
+    assert watch.held(now) == watch.held(now - 0.5) == ()
 
 
 @pytest.mark.parametrize(

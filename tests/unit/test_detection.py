@@ -86,7 +86,7 @@ def test_the_slowest_trial_is_judged(found: list[Detection], outcome: str) -> No
 
 
 def test_an_alert_that_was_raised_before_says_nothing() -> None:
-    """A trial that begins with the alert raised is not judged; without another, no evidence."""
+    """A fault that comes while the alert is raised is not judged; without another, no evidence."""
     blind = detection("f", 2).model_copy(update={"before": ("PgFailover", "PgOther(pg-3)")})
     verdicts = Verdicts(None)
     promises.judge([detection("f", 1, seen("PgFailover", "info", 2)), blind], PROMISED, verdicts)
