@@ -98,9 +98,10 @@ class MemberProcesses:
         """SIGSTOP every process, until all that exist are stopped; return their identities."""
 
         def all_stopped() -> bool:
-            processes = self.all()
-            for process in processes:
+            for process in self.all():
                 send(process, signal.SIGSTOP)
+            # Looked for anew: the postmaster may have forked once more before it was stopped.
+            processes = self.all()
             return bool(processes) and all(state(p) == "stopped" for p in processes)
 
         eventually(f"every process of {self.name} is stopped", all_stopped, within=5, every=0.02)
