@@ -164,14 +164,22 @@ class FreezePod(_MemberFault):
     """SIGSTOP every process of a pod: a member that hangs but is not dead."""
 
     def inject(self) -> str:
-        """Stop the instance manager and PostgreSQL."""
+        """Stop the instance manager and PostgreSQL, and what they fork until they have stopped."""
         target = self._choose()
-        signal(self._node, "STOP", [p.pid for p in processes(self._node, self._uid)])
+        eventually(
+            f"{target.name} stopped", self._stop_awake, lambda awake: not awake, within=5, every=0
+        )
         return target.name
+
+    def _stop_awake(self) -> list[Process]:
+        """Stop every process that runs; return those that did. The dead (Z) wait for a parent."""
+        awake = [p for p in processes(self._node, self._uid) if p.state not in "TZ"]
+        signal(self._node, "STOP", [p.pid for p in awake])
+        return awake
 
     def verify_injected(self) -> str:
         """Every process that was there is in state T."""
-        found = processes(self._node, self._uid)
+        found = [p for p in processes(self._node, self._uid) if p.state != "Z"]
         awake = [f"{p.command} {p.pid} is {p.state}" for p in found if p.state != "T"]
         if awake or not found:
             raise FaultNotRealError(f"{self._target.name}: {'; '.join(awake) or 'no process'}")
