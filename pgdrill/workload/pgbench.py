@@ -27,9 +27,9 @@ __all__ = ["MIX", "Script", "calibrate", "evaluate", "offered_rate", "prepare", 
 SCRIPTS = Path(__file__).parent / "scripts"
 LOG, WARM_UP_LOG = "pgbench_log", "warm_up_log"
 # Share of what a closed loop reached that an open loop is asked to carry: below the knee, where
-# latency is the server's and not the queue's. Usual practice is 60-70 % of a server of its own; here
-# clients, load balancer, monitoring and all members share the cores, and at 60 % of a kind cluster
-# on two of them p99 was 170 ms, a queue's.
+# latency is the server's and not the queue's. Usual practice is 60-70 % of a server of its own;
+# here clients, load balancer, monitoring and all members share the cores, and at 60 % of a kind
+# cluster on two of them p99 was 170 ms, that of a queue.
 OFFERED_SHARE = 0.4
 # A run may end this much later than planned before it is killed, in seconds.
 MARGIN = 30.0

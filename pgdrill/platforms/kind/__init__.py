@@ -388,6 +388,8 @@ class KindPlatform:
             "volumes": f"{VOLUME_MB} MB ext4 each, loop-mounted in the nodes",
             "nodes": f"1 control plane, {self.installation.workers} workers",
             "node-monitor-grace-period": "16 s instead of 40",
+            "kube-proxy iptables.minSyncPeriod": "100 ms instead of 1 s",
+            "etcd": "--unsafe-no-fsync: its log does not wait behind the members' fsyncs",
         }
 
     def diagnostics(self, into: Path, since: float) -> None:
