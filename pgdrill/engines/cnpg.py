@@ -234,7 +234,7 @@ class CnpgEngine:
     def _patch(self, change: Mapping[str, Any]) -> None:
         try:
             self._custom.patch_namespaced_custom_object(
-                GROUP, VERSION, self.namespace, PLURAL, self.cluster, change,
+                GROUP, VERSION, self.namespace, PLURAL, self.cluster, dict(change),
                 _request_timeout=ANSWER_WITHIN,
             )  # fmt: skip
         except (ApiException, HTTPError) as error:
