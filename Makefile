@@ -87,7 +87,7 @@ lint: venv ## style, types, playbook and rule syntax
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	ANSIBLE_CONFIG=infra/ansible/ansible.cfg $(BIN)/ansible-playbook -i localhost, infra/ansible/site.yml infra/ansible/kubernetes.yml --syntax-check
+	ANSIBLE_CONFIG=infra/ansible/ansible.cfg $(BIN)/ansible-playbook -i localhost, infra/ansible/site.yml --syntax-check
 	$(BIN)/python -m pgdrill.observe.rulefiles infra/alerts/*.yaml infra/alerts/rules/*.yaml
 lock: venv ## renew the lock files from requirements/*.in
 	for name in pgdrill members "collections --no-deps"; do set -- $$name; $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links $${2-} requirements/$$1.in -o requirements/$$1.lock || exit; done
