@@ -25,11 +25,14 @@ def require(how: str) -> None:
         BrokenEnvironmentError: with the reason and what to do.
     """
     seen = containers.look()
+    if isinstance(seen, str):
+        small = _of_disk(None)  # before what to do about an engine: it would fill that disk
+        if small:
+            raise BrokenEnvironmentError(small)
+        containers.require_startable(seen)
     reason = _reason(seen, how)
     if reason:
         raise BrokenEnvironmentError(reason)
-    if isinstance(seen, str):
-        containers.require_startable(seen)
 
 
 def shortcoming(how: str) -> str:
