@@ -190,8 +190,8 @@ class FreezePod(_MemberFault):
 
         An old primary that wakes up beside its successor streams its shutdown to whichever standby
         was waiting for it. That standby is then ahead of the new time line, and CloudNativePG
-        rewinds old primaries only: it never streams again. kubelet would kill the pod a few seconds
-        later, at the end of its liveness probe.
+        rewinds old primaries only: it never streams again. kubelet would kill the container too, at
+        the end of its liveness probe.
         """
         if self._hit is not None:
             named = self._engine.named()
