@@ -16,6 +16,7 @@ from pgdrill.records import PoolerPod, ScalePoint
 
 ANSWER_WITHIN = 2.0  # seconds for one request; an observer must not lag behind
 DEFAULT_WINDOW = 300.0  # seconds; Kubernetes' own, where the autoscaler is not told
+METRICS_API = "v1beta1.metrics.k8s.io"
 METRICS_PORT = 9127  # where the operator's manager in each pod tells PgBouncer's SHOW STATS
 NOT_THERE = (ApiException, HTTPError)
 
@@ -34,6 +35,23 @@ class PoolerAutoscaler:
         self._namespace = namespace
         self._name = name
         self._ours = f"cnpg.io/poolerName={name}"
+
+    def untold(self) -> str:
+        """Say why nobody could tell the autoscaler about CPU; nothing where it can be asked.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer, or no metrics are declared.
+        """
+        try:
+            found = client.ApiregistrationV1Api(self._api).read_api_service(
+                METRICS_API, _request_timeout=ANSWER_WITHIN
+            )
+        except NOT_THERE as error:
+            raise BrokenEnvironmentError(f"no {METRICS_API}: {_why(error)}") from None
+        for condition in self._plain(found).get("status", {}).get("conditions") or []:
+            if condition["type"] == "Available":
+                return "" if condition["status"] == "True" else str(condition["message"])
+        return f"{METRICS_API} was not looked at yet"
 
     def limits(self) -> Limits:
         """Return what the autoscaler was told.

@@ -188,19 +188,23 @@ class KindPlatform:
         self._wait_healthy()
 
     def _wait_watched(self) -> None:
-        """Wait until Prometheus reaches every target and its rules see every member up."""
+        """Wait until every target is reached, every member seen up, and the metrics API served."""
         prometheus = Prometheus(self.prometheus_url)
         alertmanager = Alertmanager(self.alertmanager_url)
 
         def unwatched() -> object:
             alertmanager.webhook()
             up = prometheus.values("pgdrill:member_up")
-            return prometheus.down_targets() or [m for m in MEMBERS if up.get(m) != 1]
+            return (
+                prometheus.down_targets()
+                or [m for m in MEMBERS if up.get(m) != 1]
+                or self.autoscaler().untold()
+            )
 
         with self._reporter.task("monitoring"):
             try:
                 eventually(
-                    "every target and member in view",
+                    "every target and member in view, and the metrics API",
                     unwatched,
                     lambda seen: not seen,
                     within=WATCHED_WITHIN,
