@@ -122,8 +122,8 @@ _CNPG_TUNED = {
 _CNPG_DEFAULT = _CNPG_TUNED | {
     "primary_kill": _seconds(
         "write gap",
-        90,
-        "smart shutdown serves open sessions for about 50"
+        240,
+        "a smart shutdown serves open sessions for 180, new ones not at all"
         " + receivers 5 + promotion 2 + slots 10 + endpoint 4, with margin",
     ),
     "primary_delete": _seconds(

@@ -1,7 +1,7 @@
 """Who noticed a fault: the alerts that came after it, each stage in seconds."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -72,17 +72,19 @@ class Onlooker:
                 every=POLL,
             )
 
-    def look(self, trial: Trial) -> Detection:
+    def look(self, trial: Trial, due: Sequence[str], unmoved: str = "") -> Detection:
         """Wait for what must still come of a trial, no longer than it may, and keep all that came.
+
+        due: which promised alerts this trial owes; unmoved: why not, where it owes none of them.
 
         Raises:
             BrokenEnvironmentError: Prometheus or Alertmanager does not answer.
         """
         before = self.watch.held(trial.injected_at)
-        for alert, budget in self.promised.items():
+        for alert in due:
             either = [Expectation(alert), Expectation(alert, trial.target)]
             if not any(name in before for name in map(str, either)):
-                left = trial.injected_at + budget.limit + LATER - time.monotonic()
+                left = trial.injected_at + self.promised[alert].limit + LATER - time.monotonic()
                 self._wait(either, trial.injected_at, max(0.0, left))
         self.watch.active()  # unseen by the blind is not unseen
         return Detection(
@@ -91,8 +93,8 @@ class Onlooker:
             trial=trial.number,
             target=trial.target,
             at=trial.injected_at,
-            expected=tuple(self.promised),
-            excused=self.excused,
+            expected=tuple(due),
+            excused=self.excused or ("" if due else unmoved),
             before=before,
             seen=seen(self.watch, trial.injected_at, trial.injected_at),
         )

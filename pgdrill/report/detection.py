@@ -85,7 +85,8 @@ def _rank(severity: str) -> int:
 
 def _row(suite: str, fault: str, trials: tuple[Detection, ...], columns: tuple[Column, ...]) -> Row:
     cells = tuple(_cell(column, trials) for column in columns)
-    return Row(suite, fault, len(trials), trials[0].excused, cells)
+    excused = trials[0].excused if all(one.excused for one in trials) else ""
+    return Row(suite, fault, len(trials), excused, cells)
 
 
 def _cell(column: Column, trials: tuple[Detection, ...]) -> Cell:
@@ -99,7 +100,8 @@ def _cell(column: Column, trials: tuple[Detection, ...]) -> Cell:
     if fired:
         always = len(fired) == len(telling)
         share = "" if always else f" ({len(fired)} of {len(telling)})"
-        state = "missed" if expected and not always else column.severity
+        owing = [one for one, seen in telling if alert in one.expected and _first(seen) is None]
+        state = "missed" if owing else column.severity
         arrived = [one for _, seen in telling for one in seen if one.alertmanager is not None]
         held = "" if arrived else " (held back)"
         return Cell(f"{seconds(max(fired))}{share}{held}", state, tip, max(fired))

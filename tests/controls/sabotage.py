@@ -1,20 +1,26 @@
 """Ways to break the suite's premises rather than the cluster, each as a fault of an experiment."""
 
 import json
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import psycopg
+from kubernetes import client
 from psycopg.sql import SQL, Identifier
 
 from pgdrill.faults.base import FaultNotRealError
 from pgdrill.faults.experiment import Experiment
+from pgdrill.observe.prometheus import Prometheus
 from pgdrill.platforms.base import Platform
+from pgdrill.platforms.kind import KindPlatform
+from pgdrill.platforms.kind.state import MONITORING
 from pgdrill.waiting import eventually, pause
 
 LOSING = 1.0  # seconds of acknowledged writes that no standby hears of; some 70 of them
 TAKES_EFFECT = 15.0  # seconds for the engine to change how commits wait
+LOADED = 90.0  # seconds for the operator to hand changed rules to Prometheus; about 20 were seen
 HELD = 3.0  # seconds; above the write gap of any fault that must not interrupt writing
 
 # Attempts are numbered over all lanes: what is missing among the first are those that standbys
@@ -140,3 +146,25 @@ def _newest_ledger(session: psycopg.Connection[tuple[Any, ...]]) -> str:
     ).fetchone()
     assert row is not None, "no ledger to tamper with"
     return str(row[0])
+
+
+@contextmanager
+def rules_removed(platform: Platform, prometheus: Prometheus, alert: str) -> Iterator[None]:
+    """Run without the PrometheusRule object that holds an alert; it is made again after."""
+    assert isinstance(platform, KindPlatform)
+    kind = ("monitoring.coreos.com", "v1", MONITORING, "prometheusrules")
+    custom = client.CustomObjectsApi(platform.api)
+    listed: Any = custom.list_namespaced_custom_object(*kind)
+    (found,) = (
+        one
+        for one in listed["items"]
+        if any(r.get("alert") == alert for g in one["spec"]["groups"] for r in g["rules"])
+    )
+    meta = {key: found["metadata"].get(key, {}) for key in ("name", "labels", "annotations")}
+    custom.delete_namespaced_custom_object(*kind, meta["name"])
+    try:
+        eventually(f"no {alert}", prometheus.rules, lambda r: alert not in r, within=LOADED)
+        yield
+    finally:
+        custom.create_namespaced_custom_object(*kind, found | {"metadata": meta})
+        eventually(f"{alert} again", prometheus.rules, lambda r: alert in r, within=LOADED)

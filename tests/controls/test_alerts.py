@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from fixtures.chaos import look_at, run_trials
 from fixtures.monitoring import judge_life
+from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults import experiment as experiments
 from pgdrill.judge import detection
 from pgdrill.observe.alerts import AlertWatch, Expectation
@@ -13,7 +16,7 @@ from pgdrill.records import AlertLife
 from pgdrill.trials import Bench
 from tests.alerts import test_fires_and_resolves as alerts
 from tests.controls.control import Control
-from tests.controls.sabotage import of_fault
+from tests.controls.sabotage import of_fault, rules_removed
 
 MUTED = "PgDiskFilling"
 UNSEEN = "PgFailoverHappened"
@@ -52,3 +55,20 @@ def test_fault_that_nobody_sees_is_broken(
     assert any(seen.alert == UNSEEN and seen.firing for seen in found[0].seen), (
         "never fired: then it is not the silence that keeps it away"
     )
+
+
+def test_removed_rules_are_missed(
+    require: Callable[[str], None], platform: Platform, alert_watch: AlertWatch
+) -> None:
+    """The disk-filling test refuses to judge when somebody has removed the object of its rule."""
+    require("pods")
+    alert_watch.rule(MUTED)
+    with (
+        rules_removed(platform, alert_watch.prometheus, MUTED),
+        pytest.raises(BrokenEnvironmentError, match=f"has no rule {MUTED}"),
+    ):
+        alerts.test_disk_filling(require, platform, alert_watch, _nobody)
+
+
+def _nobody(of: Expectation, life: AlertLife) -> None:
+    pytest.fail(f"{of} was judged without a rule: {life}")

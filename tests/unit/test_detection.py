@@ -14,7 +14,7 @@ from pgdrill.records import Budget, Detection, append
 from pgdrill.report import splice, terminal
 from pgdrill.report.detection import matrix
 from pgdrill.settings import ROOT
-from tests.unit.fake_run import detection, detections, seen, write_run
+from tests.unit.fake_run import detection, detections, seen, trial, write_run
 
 PROMISED = {
     "PgFailover": Budget(name="fault to alert", limit=10, unit="s", better="lower", because="sum")
@@ -93,6 +93,23 @@ def test_an_alert_that_was_raised_before_says_nothing() -> None:
     assert verdicts.given[0].note == "1 of 2 trials can tell"
     with pytest.raises(BrokenBudgetError, match="invalid: f, PgFailover"):
         promises.judge([blind], PROMISED, verdicts)
+
+
+def test_a_trial_without_a_new_primary_owes_no_alert_about_one() -> None:
+    """Restarted in place: excused and not judged; where another trial moved, that one is."""
+    moved = trial("f", 1, 2.0, 10.0)
+    still = moved.model_copy(update={"timeline_after": moved.timeline_before})
+    assert promises.due(("PgNoPrimary", "PgFailoverHappened"), still) == ("PgNoPrimary",)
+    assert promises.due(("PgFailoverHappened",), moved) == ("PgFailoverHappened",)
+    stayed, verdicts = detection("f", 1, excused=promises.UNMOVED), Verdicts(None)
+    promises.judge([stayed], PROMISED, verdicts)
+    assert not verdicts.given
+    promises.judge([stayed, detection("f", 2, seen("PgFailover", "info", 2))], PROMISED, verdicts)
+    assert [v.outcome for v in verdicts.given] == ["met"]
+    with pytest.raises(BrokenBudgetError, match="broken: f, PgFailover"):
+        promises.judge([stayed, detection("f", 2)], PROMISED, verdicts)
+    (row,) = matrix([stayed, detection("f", 2, seen("PgFailover", "info", 2))]).rows
+    assert [(cell.text, cell.state) for cell in row.cells] == [("2 s (1 of 2)", "info")]
 
 
 def test_matrix_has_a_row_for_each_fault_and_a_column_for_each_alert() -> None:
