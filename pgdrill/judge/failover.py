@@ -26,6 +26,9 @@ REDUNDANCY = _seconds(
 REDUNDANCY_AFTER_LEASE = _seconds(
     "time to full redundancy", 90, "the lease of 30 s at most, then as for a member that restarts"
 )
+REDUNDANCY_AFTER_SMART_SHUTDOWN = _seconds(
+    "time to full redundancy", 300, "the write gap of 240 at most, then as for any member"
+)
 LOST = Budget(
     name="acknowledged writes lost",
     limit=0,
@@ -154,8 +157,8 @@ def budgets(engine: str, timing: str, fault: str) -> FaultBudgets:
     Raises:
         KeyError: nobody has promised anything: a fault without budgets proves nothing.
     """
+    gap = _PROMISED[engine, timing][fault]
+    if gap.limit > REDUNDANCY_AFTER_LEASE.limit:
+        return FaultBudgets(gap, REDUNDANCY_AFTER_SMART_SHUTDOWN)
     away = fault in ("primary_away", "primary_freeze")
-    return FaultBudgets(
-        gap=_PROMISED[engine, timing][fault],
-        redundancy=REDUNDANCY_AFTER_LEASE if away else REDUNDANCY,
-    )
+    return FaultBudgets(gap, REDUNDANCY_AFTER_LEASE if away else REDUNDANCY)

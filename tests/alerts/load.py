@@ -13,10 +13,10 @@ from pgdrill.platforms.base import Cluster, Platform
 from pgdrill.publishing import JOB, LoadPublisher
 from pgdrill.settings import Settings
 from pgdrill.waiting import eventually
-from pgdrill.workload import pgbench
 from pgdrill.workload.pgbench_tail import Tail
+from tests import short_load
+from tests.alerts.truth import meanwhile
 
-CLIENTS, RATE = 4, 100.0  # transactions/s: far below what two busy cores can do
 # Stalls until the page take some 20 s, good transactions until it is taken back some 30 s.
 LASTS = 75  # seconds
 HELD, FREE = 1.0, 0.3  # seconds: most of what is due in these is late
@@ -28,27 +28,14 @@ def published_load(
     platform: Platform, cluster: Cluster, settings: Settings, directory: Path
 ) -> Iterator[Tail]:
     """Run the load for the time of the block, at least LASTS; yield its log as clients wrote it."""
-    # The scale of the perf suite, so that its tables serve here too.
-    scale = pgbench.scale_for(settings.clients)
-    pgbench.prepare(cluster.conninfo(), scale, lambda line: None)
+    short_load.prepare(cluster, settings)
     gateway = Pushgateway(platform.pushgateway_url, JOB)
     limit = budgets.P99.limit
     with (
         ThreadPoolExecutor(1) as pool,
         LoadPublisher(gateway, Tail(directory, limit), f"{settings.run_id}-burn"),
     ):
-        running = pool.submit(
-            pgbench.run,
-            cluster.conninfo(),
-            clients=CLIENTS,
-            duration=LASTS,
-            rate=RATE,
-            directory=directory,
-            scale=scale,
-            seed=settings.seed,
-            calibration_tps=0,
-            warm_up=0,
-        )
+        running = pool.submit(short_load.run, cluster, settings, directory, LASTS)
         yield Tail(directory, limit)
         running.result()
 
@@ -56,22 +43,16 @@ def published_load(
 @contextmanager
 def stalls(cluster: Cluster) -> Iterator[None]:
     """Lock, again and again, what half of the mix needs: nothing is down, and users wait."""
-    stop = threading.Event()
 
-    def lock() -> None:
+    def lock(stop: threading.Event) -> None:
         with cluster.connect() as session:
             while not stop.wait(FREE):
                 with session.transaction():
                     session.execute("LOCK TABLE bench.pgbench_branches")
                     stop.wait(HELD)
 
-    locker = threading.Thread(target=lock, name="stalls")
-    locker.start()
-    try:
+    with meanwhile(lock):
         yield
-    finally:
-        stop.set()
-        locker.join()
 
 
 def bad_share(log: Tail) -> float:

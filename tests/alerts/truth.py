@@ -55,22 +55,29 @@ def behind(cluster: Cluster, member: str) -> float:
 
 
 @contextmanager
-def writing(cluster: Cluster) -> Iterator[None]:
-    """Commit one small write every 0.2 s through the load balancer."""
+def meanwhile(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Let work go on beside the block, in a thread; it is told to stop when the block ends."""
     stop = threading.Event()
-
-    def write() -> None:
-        with cluster.connect() as session:
-            while not stop.wait(0.2):
-                session.execute(WRITE)
-
-    writer = threading.Thread(target=write, name="small-writes")
-    writer.start()
+    thread = threading.Thread(target=work, args=(stop,), name=work.__name__)
+    thread.start()
     try:
         yield
     finally:
         stop.set()
-        writer.join()
+        thread.join()
+
+
+@contextmanager
+def writing(cluster: Cluster) -> Iterator[None]:
+    """Commit one small write every 0.2 s through the load balancer."""
+
+    def write(stop: threading.Event) -> None:
+        with cluster.connect() as session:
+            while not stop.wait(0.2):
+                session.execute(WRITE)
+
+    with meanwhile(write):
+        yield
 
 
 @contextmanager

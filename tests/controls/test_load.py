@@ -23,11 +23,10 @@ from pgdrill.settings import Settings
 from pgdrill.waiting import pause
 from pgdrill.workload import pgbench
 from pgdrill.workload.pgbench_tail import Tail, Tally
+from tests import short_load
 from tests.controls.control import Control
 
-DURATION, RATE = 12, 100.0  # seconds, transactions/s: far below what two busy cores can do
-# So few that a closed loop, where each client waits and counts once, would see 4 slow ones of 1200.
-CLIENTS = 4
+DURATION = 12  # seconds
 STRIKES_AT = 4  # seconds into the run
 STALL = 2.5  # seconds: a fifth of all transactions is due in it, and answered too late
 
@@ -57,24 +56,11 @@ def load_struck_by(
     healthy: Cluster, seeded: Seed, settings: Settings, directory: Path
 ) -> Callable[[Callable[[], object]], Bench]:
     """Run a short load with a sabotage in the middle of it."""
-    # The scale of the perf suite, so that its tables serve here too.
-    scale = pgbench.scale_for(settings.clients)
-    pgbench.prepare(healthy.conninfo(), scale, lambda line: None)
+    short_load.prepare(healthy, settings)
 
     def load(strike: Callable[[], object]) -> Bench:
         once = Once(strike)
-        bench = pgbench.run(
-            healthy.conninfo(),
-            clients=CLIENTS,
-            duration=DURATION,
-            rate=RATE,
-            directory=directory,
-            scale=scale,
-            seed=settings.seed,
-            calibration_tps=0,
-            warm_up=0,
-            on_progress=once,
-        )
+        bench = short_load.run(healthy, settings, directory, DURATION, once)
         assert once.done, "the load was over before the sabotage"
         return bench
 
@@ -106,7 +92,9 @@ def test_stall_is_in_the_percentiles(
     with control.must_be("broken", f"load stalled for {STALL:g} s", budgets.P99) as verdicts:
         check(verdicts, bench)
     late = bench.scripts[0].late
-    assert late > 3 * CLIENTS, f"{late} late of {CLIENTS} clients: only those on their way counted"
+    assert late > 3 * short_load.CLIENTS, (
+        f"{late} late of {short_load.CLIENTS} clients: only those on their way counted"
+    )
 
 
 class Forgetful(Tail):

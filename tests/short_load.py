@@ -1,0 +1,39 @@
+"""A short load, far below what two busy cores can do, on the tables of the perf suite."""
+
+from pathlib import Path
+
+from pgdrill.platforms.base import Cluster
+from pgdrill.records import Bench
+from pgdrill.settings import Settings
+from pgdrill.workload import pgbench
+
+# So few that a closed loop, where each client waits and counts once, would see 4 slow ones of many.
+CLIENTS = 4
+RATE = 100.0  # transactions/s
+
+
+def prepare(cluster: Cluster, settings: Settings) -> None:
+    """Make sure of the tables, at the scale of the perf suite, so that those serve here too."""
+    pgbench.prepare(cluster.conninfo(), pgbench.scale_for(settings.clients), lambda line: None)
+
+
+def run(
+    cluster: Cluster,
+    settings: Settings,
+    directory: Path,
+    seconds: int,
+    on_progress: pgbench.OnProgress = lambda second, tps, latency: None,
+) -> Bench:
+    """Offer the load for so many seconds; its logs are left in directory."""
+    return pgbench.run(
+        cluster.conninfo(),
+        clients=CLIENTS,
+        duration=seconds,
+        rate=RATE,
+        directory=directory,
+        scale=pgbench.scale_for(settings.clients),
+        seed=settings.seed,
+        calibration_tps=0,
+        warm_up=0,
+        on_progress=on_progress,
+    )
