@@ -21,6 +21,7 @@ from pgdrill.provision.commands import output
 from pgdrill.waiting import DeadlineError, eventually
 
 SEEN_WITHIN = 30.0  # seconds until the API server shows what was done to a pod
+LEFT_WITHIN = 240.0  # ... until a pod has left by itself: smart shutdown serves sessions for 180
 CHOSEN_WITHIN = 15.0  # seconds
 POLITE = -1  # the pod's own grace period
 OPERATOR, OPERATOR_NAMESPACE = "cnpg-controller-manager", "cnpg-system"
@@ -65,13 +66,13 @@ class _MemberFault:
     def _uid(self) -> str:
         return self._target.incarnation.partition("/")[0]
 
-    def _gone_for_good(self) -> str:
+    def _gone_for_good(self, within: float = SEEN_WITHIN) -> str:
         """Return evidence that the incarnation that was hit is no more."""
         now = eventually(
             f"{self._target.incarnation} of {self._target.name} is gone",
             self._now,
             lambda seen: seen != self._target.incarnation,
-            within=SEEN_WITHIN,
+            within=within,
             not_yet=(BrokenEnvironmentError,),
         )
         return f"{self._target.name}: {self._target.incarnation} is gone, now {now or 'none'}"
@@ -115,7 +116,12 @@ class DeletePod(_MemberFault):
         pod = self._engine.pods().get(self._target.name)
         if pod and pod.uid == self._uid and not pod.deleting:
             raise FaultNotRealError(f"{self._target.name} is still the pod {self._uid}")
-        return f"{self._target.name}: pod {self._uid} was deleted, grace {self._grace}"
+        how = "politely" if self._grace == POLITE else f"grace {self._grace}"
+        return f"{self._target.name}: pod {self._uid} was deleted, {how}"
+
+    def verify_healed(self) -> str:
+        """The pod is no more; one that was asked politely may wait for its sessions first."""
+        return self._gone_for_good(LEFT_WITHIN if self._grace == POLITE else SEEN_WITHIN)
 
 
 class KillPostgres(_MemberFault):
