@@ -23,12 +23,6 @@ class FaultBudgets:
 REDUNDANCY = _seconds(
     "time to full redundancy", 60, "restart, pg_rewind or re-clone of one small member, and stream"
 )
-REDUNDANCY_AFTER_LEASE = _seconds(
-    "time to full redundancy", 90, "the lease of 30 s at most, then as for a member that restarts"
-)
-REDUNDANCY_AFTER_SMART_SHUTDOWN = _seconds(
-    "time to full redundancy", 300, "the write gap of 240 at most, then as for any member"
-)
 LOST = Budget(
     name="acknowledged writes lost",
     limit=0,
@@ -158,7 +152,15 @@ def budgets(engine: str, timing: str, fault: str) -> FaultBudgets:
         KeyError: nobody has promised anything: a fault without budgets proves nothing.
     """
     gap = _PROMISED[engine, timing][fault]
-    if gap.limit > REDUNDANCY_AFTER_LEASE.limit:
-        return FaultBudgets(gap, REDUNDANCY_AFTER_SMART_SHUTDOWN)
-    away = fault in ("primary_away", "primary_freeze")
-    return FaultBudgets(gap, REDUNDANCY_AFTER_LEASE if away else REDUNDANCY)
+    away = fault in ("primary_away", "primary_freeze") or gap.limit > REDUNDANCY.limit
+    return FaultBudgets(gap, _after(gap) if away else REDUNDANCY)
+
+
+def _after(gap: Budget) -> Budget:
+    """Return redundancy's promise where the old primary is not taken back before a new one is."""
+    return REDUNDANCY.model_copy(
+        update={
+            "limit": gap.limit + REDUNDANCY.limit,
+            "because": f"a write gap of {gap.limit:g} at most, then {REDUNDANCY.because}",
+        }
+    )
