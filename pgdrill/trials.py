@@ -11,7 +11,7 @@ from pgdrill.faults import experiment as experiments
 from pgdrill.faults.experiment import Experiment
 from pgdrill.judge import budgets, failover
 from pgdrill.observe.events import EventLog, FailoverWatch
-from pgdrill.platforms.base import Cluster, Platform, wait_healthy
+from pgdrill.platforms.base import Cluster, Platform, rested, wait_healthy
 from pgdrill.progress import Reporter
 from pgdrill.records import Trial, append
 from pgdrill.rundir import RunDir
@@ -70,7 +70,7 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
     # The instant of the fault falls anywhere in the engine's period, or all trials see one phase.
     phase = random.Random(f"{experiment.name} {seed}").uniform(0, platform.engine.period)
     recover = max(RECOVER, 1.5 * failover.longest_gap(platform.engine.name, platform.tuning_name))
-    before = wait_healthy(platform.engine, within=SETTLE)
+    before = rested(platform.engine, within=SETTLE)
     table = f"ledger_{experiment.name}_{number}_{int(time.time())}"
     ledger.create_table(cluster.conninfo(), table)
     raw = bench.run.raw / f"{experiment.name}-{number}"

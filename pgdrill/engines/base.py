@@ -49,6 +49,12 @@ class Engine(Protocol):
     def switchover(self, to: str) -> None:
         """Ask for a planned switchover to a standby and return once it was accepted."""
 
+    def renew(self) -> str:
+        """Begin to replace a member whose next restart would be delayed by what happened before.
+
+        Returns its name, '' when there is none. A drill would measure the delay as its fault's.
+        """
+
     def synchronous_state_is_expected(self) -> bool:
         """Whether as many synchronous standbys stand ready as the configuration promises."""
 

@@ -20,6 +20,8 @@ GROUP, VERSION, PLURAL = "postgresql.cnpg.io", "v1", "clusters"
 ANSWER_WITHIN = 5.0  # seconds the API server has for one request
 FENCED = "cnpg.io/fencedInstances"
 HEALTHY_PHASE = "Cluster in healthy state"
+# Seconds after a restart in place for which kubelet remembers it, twice its longest back-off.
+REMEMBERED = 600.0
 STOP_DELAY = 1800  # seconds, the operator's default
 # What the operator sets on purpose for a drill; everything else stays its default.
 TIMING = ("smartShutdownTimeout", "switchoverDelay", "stopDelay", "failoverDelay", "probes")
@@ -48,6 +50,7 @@ class Pod:
     container: str
     deleting: bool
     grace: int  # seconds that a polite deletion leaves it
+    held_back: bool  # restarted in place lately: kubelet will wait before it does so again
 
     @property
     def incarnation(self) -> str:
@@ -185,6 +188,38 @@ class CnpgEngine:
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"switchover was refused: {_why(error)}") from None
 
+    def renew(self) -> str:
+        """Begin to replace a pod that kubelet would restart late, and return its name; '': none.
+
+        kubelet restarts a container in place at once, then after 10 s, 20, 40, 80, and forgets when
+        ten minutes went by without, or with the pod. A primary hands over first.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer, or refuses.
+            NoPrimaryError: there is none.
+        """
+        held = [pod for pod in self.pods().values() if pod.held_back]
+        if not held:
+            return ""
+        primary = self.primary().name
+        standby = next((pod for pod in held if pod.name != primary), None)
+        if standby is None:
+            heirs = [m.name for m in self.members() if m.role == "standby" and m.synchronous]
+            if not heirs:
+                raise BrokenEnvironmentError(f"nobody can take over from {primary}")
+            self.switchover(heirs[0])
+            return primary
+        try:
+            self._core.delete_namespaced_pod(
+                standby.name,
+                self.namespace,
+                body=client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=standby.uid)),
+                _request_timeout=ANSWER_WITHIN,
+            )
+        except (ApiException, HTTPError) as error:
+            raise BrokenEnvironmentError(f"{standby.name} stays: {_why(error)}") from None
+        return standby.name
+
     def synchronous_state_is_expected(self) -> bool:
         """Whether as many synchronous standbys stand ready as the Cluster object promises."""
         spec = self.resource()["spec"]
@@ -290,7 +325,16 @@ def _pod(described: Mapping[str, Any]) -> Pod:
         container=statuses[0].get("containerID", "").rpartition("/")[2][:12],
         deleting="deletionTimestamp" in metadata,
         grace=described["spec"].get("terminationGracePeriodSeconds", 0),
+        held_back=_held_back(statuses[0]),
     )
+
+
+def _held_back(status: Mapping[str, Any]) -> bool:
+    began = status.get("state", {}).get("running", {}).get("startedAt")
+    if not status.get("restartCount") or not began:
+        return False
+    ran = datetime.now(UTC) - datetime.fromisoformat(began)
+    return ran.total_seconds() < REMEMBERED
 
 
 def _member(

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import psycopg
 
 from pgdrill.engines.base import Engine, Member
+from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault
 from pgdrill.observe.autoscale import Autoscaler
 from pgdrill.settings import Settings
@@ -229,6 +230,36 @@ def health(engine: Engine) -> Health:
     if not complaints and not engine.synchronous_state_is_expected():
         complaints.append("a synchronous standby is missing")
     return Health(tuple(complaints))
+
+
+def rested(engine: Engine, *, within: float) -> tuple[Member, ...]:
+    """Wait until the cluster is fully redundant and nothing of earlier faults delays the next.
+
+    within: seconds for the cluster, and again for each member that is replaced.
+
+    Raises:
+        DeadlineError: with the story of what was missing.
+        BrokenEnvironmentError: a member cannot be replaced.
+    """
+    members = wait_healthy(engine, within=within)
+    for _ in range(2 * len(members)):  # a primary hands over first, and is replaced then
+        old = {m.name: m.incarnation for m in members}
+        name = engine.renew()
+        if not name:
+            break
+        _wait_renewed(engine, name, old[name], within)
+        members = wait_healthy(engine, within=within)
+    return members
+
+
+def _wait_renewed(engine: Engine, name: str, old: str, within: float) -> None:
+    eventually(
+        f"another {name}",
+        lambda: next((m.incarnation for m in engine.members() if m.name == name), ""),
+        lambda new: new not in ("", old),
+        within=within,
+        not_yet=(BrokenEnvironmentError,),
+    )
 
 
 def wait_healthy(engine: Engine, *, within: float) -> tuple[Member, ...]:
