@@ -3,13 +3,29 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from pgdrill.settings import ROOT
+
 CHECK_WITHIN = 60.0  # seconds; a dozen files take half a second
 HEADINGS = ("Checking ", "SUCCESS:", "FAILED:")  # promtool's, around what it has to say
+
+
+def alerts() -> frozenset[str]:
+    """Return the name of every alert in infra/alerts/rules."""
+    files = sorted((ROOT / "infra/alerts/rules").glob("*.yaml"))
+    return alerts_of(g for file in files for g in yaml.safe_load(file.read_text())["groups"])
+
+
+def alerts_of(groups: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """Return the name of every alert in groups of rules."""
+    return frozenset(
+        rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule
+    )
 
 
 def complaints(files: Sequence[Path], promtool: str | None) -> list[str]:

@@ -197,6 +197,18 @@ class Autoscaled(Protocol):
         """Return what scales that pooler, to be looked at."""
 
 
+@runtime_checkable
+class RuleObjects(Protocol):
+    """What a platform has besides whose alert rules are objects that somebody can remove."""
+
+    def declared_alerts(self) -> frozenset[str]:
+        """Return which alerts those objects hold at this moment, loaded yet or not.
+
+        Raises:
+            BrokenEnvironmentError: they cannot be listed.
+        """
+
+
 class Volume(Protocol):
     """A member's file system of a true size."""
 

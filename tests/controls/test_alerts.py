@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from fixtures.chaos import look_at, run_trials
-from fixtures.monitoring import judge_life
+from fixtures.monitoring import demand_declared, judge_life
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults import experiment as experiments
 from pgdrill.judge import detection
 from pgdrill.observe.alerts import AlertWatch, Expectation
-from pgdrill.platforms.base import Platform
+from pgdrill.platforms.base import Platform, RuleObjects
 from pgdrill.records import AlertLife
 from pgdrill.trials import Bench
 from tests.alerts import test_fires_and_resolves as alerts
@@ -63,11 +63,12 @@ def test_removed_rules_are_missed(
     """The disk-filling test refuses to judge when somebody has removed the object of its rule."""
     require("pods")
     alert_watch.rule(MUTED)
-    with (
-        rules_removed(platform, alert_watch.prometheus, MUTED),
-        pytest.raises(BrokenEnvironmentError, match=f"has no rule {MUTED}"),
-    ):
-        alerts.test_disk_filling(require, platform, alert_watch, _nobody)
+    assert isinstance(platform, RuleObjects)
+    with rules_removed(platform, alert_watch.prometheus, MUTED):
+        with pytest.raises(BrokenEnvironmentError, match=f"no PrometheusRule object holds {MUTED}"):
+            demand_declared(platform)
+        with pytest.raises(BrokenEnvironmentError, match=f"has no rule {MUTED}"):
+            alerts.test_disk_filling(require, platform, alert_watch, _nobody)
 
 
 def _nobody(of: Expectation, life: AlertLife) -> None:

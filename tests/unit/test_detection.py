@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pgdrill.judge import detection as promises
 from pgdrill.judge import failover
 from pgdrill.judge.detection import Excused
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
+from pgdrill.observe import rulefiles
 from pgdrill.records import Budget, Detection, append
 from pgdrill.report import splice, terminal
 from pgdrill.report.detection import matrix
@@ -21,12 +21,6 @@ PROMISED = {
 }
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "tests/chaos/experiments").glob("*.yaml"))
 PODS = ("primary_delete", "primary_grace_1")  # tests/chaos/test_pods.py: no engine but CNPG has any
-
-
-def _alerts() -> set[str]:
-    files = (ROOT / "infra/alerts/rules").glob("*.yaml")
-    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
-    return {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
 
 
 @pytest.mark.parametrize("fault", EXPERIMENTS)
@@ -42,7 +36,7 @@ def test_every_fault_must_be_seen_or_is_excused(engine: str, fault: str) -> None
         assert wanted.reason
     else:
         assert wanted
-        assert set(wanted) <= _alerts()
+        assert set(wanted) <= rulefiles.alerts()
         assert failover.budgets(engine, "tuned", fault).gap
 
 

@@ -9,11 +9,14 @@ from typing import Any
 
 import psycopg
 from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 from pgdrill.engines.cnpg import CnpgEngine
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault
 from pgdrill.faults.kubernetes import kubernetes_faults
+from pgdrill.observe import rulefiles
 from pgdrill.observe.alertmanager import Alertmanager
 from pgdrill.observe.pooler import PoolerAutoscaler
 from pgdrill.observe.prometheus import NoDataError, Prometheus
@@ -353,6 +356,22 @@ class KindPlatform:
     def autoscaler(self) -> PoolerAutoscaler:
         """Return what scales the pooler."""
         return PoolerAutoscaler(self.api, NAMESPACE, POOLER)
+
+    def declared_alerts(self) -> frozenset[str]:
+        """Return which alerts the PrometheusRule objects hold.
+
+        Raises:
+            BrokenEnvironmentError: they cannot be listed.
+        """
+        custom = client.CustomObjectsApi(self.api)
+        try:
+            found: Any = custom.list_namespaced_custom_object(
+                "monitoring.coreos.com", "v1", MONITORING, "prometheusrules", _request_timeout=5
+            )
+        except (ApiException, HTTPError) as error:
+            raise BrokenEnvironmentError(f"PrometheusRule objects: {error}") from None
+        groups = [group for one in found["items"] for group in one["spec"]["groups"]]
+        return rulefiles.alerts_of(groups)
 
     def observers(self) -> Mapping[str, Callable[[], str]]:
         """Probes of the parts of a fail-over."""
