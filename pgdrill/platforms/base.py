@@ -231,7 +231,7 @@ def health(engine: Engine) -> Health:
         complaints.append(f"{len(primaries)} primaries")
     complaints += [f"{m.name} does not stream" for m in members if m.running and not m.streaming]
     complaints += [
-        f"{m.name} is {m.lag} bytes behind"
+        f"the lag of {m.name} is unknown" if m.lag is None else f"{m.name} is {m.lag} bytes behind"
         for m in members
         if m.streaming and (m.lag is None or m.lag > 16 * 1024 * 1024)
     ]
