@@ -1,6 +1,6 @@
 """The contract of an engine: members, roles, switchover, health."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -28,6 +28,11 @@ class Member:
     streaming: bool  # a standby that receives WAL (a primary: True)
     synchronous: bool  # a commit may rely on this standby
     lag: int | None  # bytes of WAL not yet replayed; None: unknown
+
+
+def heirs(members: Iterable[Member]) -> list[str]:
+    """Name the standbys that can take over in a planned switchover: the synchronous ones."""
+    return [m.name for m in members if m.role == "standby" and m.synchronous]
 
 
 class Engine(Protocol):

@@ -13,7 +13,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from pgdrill.engines.base import Member, NoPrimaryError, Role, flat
+from pgdrill.engines.base import Member, NoPrimaryError, Role, flat, heirs
 from pgdrill.errors import BrokenEnvironmentError
 
 GROUP, VERSION, PLURAL = "postgresql.cnpg.io", "v1", "clusters"
@@ -204,10 +204,10 @@ class CnpgEngine:
         primary = self.primary().name
         standby = next((pod for pod in held if pod.name != primary), None)
         if standby is None:
-            heirs = [m.name for m in self.members() if m.role == "standby" and m.synchronous]
-            if not heirs:
+            candidates = heirs(self.members())
+            if not candidates:
                 raise BrokenEnvironmentError(f"nobody can take over from {primary}")
-            self.switchover(heirs[0])
+            self.switchover(candidates[0])
             return primary
         try:
             self._core.delete_namespaced_pod(

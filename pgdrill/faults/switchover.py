@@ -1,6 +1,6 @@
 """A planned switchover: no fault at all to an operator, an outage all the same to a client."""
 
-from pgdrill.engines.base import Engine, Member, NoPrimaryError
+from pgdrill.engines.base import Engine, Member, NoPrimaryError, heirs
 from pgdrill.faults.base import FaultNotRealError
 from pgdrill.waiting import eventually
 
@@ -21,7 +21,7 @@ class Switchover:
         """Move the role; return the member that had it."""
         members = self._engine.members()
         self._old = self._engine.primary()
-        candidates = [m.name for m in members if m.role == "standby" and m.synchronous]
+        candidates = heirs(members)
         if not candidates:
             raise FaultNotRealError("no synchronous standby to switch over to")
         self._to = candidates[0]
