@@ -15,17 +15,20 @@ CHECK_WITHIN = 60.0  # seconds; a dozen files take half a second
 HEADINGS = ("Checking ", "SUCCESS:", "FAILED:")  # promtool's, around what it has to say
 
 
-def alerts() -> frozenset[str]:
-    """Return the name of every alert in infra/alerts/rules."""
-    files = sorted((ROOT / "infra/alerts/rules").glob("*.yaml"))
-    return alerts_of(g for file in files for g in yaml.safe_load(file.read_text())["groups"])
+def alerts() -> dict[str, Mapping[str, Any]]:
+    """Return the rule of every alert in infra/alerts/rules, by name."""
+    return alerts_of(groups(sorted((ROOT / "infra/alerts/rules").glob("*.yaml"))))
 
 
-def alerts_of(groups: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    """Return the name of every alert in groups of rules."""
-    return frozenset(
-        rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule
-    )
+def groups(files: Iterable[Path]) -> Iterator[Mapping[str, Any]]:
+    """Read the groups of rule files."""
+    for file in files:
+        yield from yaml.safe_load(file.read_text())["groups"]
+
+
+def alerts_of(of: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the rule of every alert in groups, by name; a recorded series is none."""
+    return {rule["alert"]: rule for group in of for rule in group["rules"] if "alert" in rule}
 
 
 def complaints(files: Sequence[Path], promtool: str | None) -> list[str]:

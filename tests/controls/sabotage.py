@@ -12,10 +12,11 @@ from psycopg.sql import SQL, Identifier
 
 from pgdrill.faults.base import FaultNotRealError
 from pgdrill.faults.experiment import Experiment
+from pgdrill.observe import rulefiles
 from pgdrill.observe.prometheus import Prometheus
 from pgdrill.platforms.base import Platform
 from pgdrill.platforms.kind import KindPlatform
-from pgdrill.platforms.kind.state import MONITORING
+from pgdrill.platforms.kind.state import RULES
 from pgdrill.waiting import eventually, pause
 
 LOSING = 1.0  # seconds of acknowledged writes that no standby hears of; some 70 of them
@@ -152,19 +153,16 @@ def _newest_ledger(session: psycopg.Connection[tuple[Any, ...]]) -> str:
 def rules_removed(platform: Platform, prometheus: Prometheus, alert: str) -> Iterator[None]:
     """Run without the PrometheusRule object that holds an alert; it is made again after."""
     assert isinstance(platform, KindPlatform)
-    kind = ("monitoring.coreos.com", "v1", MONITORING, "prometheusrules")
     custom = client.CustomObjectsApi(platform.api)
-    listed: Any = custom.list_namespaced_custom_object(*kind)
+    listed: Any = custom.list_namespaced_custom_object(*RULES)
     (found,) = (
-        one
-        for one in listed["items"]
-        if any(r.get("alert") == alert for g in one["spec"]["groups"] for r in g["rules"])
+        one for one in listed["items"] if alert in rulefiles.alerts_of(one["spec"]["groups"])
     )
     meta = {key: found["metadata"].get(key, {}) for key in ("name", "labels", "annotations")}
-    custom.delete_namespaced_custom_object(*kind, meta["name"])
+    custom.delete_namespaced_custom_object(*RULES, meta["name"])
     try:
         eventually(f"no {alert}", prometheus.rules, lambda r: alert not in r, within=LOADED)
         yield
     finally:
-        custom.create_namespaced_custom_object(*kind, found | {"metadata": meta})
+        custom.create_namespaced_custom_object(*RULES, found | {"metadata": meta})
         eventually(f"{alert} again", prometheus.rules, lambda r: alert in r, within=LOADED)

@@ -4,7 +4,6 @@ import json
 import re
 
 import pytest
-import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard as GrafanaDashboard
 
@@ -12,6 +11,7 @@ from pgdrill.dashboards import shared
 from pgdrill.dashboards.catalogue import DASHBOARDS
 from pgdrill.dashboards.grafana import DIRECTORY, file_of, text_of
 from pgdrill.dashboards.panels import Dashboard
+from pgdrill.observe import rulefiles
 from pgdrill.settings import ROOT
 
 pytestmark = pytest.mark.unit
@@ -41,16 +41,13 @@ def _series(expression: str) -> set[str]:
 def _recorded() -> set[str]:
     """Names of the series that the rule files of `local` record."""
     files = [ALERTS / "recording.patroni.yaml", *ALERTS.glob("rules/*.yaml")]
-    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
+    groups = rulefiles.groups(files)
     return {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
 
 
 def _thresholds() -> dict[str, float]:
     """Last number of each alert's expression, by alert."""
-    groups = [
-        g for f in ALERTS.glob("rules/*.yaml") for g in yaml.safe_load(f.read_text())["groups"]
-    ]
-    found = {r["alert"]: r["expr"] for g in groups for r in g["rules"] if "alert" in r}
+    found = {name: rule["expr"] for name, rule in rulefiles.alerts().items()}
     return {name: float(expr.split()[-1]) for name, expr in found.items() if "> " in expr}
 
 

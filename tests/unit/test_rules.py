@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,9 @@ TEST_FILES = sorted(ALERTS.glob("tests/*.yaml"))
 RULE = "groups:\n  - name: a\n    rules:\n      - {}: X\n        expr: {}\n"
 
 
-def _rules() -> dict[str, dict[str, Any]]:
+def _rules() -> dict[str, Mapping[str, Any]]:
     """Alert rules by name, from every rule file."""
-    groups = [g for file in RULE_FILES for g in yaml.safe_load(file.read_text())["groups"]]
-    return {r["alert"]: r for group in groups for r in group["rules"] if "alert" in r}
+    return rulefiles.alerts_of(rulefiles.groups(RULE_FILES))
 
 
 def _tested(*, fires: bool) -> set[str]:

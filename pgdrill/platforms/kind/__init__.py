@@ -29,6 +29,7 @@ from pgdrill.platforms.kind.state import (
     NAME,
     NAMESPACE,
     POOLER,
+    RULES,
     VOLUME_MB,
     Installation,
     plan,
@@ -365,13 +366,11 @@ class KindPlatform:
         """
         custom = client.CustomObjectsApi(self.api)
         try:
-            found: Any = custom.list_namespaced_custom_object(
-                "monitoring.coreos.com", "v1", MONITORING, "prometheusrules", _request_timeout=5
-            )
+            found: Any = custom.list_namespaced_custom_object(*RULES, _request_timeout=5)
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"PrometheusRule objects: {error}") from None
         groups = [group for one in found["items"] for group in one["spec"]["groups"]]
-        return rulefiles.alerts_of(groups)
+        return frozenset(rulefiles.alerts_of(groups))
 
     def observers(self) -> Mapping[str, Callable[[], str]]:
         """Probes of the parts of a fail-over."""

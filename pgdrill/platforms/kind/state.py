@@ -13,6 +13,8 @@ WRITTEN, DRAFT = "installation.json", "installation.json.part"
 NAME = "pgdrill"
 NAMESPACE = "pgdrill"
 MONITORING = "pgdrill-monitoring"  # the namespace of what watches
+# Where the API has the objects that hold its rules: group, version, namespace, plural.
+RULES = ("monitoring.coreos.com", "v1", MONITORING, "prometheusrules")
 MEMBERS = tuple(f"{NAME}-{number}" for number in (1, 2, 3))
 POOLER = f"{NAME}-pooler"
 SERVICES = ("rw", "ro", "pooler", *MEMBERS)
