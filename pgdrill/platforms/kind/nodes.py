@@ -9,7 +9,9 @@ _PROCESSES = r"""
 for file in $(grep -lsE "$1" /proc/[0-9]*/cgroup); do
   pid=${file#/proc/}; pid=${pid%/cgroup}
   state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$pid/status" 2>/dev/null)
-  [ -n "$state" ] && echo "$pid $state $(cat "/proc/$pid/comm" 2>/dev/null)"
+  command=$(cat "/proc/$pid/comm" 2>/dev/null)
+  # A process may end at any moment of this, and is none then.
+  [ -n "$state" ] && [ -n "$command" ] && echo "$pid $state $command"
 done
 true
 """
