@@ -83,14 +83,13 @@ _PATRONI = {
         "write gap", 2, "the other standby acknowledges: no commit waits for the frozen one"
     ),
 }
+# The operator asks the silent primary for its status before it fails over. Over a connection that
+# is still open from the last time it waits 30 s for the answer, otherwise 2 s.
+_UNANSWERED = "unanswered status 31 + promotion 5 + endpoint and address 8, with margin"
 # infra/helm/postgres-cnpg/values.tuned.yaml: every phase of a fail-over is bounded.
 _CNPG_TUNED = {
-    "primary_kill": _seconds(
-        "write gap", 20, "seen 5 + WAL receivers down 5 + promotion 2 + endpoint and address 4"
-    ),
-    "primary_grace_1": _seconds(
-        "write gap", 20, "grace 1 + seen 5 + WAL receivers down 5 + promotion 2 + endpoint 4"
-    ),
+    "primary_kill": _seconds("write gap", 20, "seen 5 + promotion 3 + endpoint and address 4"),
+    "primary_grace_1": _seconds("write gap", 20, "grace 1 + seen 5 + promotion 3 + endpoint 4"),
     "primary_delete": _seconds(
         "write gap", 20, "stopDelay 10 + seen 1 + promotion 2 + endpoint and address 4"
     ),
@@ -99,11 +98,9 @@ _CNPG_TUNED = {
         30,
         "restart in place: back-off 10 + recovery 5 + ready 5 + endpoint 4",
     ),
-    "primary_away": _seconds(
-        "write gap", 60, "node grace 16 + poll 5 + receivers 5 + promotion 2 + address moves 20"
-    ),
+    "primary_away": _seconds("write gap", 80, f"node grace 16 + poll 5 + lease 10 + {_UNANSWERED}"),
     "primary_freeze": _seconds(
-        "write gap", 60, "3 probes of 10 s + receivers 5 + kill 10 + promotion 2 + endpoint 4"
+        "write gap", 90, f"3 probes of 10 s + the last one's time-out 5 + {_UNANSWERED}"
     ),
     "switchover": _seconds(
         "write gap", 15, "switchoverDelay 5 + promotion 2 + endpoint and address 4, with margin"
@@ -121,13 +118,13 @@ _CNPG_DEFAULT = _CNPG_TUNED | {
         "write gap",
         240,
         "a smart shutdown serves open sessions for 180, new ones not at all"
-        " + receivers 5 + promotion 2 + slots 10 + endpoint 4, with margin",
+        " + promotion 2 + slots 10 + endpoint 4, with margin",
     ),
     "primary_delete": _seconds(
         "write gap",
         240,
         "smart shutdown waits 180 for open sessions"
-        " + receivers 5 + promotion 2 + slots 10 + endpoint 4, with margin",
+        " + promotion 2 + slots 10 + endpoint 4, with margin",
     ),
     "switchover": _seconds(
         "write gap", 45, "clean stop 5 + promotion 2 + slots 10 + endpoint 4, twice that"
