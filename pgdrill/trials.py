@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults import experiment as experiments
+from pgdrill.faults.base import Placed
 from pgdrill.faults.experiment import Experiment
 from pgdrill.judge import budgets, failover
 from pgdrill.observe.events import EventLog, FailoverWatch
@@ -71,6 +72,10 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
     phase = random.Random(f"{experiment.name} {seed}").uniform(0, platform.engine.period)
     recover = max(RECOVER, 1.5 * failover.longest_gap(platform.engine.name, platform.tuning_name))
     before = rested(platform.engine, within=SETTLE)
+    fault = platform.faults[experiment.fault]
+    if isinstance(fault, Placed):
+        fault.place()
+        before = rested(platform.engine, within=SETTLE)
     table = f"ledger_{experiment.name}_{number}_{int(time.time())}"
     ledger.create_table(cluster.conninfo(), table)
     raw = bench.run.raw / f"{experiment.name}-{number}"

@@ -36,6 +36,8 @@ SELECT pg_is_in_recovery() AS standby,
        (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END
         - '0/0')::bigint AS position,
        ARRAY(SELECT application_name FROM pg_stat_replication
+             WHERE state = 'streaming') AS sending_to,
+       ARRAY(SELECT application_name FROM pg_stat_replication
              WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')) AS synchronous
 """
 
@@ -66,6 +68,7 @@ class _Said:
     timeline: int | None
     streaming: bool
     position: int | None
+    sending_to: list[str]
     synchronous: list[str]
 
 
@@ -133,12 +136,8 @@ class CnpgEngine:
             return ()
         with ThreadPoolExecutor(len(names)) as pool:
             said = dict(zip(names, pool.map(self._ask, names), strict=True))
-        heads = [s.position for s in said.values() if s and not s.standby and s.position]
-        synchronous = {n for s in said.values() if s and not s.standby for n in s.synchronous}
-        return tuple(
-            _member(name, pods.get(name), said[name], max(heads, default=None), synchronous)
-            for name in names
-        )
+        primaries = [s for s in said.values() if s and not s.standby]
+        return tuple(_member(name, pods.get(name), said[name], primaries) for name in names)
 
     def _ask(self, member: str) -> _Said | None:
         try:
@@ -341,13 +340,13 @@ def _member(
     name: str,
     pod: Pod | None,
     said: _Said | None,
-    head: int | None,
-    synchronous: set[str],
+    primaries: list[_Said],
 ) -> Member:
     role: Role = "unknown"
     if said:
         role = "standby" if said.standby else "primary"
     lag = None
+    head = max((p.position for p in primaries if p.position), default=None)
     if said and head is not None and said.position is not None:
         lag = max(0, head - said.position)
     return Member(
@@ -356,8 +355,11 @@ def _member(
         role=role,
         running=said is not None,
         timeline=(said.timeline or 0) if said else 0,
-        streaming=said is not None and (said.streaming or not said.standby),
-        synchronous=name in synchronous,
+        # A receiver that waits for a primary to catch up with it calls that streaming: it left
+        # the primary's time line. Only what the primary sends to somebody is.
+        streaming=said is not None
+        and (not said.standby or (said.streaming and any(name in p.sending_to for p in primaries))),
+        synchronous=any(name in p.synchronous for p in primaries),
         lag=lag,
     )
 

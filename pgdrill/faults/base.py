@@ -1,6 +1,6 @@
 """The contract of a fault: inject, verify injected, heal, verify healed."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class FaultNotRealError(AssertionError):
@@ -30,4 +30,17 @@ class Fault(Protocol):
 
         Raises:
             FaultNotRealError: something is.
+        """
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """What a fault has besides that cannot hit a member wherever it happens to be."""
+
+    def place(self) -> None:
+        """Bring a member of its role to where it can be hit; before anybody writes.
+
+        Raises:
+            BrokenEnvironmentError: it cannot be moved.
+            DeadlineError: it did not move.
         """

@@ -247,14 +247,25 @@ class StopNode(_MemberFault):
     """Kill the container that is a worker node, with everything on it."""
 
     def inject(self) -> str:
-        """Stop the node of the member; never the control plane, which would stop the view too."""
-        self._leave_control_plane()
+        """Stop the node of the member; never the control plane, which would stop the view too.
+
+        Raises:
+            FaultNotRealError: the member is there.
+        """
         target = self._choose()
+        if "control-plane" in self._node:
+            self._hit = None
+            raise FaultNotRealError(f"{target.name} is on {self._node}, where all is watched from")
         output("docker", "kill", self._node)
         return target.name
 
-    def _leave_control_plane(self) -> None:
-        """Move the primary to a worker first, where it is on the control plane."""
+    def place(self) -> None:
+        """Move the primary to a worker, where it is on the control plane.
+
+        Whoever calls waits for full redundancy then. A node that is stopped in the middle of a
+        switchover is two faults: both instances were promoted to the same time line, the operator
+        saw nothing to rewind, and at the next fault preferred the one without the writes.
+        """
         pods = self._engine.pods()
         nodes = {name: pod.node for name, pod in pods.items()}
         primary = self._engine.primary().name
