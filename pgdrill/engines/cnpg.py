@@ -26,7 +26,7 @@ STOP_DELAY = 1800  # seconds, the operator's default
 # What the operator sets on purpose for a drill; everything else stays its default.
 TIMING = ("smartShutdownTimeout", "switchoverDelay", "stopDelay", "failoverDelay", "probes")
 
-_STATE = """
+STATE = """
 SELECT pg_is_in_recovery() AS standby,
        CASE WHEN pg_is_in_recovery()
             THEN (SELECT received_tli FROM pg_stat_wal_receiver)
@@ -61,7 +61,7 @@ class Pod:
 
 
 @dataclass(frozen=True)
-class _Said:
+class Said:
     """What one PostgreSQL says of itself."""
 
     standby: bool
@@ -137,15 +137,15 @@ class CnpgEngine:
         with ThreadPoolExecutor(len(names)) as pool:
             said = dict(zip(names, pool.map(self._ask, names), strict=True))
         primaries = [s for s in said.values() if s and not s.standby]
-        return tuple(_member(name, pods.get(name), said[name], primaries) for name in names)
+        return tuple(member(name, pods.get(name), said[name], primaries) for name in names)
 
-    def _ask(self, member: str) -> _Said | None:
+    def _ask(self, member: str) -> Said | None:
         try:
             with self._connect(member) as session:
-                row = session.execute(_STATE).fetchone()
+                row = session.execute(STATE).fetchone()
         except psycopg.Error:
             return None
-        return _Said(*row) if row else None
+        return Said(*row) if row else None
 
     def primary(self) -> Member:
         """Return the one primary.
@@ -336,12 +336,13 @@ def _held_back(status: Mapping[str, Any]) -> bool:
     return ran.total_seconds() < REMEMBERED
 
 
-def _member(
+def member(
     name: str,
     pod: Pod | None,
-    said: _Said | None,
-    primaries: list[_Said],
+    said: Said | None,
+    primaries: list[Said],
 ) -> Member:
+    """Put together what one instance says of itself and what the primaries say of it."""
     role: Role = "unknown"
     if said:
         role = "standby" if said.standby else "primary"
