@@ -282,9 +282,10 @@ class StopNode(_MemberFault):
 
     def verify_injected(self) -> str:
         """The node's container does not run."""
+        target = self._target
         if is_running(self._node):
             raise FaultNotRealError(f"the node {self._node} still runs")
-        return f"{self._target.name}: node {self._node} of pod {self._uid} does not run"
+        return f"{target.name}: node {self._node} of pod {self._uid} does not run"
 
     def heal(self) -> None:
         """Start the node again."""

@@ -1,0 +1,76 @@
+"""A node is stopped only where the view of it survives."""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+import pgdrill.platforms.kind  # noqa: F401  # first: it and its faults import each other
+from pgdrill.engines.base import Member
+from pgdrill.engines.cnpg import CnpgEngine
+from pgdrill.faults.base import FaultNotRealError, Placed
+from pgdrill.faults.kubernetes import StopNode
+
+pytestmark = pytest.mark.unit
+
+
+@dataclass
+class _Engine:
+    """Three instances, the first on the control plane; a switchover takes effect at once."""
+
+    named: str = "pgdrill-1"
+    asked: list[str] = field(default_factory=list)
+
+    def pods(self) -> dict[str, Any]:
+        @dataclass
+        class Pod:
+            node: str
+
+        nodes = ("control-plane", "worker", "worker2")
+        return {f"pgdrill-{n}": Pod(f"pgdrill-{node}") for n, node in enumerate(nodes, 1)}
+
+    def members(self) -> tuple[Member, ...]:
+        return tuple(
+            Member(
+                name=name,
+                incarnation=f"{name}/1",
+                role="primary" if name == self.named else "standby",
+                running=True,
+                timeline=1,
+                streaming=True,
+                synchronous=name != self.named,
+                lag=0,
+            )
+            for name in self.pods()
+        )
+
+    def primary(self) -> Member:
+        return next(m for m in self.members() if m.role == "primary")
+
+    def switchover(self, to: str) -> None:
+        self.asked.append(to)
+        self.named = to
+
+
+def _fault(engine: _Engine) -> StopNode:
+    return StopNode(cast("CnpgEngine", engine), "primary_away", "primary")
+
+
+def test_primary_on_the_control_plane_is_moved_before() -> None:
+    """One switchover to a worker, and none where there is nothing to move."""
+    engine = _Engine()
+    fault = _fault(engine)
+    assert isinstance(fault, Placed)
+    fault.place()
+    fault.place()
+    assert engine.asked == ["pgdrill-2"]
+
+
+def test_control_plane_is_never_stopped() -> None:
+    """Whoever forgot to move the primary is refused, and nothing counts as hit."""
+    fault = _fault(_Engine())
+    with pytest.raises(FaultNotRealError, match="pgdrill-control-plane"):
+        fault.inject()
+    fault.heal()  # touches nothing
+    with pytest.raises(FaultNotRealError, match="was not injected"):
+        fault.verify_injected()
