@@ -26,7 +26,7 @@ STOP_DELAY = 1800  # seconds, the operator's default
 # What the operator sets on purpose for a drill; everything else stays its default.
 TIMING = ("smartShutdownTimeout", "switchoverDelay", "stopDelay", "failoverDelay", "probes")
 
-STATE = """
+_STATE = """
 SELECT pg_is_in_recovery() AS standby,
        CASE WHEN pg_is_in_recovery()
             THEN (SELECT received_tli FROM pg_stat_wal_receiver)
@@ -142,7 +142,7 @@ class CnpgEngine:
     def _ask(self, member: str) -> Said | None:
         try:
             with self._connect(member) as session:
-                row = session.execute(STATE).fetchone()
+                row = session.execute(_STATE).fetchone()
         except psycopg.Error:
             return None
         return Said(*row) if row else None

@@ -11,7 +11,7 @@ from chaosk8s.pod.actions import terminate_pods
 from chaosk8s.pod.probes import count_pods
 from kubernetes.config import kube_config
 
-from pgdrill.engines.base import Member
+from pgdrill.engines.base import Member, heirs
 from pgdrill.engines.cnpg import CnpgEngine
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault, FaultNotRealError
@@ -270,7 +270,7 @@ class StopNode(_MemberFault):
         nodes = {name: pod.node for name, pod in pods.items()}
         primary = self._engine.primary().name
         if self._role == "primary" and "control-plane" in nodes[primary]:
-            ready = [m.name for m in self._engine.members() if m.synchronous]
+            ready = heirs(self._engine.members())
             self._engine.switchover(next(n for n in ready if "control-plane" not in nodes[n]))
             eventually(
                 "the primary on a worker",
