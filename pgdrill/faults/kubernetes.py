@@ -265,13 +265,20 @@ class StopNode(_MemberFault):
         Whoever calls waits for full redundancy then. A node that is stopped in the middle of a
         switchover is two faults: both instances were promoted to the same time line, the operator
         saw nothing to rewind, and at the next fault preferred the one without the writes.
+
+        Raises:
+            FaultNotRealError: there is no standby on a worker to move it to.
         """
         pods = self._engine.pods()
         nodes = {name: pod.node for name, pod in pods.items()}
         primary = self._engine.primary().name
         if self._role == "primary" and "control-plane" in nodes[primary]:
-            ready = heirs(self._engine.members())
-            self._engine.switchover(next(n for n in ready if "control-plane" not in nodes[n]))
+            ready = [n for n in heirs(self._engine.members()) if "control-plane" not in nodes[n]]
+            if not ready:
+                raise FaultNotRealError(
+                    f"{primary} cannot leave the control plane: no worker has a synchronous standby"
+                )
+            self._engine.switchover(ready[0])
             eventually(
                 "the primary on a worker",
                 lambda: self._engine.primary().name,

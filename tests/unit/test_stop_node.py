@@ -19,6 +19,7 @@ class _Engine:
     """Three instances, the first on the control plane; a switchover takes effect at once."""
 
     named: str = "pgdrill-1"
+    synchronous: bool = True  # its standbys
     asked: list[str] = field(default_factory=list)
 
     def pods(self) -> dict[str, Any]:
@@ -38,7 +39,7 @@ class _Engine:
                 running=True,
                 timeline=1,
                 streaming=True,
-                synchronous=name != self.named,
+                synchronous=self.synchronous and name != self.named,
                 lag=0,
             )
             for name in self.pods()
@@ -64,6 +65,14 @@ def test_primary_on_the_control_plane_is_moved_before() -> None:
     fault.place()
     fault.place()
     assert engine.asked == ["pgdrill-2"]
+
+
+def test_primary_stays_where_nobody_can_take_over() -> None:
+    """Without a synchronous standby nothing is asked for, and the reason is said."""
+    engine = _Engine(synchronous=False)
+    with pytest.raises(FaultNotRealError, match="no worker has a synchronous standby"):
+        _fault(engine).place()
+    assert not engine.asked
 
 
 def test_control_plane_is_never_stopped() -> None:
