@@ -291,3 +291,34 @@ def test_latency_counts_from_when_an_attempt_was_due(conninfo: str, tmp_path: Pa
     slow = ((acked["ended"] - acked["due"]) > 0.2e9).sum()
     # 20/s for the 0.8 s in which an attempt still had 0.2 s to wait; four sessions only.
     assert 14 <= slow <= 22, slow
+
+
+def test_backlog_of_an_outage_does_not_prolong_it(conninfo: str, tmp_path: Path) -> None:
+    """Sessions that come back serve whoever has time left, not who has waited longest."""
+    # Served by age, each attempt would be cut off, as it takes longer (60 ms) than the oldest has
+    # left (20 ms at most); 4 sessions that reconnect every 0.1 s never get through 50 a second.
+    with psycopg.connect(conninfo, autocommit=True) as admin:
+        admin.execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql"
+            " AS 'BEGIN PERFORM pg_sleep(0.06); RETURN new; END'"
+        )
+        admin.execute(f"CREATE TRIGGER slow BEFORE INSERT ON {TABLE} EXECUTE FUNCTION slow()")
+    held = [Lane("held", "held", conninfo, 50, sessions=4)]
+    with (
+        psycopg.connect(conninfo) as locker,
+        Prober(held, TABLE, tmp_path, deadline=0.5) as prober,
+    ):
+        prober.wait_for_acks(10, within=5)
+        locker.execute(f"LOCK {TABLE} IN EXCLUSIVE MODE")
+        locked = time.monotonic()
+        pause(1.5)
+        locker.rollback()
+        released = time.monotonic()
+        pause(2.0)
+    attempts = prober.result()
+    result = attempts.lane_result("held", (locked, released + 2.0))
+    assert result.gap == pytest.approx(released - locked, abs=TOLERANCE), result
+    late = attempts.lane_rows("held")
+    late = late[late["due"] > (released + 1.0) * 1e9]
+    assert (late["outcome"] == Outcome.ACKED).mean() > 0.9
+    assert_all_counted(attempts, conninfo)
