@@ -3,8 +3,10 @@
 import json
 import random
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults import experiment as experiments
@@ -22,6 +24,8 @@ from pgdrill.workload import ledger
 from pgdrill.workload.attempt_log import Lane
 from pgdrill.workload.attempts import Attempts
 from pgdrill.workload.prober import Prober
+
+T = TypeVar("T")
 
 FRESH_RATE = 20.0  # attempts/s; the resolution of the gap is its inverse, 50 ms
 HELD_RATE = 50.0
@@ -77,7 +81,7 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
         fault.place()
         before = rested(platform.engine, within=SETTLE)
     table = f"ledger_{experiment.name}_{number}_{int(time.time())}"
-    ledger.create_table(cluster.conninfo(), table)
+    _insist("an empty ledger", lambda: ledger.create_table(cluster.conninfo(), table))
     raw = bench.run.raw / f"{experiment.name}-{number}"
     journal_file = bench.run.journals / f"{experiment.name}-{number}.json"
     with (
@@ -104,7 +108,7 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
     ended = time.monotonic()
     after = platform.engine.members()
     old = next(m for m in before if m.name == journal.target)
-    ids = ledger.read_ids(cluster.conninfo(), table)
+    ids = _insist("the ledger read", lambda: ledger.read_ids(cluster.conninfo(), table))
     keep_suspects(raw / "suspects.json", attempts, ids)
     held = _holdings(cluster, table)
     primary = held[platform.engine.primary().name]
@@ -143,6 +147,24 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
     )
     append(bench.run.trials, trial)
     return trial
+
+
+def _insist(what: str, call: Callable[[], T]) -> T:
+    """Try again when the address does not answer once, which may happen long after a fault.
+
+    On `kind` a node remembers a SYN that nobody answered for 120 s, and leads whoever comes from
+    the same port to where nobody is: "no route to host", for a few of the prober's connections
+    after most faults, and for one reader of a ledger in 60 trials.
+
+    Raises:
+        BrokenEnvironmentError: it did not answer within SAME_ROWS seconds.
+    """
+    try:
+        return eventually(
+            what, call, lambda _: True, within=SAME_ROWS, not_yet=(BrokenEnvironmentError,)
+        )
+    except DeadlineError as late:
+        raise (late.__cause__ or late) from None
 
 
 def keep_suspects(file: Path, attempts: Attempts, ids: ledger.Ids) -> None:
