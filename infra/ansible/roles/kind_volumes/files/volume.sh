@@ -27,8 +27,23 @@ Options=loop
 WantedBy=multi-user.target
 RequiredBy=kubelet.service
 UNIT
+  # Direct, so that a commit pays for its own blocks: to flush a loop device is to fsync its whole file,
+  # with whatever tables the kernel has copied into the host's cache meanwhile. Where the host's file
+  # system cannot do it ("-"), it stays as it was.
+  cat > "/etc/systemd/system/pgdrill-direct-$1.service" << UNIT
+[Unit]
+Description=pgdrill volume $1 past the cache of the host
+After=$unit
+BindsTo=$unit
+Before=kubelet.service
+[Service]
+Type=oneshot
+ExecStart=-/bin/sh -c 'losetup --direct-io=on "\$\$(findmnt --noheadings --output SOURCE $at)"'
+[Install]
+WantedBy=multi-user.target
+UNIT
   systemctl daemon-reload
-  systemctl enable --quiet --now "$unit"
+  systemctl enable --quiet --now "$unit" "pgdrill-direct-$1.service"
 }
 
 for number in $(seq "$count"); do
