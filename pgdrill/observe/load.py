@@ -87,7 +87,12 @@ def wait_scraped(client: Prometheus, database: str, after: float) -> None:
 
     def missing() -> list[str]:
         known = client.samples(COMMITS % database, after - KNOWN_FOR, time.time())
-        return [one.labels["member"] for one in known if one.points[-1][0] < after]
+        # A member that was replaced meanwhile has one series as it was and one as it is.
+        latest: dict[str, float] = {}
+        for one in known:
+            member, (at, _) = one.labels["member"], one.points[-1]
+            latest[member] = max(at, latest.get(member, 0.0))
+        return [member for member, at in latest.items() if at < after]
 
     try:
         eventually(

@@ -273,6 +273,16 @@ def test_commits_are_those_of_the_primary_without_its_observers(monitoring: Moni
     assert slos.compare_commits(4, 2000, None, "why").outcome == "invalid"
 
 
+def test_what_a_replaced_member_left_is_not_waited_for(monitoring: Monitoring) -> None:
+    """The series of a pod that is gone gets no new samples; that of its successor counts."""
+    gateway, prometheus = monitoring
+    for pod in ("old", "new"):
+        Pushgateway(gateway, "postgres").put(
+            f'pgdrill_database_xact_commit{{datname="mall",member="pg1",pod_uid="{pod}"}} 9\n'
+        )
+        wait_scraped(prometheus, "mall", time.time())
+
+
 def test_a_member_that_begins_to_count_anew_is_no_evidence(monitoring: Monitoring) -> None:
     """A counter that falls was reset: its increase says nothing."""
     gateway, prometheus = monitoring
