@@ -105,6 +105,22 @@ class AlertWatch:
         throughout("no alert", self.active, lambda seen: not seen, lasting=lasting, every=POLL)
         return began
 
+    def quiet_at_last(self, *, lasting: float, within: float) -> float:
+        """Wait for such a quiet window, for what comes before a fault; return when it began.
+
+        One write on an idle primary makes the lag alert pending for a sample: no reason to give up.
+
+        Raises:
+            DeadlineError: there was none in so many seconds.
+        """
+        return eventually(
+            "quiet",
+            lambda: self.quiet(lasting=lasting),
+            within=within,
+            every=POLL,
+            not_yet=(DeadlineError,),
+        )
+
     def active(self) -> list[str]:
         """Return what Prometheus and Alertmanager hold at this moment, readable.
 

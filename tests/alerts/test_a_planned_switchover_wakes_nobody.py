@@ -5,7 +5,7 @@ from pgdrill.observe.alerts import AlertWatch, Expectation
 from pgdrill.observe.detection import OLD_ALERTS_GONE
 from pgdrill.platforms.base import Cluster, Platform, wait_healthy
 from pgdrill.records import Budget
-from tests.alerts.test_fires_and_resolves import QUIET, Judge
+from tests.alerts.test_fires_and_resolves import CALM, QUIET, Judge
 from tests.alerts.truth import injected, until_paged, until_resolved, writing
 
 HEALTHY = 60.0  # seconds to be redundant again
@@ -27,7 +27,7 @@ def test_planned_switchover(
 ) -> None:
     """A planned switchover is reported as information, and nothing more severe gets through."""
     changed = Expectation("PgFailoverHappened")
-    quiet = alert_watch.quiet(lasting=QUIET)
+    quiet = alert_watch.quiet_at_last(lasting=QUIET, within=CALM)
     with injected(platform.faults["switchover"]) as (old, moved):
         until_paged(alert_watch, changed, quiet)
     wait_healthy(platform.engine, within=HEALTHY)

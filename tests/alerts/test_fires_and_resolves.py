@@ -22,6 +22,7 @@ from tests.alerts.truth import (
 )
 
 QUIET = 5.0  # seconds without an alert before each scenario: two rounds of scrape and evaluation
+CALM = 20.0  # seconds to wait for such a window
 LIMIT_LAG = 5.0  # seconds, as in infra/alerts/rules/replication.yaml
 LIMIT_DISK = 0.80  # share, as in infra/alerts/rules/storage.yaml
 LIMIT_BURN = 14.4 * 0.001  # share, as in infra/alerts/rules/slo.yaml
@@ -36,7 +37,7 @@ def test_replication_lag(
     standby = a_standby(platform)
     lag = Expectation("PgReplicationLagHigh", standby)
     with writing(cluster):
-        quiet = alert_watch.quiet(lasting=QUIET)
+        quiet = alert_watch.quiet_at_last(lasting=QUIET, within=CALM)
         with replay_blocked(cluster, standby):
             late = instant_when("lag", lambda: behind(cluster, standby) > LIMIT_LAG, within=20)
             until_paged(alert_watch, lag, quiet)
@@ -57,7 +58,7 @@ def test_disk_filling(
     require("real-disk-limit")
     standby = a_standby(platform)
     filling, volume = Expectation("PgDiskFilling", standby), platform.volume(standby)
-    quiet = alert_watch.quiet(lasting=QUIET)
+    quiet = alert_watch.quiet_at_last(lasting=QUIET, within=CALM)
     try:
         volume.fill(0.85)
         full = instant_when("a full volume", lambda: volume.used() > LIMIT_DISK, within=20)
@@ -75,7 +76,7 @@ def test_disk_filling(
 
 def test_standby_away(platform: Platform, alert_watch: AlertWatch, judge_alert: Judge) -> None:
     """A standby that stays away pages as down, and as nothing worse, until it is back."""
-    quiet = alert_watch.quiet(lasting=QUIET)
+    quiet = alert_watch.quiet_at_last(lasting=QUIET, within=CALM)
     with injected(platform.faults["standby_away"]) as (killed, gone):
         down = Expectation("PgMemberDown", killed)
         until_paged(alert_watch, down, quiet)
@@ -93,7 +94,7 @@ def test_short_outage(platform: Platform, alert_watch: AlertWatch, judge_alert: 
     """A fail-over of seconds, over before any `for` has passed, is reported all the same."""
     changed = Expectation("PgFailoverHappened")
     before = _timeline(platform)
-    quiet = alert_watch.quiet(lasting=QUIET)
+    quiet = alert_watch.quiet_at_last(lasting=QUIET, within=CALM)
     with injected(platform.faults["primary_kill"]) as (killed, _):
         new = instant_when("a new timeline", lambda: _timeline(platform) > before, within=60)
         until_paged(alert_watch, changed, quiet)
@@ -106,7 +107,7 @@ def test_short_outage(platform: Platform, alert_watch: AlertWatch, judge_alert: 
 def test_frozen_primary(platform: Platform, alert_watch: AlertWatch, judge_alert: Judge) -> None:
     """A primary that hangs pages as no primary until another one has taken its place."""
     none = Expectation("PgNoPrimary")
-    quiet = alert_watch.quiet(lasting=QUIET)
+    quiet = alert_watch.quiet_at_last(lasting=QUIET, within=CALM)
     with injected(platform.faults["primary_freeze"]) as (frozen, hung):
         until_paged(alert_watch, none, quiet)
         new = instant_when("a new one", lambda: _primary(platform) not in ("", frozen), within=60)
@@ -123,7 +124,7 @@ def test_operator_away(platform: Platform, alert_watch: AlertWatch, judge_alert:
     PgNoPrimary may follow. CNPG's primary works on: nothing worse may be seen.
     """
     down = Expectation("PgOperatorDown")
-    quiet = alert_watch.quiet(lasting=QUIET)
+    quiet = alert_watch.quiet_at_last(lasting=QUIET, within=CALM)
     with injected(platform.faults["operator_away"]) as (away, gone):
         until_paged(alert_watch, down, quiet)
     back = time.monotonic()
@@ -149,7 +150,7 @@ def test_stalled_load(
     """A load that waits for a lock pages as a burning budget, though nothing is down."""
     require("pushgateway")
     burn = Expectation("PgSloBurnFast")
-    quiet = alert_watch.quiet(lasting=QUIET)
+    quiet = alert_watch.quiet_at_last(lasting=QUIET, within=CALM)
     with published_load(platform, healthy, settings, run.raw / "burn") as log:
         with stalls(healthy):
             burning = instant_when("a burn", lambda: bad_share(log) > LIMIT_BURN, within=30)

@@ -202,6 +202,16 @@ def test_an_alert_breaks_the_quiet(monitoring: Monitoring, watch: AlertWatch) ->
             watch.quiet(lasting=1)
 
 
+def test_quiet_is_waited_for_before_a_fault(monitoring: Monitoring, watch: AlertWatch) -> None:
+    """What passes does not stop a scenario, and its window begins after it; what stays does."""
+    with monitoring.condition("Loud") as of:
+        watch.wait(of, "firing", since=0, within=WITHIN)
+        with pytest.raises(DeadlineError, match="Loud"):
+            watch.quiet_at_last(lasting=0.3, within=1)
+        over = time.monotonic()
+    assert watch.quiet_at_last(lasting=0.3, within=WITHIN) > over
+
+
 def test_budgets_are_the_sum_of_the_intervals_that_run(watch: AlertWatch) -> None:
     """The bound and its arithmetic come from the rule and the configuration in force."""
     fires, resolves = watch.fire_budget("Bound"), watch.resolve_budget("Bound")
