@@ -34,6 +34,7 @@ DEADLINE = 2.0  # seconds an attempt may take before its client gives up
 SETTLE = 60.0  # seconds to be fully redundant before the fault
 RECOVER = 120.0  # seconds we are willing to look for recovery, at least; any budget is shorter
 FIRST_ACKS = 15.0
+ANSWERS = 30.0  # seconds for an address to answer that did not do so once
 SAME_ROWS = 30.0  # seconds for the standbys to replay the last rows of the ledger
 # Seconds of p99 inside its SLO; ten are 700 attempts, and 9 trials of every fault fit into hours.
 STEADY_WINDOW = {"quick": 5.0, "laptop": 10.0, "full": 30.0}
@@ -157,11 +158,11 @@ def _insist(what: str, call: Callable[[], T]) -> T:
     after most faults, and for one reader of a ledger in 60 trials.
 
     Raises:
-        BrokenEnvironmentError: it did not answer within SAME_ROWS seconds.
+        BrokenEnvironmentError: it did not answer within ANSWERS seconds.
     """
     try:
         return eventually(
-            what, call, lambda _: True, within=SAME_ROWS, not_yet=(BrokenEnvironmentError,)
+            what, call, lambda _: True, within=ANSWERS, not_yet=(BrokenEnvironmentError,)
         )
     except DeadlineError as late:
         raise (late.__cause__ or late) from None
