@@ -96,13 +96,20 @@ class AlertWatch:
         eventually("no alert", self.active, lambda seen: not seen, within=within, every=POLL)
 
     def quiet(self, *, lasting: float) -> float:
-        """Demand that no alert is pending or firing for so long; return when that began.
+        """Demand that no alert is pending, firing or paged for so long; return when that began.
 
         Raises:
             DeadlineError: one was.
         """
         began = time.monotonic()
-        throughout("no alert", self.active, lambda seen: not seen, lasting=lasting, every=POLL)
+        throughout(
+            "no alert",
+            # The page of an alert that is gone everywhere may still be on its way.
+            lambda: self.active() + self._paged(began),
+            lambda seen: not seen,
+            lasting=lasting,
+            every=POLL,
+        )
         return began
 
     def quiet_at_last(self, *, lasting: float, within: float) -> float:
@@ -236,6 +243,13 @@ class AlertWatch:
             "margin": MARGIN,
         }
         return _sum("healed to resolved page", parts)
+
+    def _paged(self, since: float) -> list[str]:
+        """Return what somebody was paged for after since, readable."""
+        with self._lock:
+            return sorted(
+                f"{s.of} paged" for s in self.sightings if s.at >= since and s.stage == "paged"
+            )
 
     def _poll(self) -> None:
         while not self._stop.wait(POLL):

@@ -212,6 +212,18 @@ def test_quiet_is_waited_for_before_a_fault(monitoring: Monitoring, watch: Alert
     assert watch.quiet_at_last(lasting=0.3, within=WITHIN) > over
 
 
+def test_a_late_page_breaks_the_quiet(watch: AlertWatch) -> None:
+    """A page of an alert that nobody holds any more counts against the window it comes in."""
+    host, port = watch.alertmanager.webhook()
+    page = {"alerts": [{"labels": {"alertname": "Late"}, "status": "firing"}]}
+    late = threading.Timer(0.5, requests.post, (f"http://{host}:{port}",), {"json": page})
+    late.start()
+    with pytest.raises(DeadlineError, match="Late paged"):
+        watch.quiet(lasting=WITHIN)
+    late.join()
+    watch.quiet(lasting=0.3)
+
+
 def test_budgets_are_the_sum_of_the_intervals_that_run(watch: AlertWatch) -> None:
     """The bound and its arithmetic come from the rule and the configuration in force."""
     fires, resolves = watch.fire_budget("Bound"), watch.resolve_budget("Bound")
