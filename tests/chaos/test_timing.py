@@ -30,6 +30,7 @@ def test_primary_kill_on_defaults(drill: Drill) -> None:
     assert all(t.timeline_after > t.timeline_before for t in trials), "no fail-over happened"
 
 
+@pytest.mark.thorough("full")  # 200 s a trial to meet the same smart shutdown as above
 def test_primary_delete_on_defaults(drill: Drill) -> None:
     """A politely deleted primary waits for its sessions to leave."""
     trials = drill("primary_delete")

@@ -1,0 +1,47 @@
+"""A smaller profile leaves the longest faults out, and says which."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pgdrill.settings import ROOT
+
+WITHIN = 60.0  # seconds to collect every test on a busy machine
+LAST, AWAY = "test_primary_delete_on_defaults", "test_primary_away"
+
+
+def _collected(*words: str) -> tuple[str, list[str]]:
+    """Return what pytest would say first, and the names of the tests it would run."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "chaos", *words]
+    asked = subprocess.run(
+        command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=WITHIN
+    )
+    return asked.stdout, [li.rpartition("::")[2] for li in asked.stdout.splitlines() if "::" in li]
+
+
+@pytest.mark.parametrize(
+    ("profile", "left"),
+    [
+        ("quick", {AWAY: "laptop", LAST: "full"}),
+        ("laptop", {LAST: "full"}),
+        ("full", {}),
+    ],
+)
+def test_profile_names_what_it_leaves_out(profile: str, left: dict[str, str]) -> None:
+    """What a profile does not run it names, with the profile that does."""
+    said, run = _collected(f"--profile={profile}")
+    assert "test_primary_kill" in run
+    assert {AWAY, LAST} - set(run) == set(left)
+    named = [line for line in said.splitlines() if line.startswith(f"profile {profile} leaves")]
+    assert len(named) == len(left)
+    for line, (name, by) in zip(named, left.items(), strict=True):
+        assert name in line.split(": ")[0]
+        assert f"--profile={by} " in line
+
+
+def test_a_name_always_runs() -> None:
+    """Whoever asks for a test by name gets it in any profile."""
+    said, run = _collected("--profile=quick", "-k", LAST)
+    assert run == [LAST]
+    assert "leaves out" not in said
