@@ -32,7 +32,6 @@ HELD_RATE = 50.0
 DIRECT_RATE = 4.0  # attempts/s straight to each member: enough to see two that accept writes
 DEADLINE = 2.0  # seconds an attempt may take before its client gives up
 SETTLE = 60.0  # seconds to be fully redundant before the fault
-RECOVER = 120.0  # seconds we are willing to look for recovery, at least; any budget is shorter
 FIRST_ACKS = 15.0
 ANSWERS = 30.0  # seconds for an address to answer that did not do so once
 SAME_ROWS = 30.0  # seconds for the standbys to replay the last rows of the ledger
@@ -75,7 +74,7 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
     seed = bench.settings.seed * 1000 + number
     # The instant of the fault falls anywhere in the engine's period, or all trials see one phase.
     phase = random.Random(f"{experiment.name} {seed}").uniform(0, platform.engine.period)
-    recover = max(RECOVER, 1.5 * failover.longest_gap(platform.engine.name, platform.tuning_name))
+    recover = failover.patience(platform.engine.name, platform.tuning_name)
     before = rested(platform.engine, within=SETTLE)
     fault = platform.faults[experiment.fault]
     if isinstance(fault, Placed):

@@ -7,6 +7,7 @@ import time
 
 import psycopg
 
+from pgdrill.judge import failover
 from pgdrill.platforms.base import Platform
 from pgdrill.platforms.select import choose
 from pgdrill.settings import resolve
@@ -45,8 +46,8 @@ def heal(fault: str) -> dict[str, object]:
     return {"at": at, "evidence": _platform().faults[fault].verify_healed()}
 
 
-def accepts_writes(within: float) -> bool:
-    """Whether the read-write address reaches a server that accepts writes, within seconds."""
+def accepts_writes() -> bool:
+    """Whether the read-write address reaches a server that accepts writes, as soon as it must."""
     cluster = _platform().cluster()
 
     def writable() -> bool:
@@ -58,7 +59,7 @@ def accepts_writes(within: float) -> bool:
         return eventually(
             "the read-write address accepts writes",
             writable,
-            within=within,
+            within=_patience(),
             every=0.2,
             not_yet=(psycopg.Error,),
         )
@@ -66,7 +67,17 @@ def accepts_writes(within: float) -> bool:
         return False
 
 
-def primary_moved(from_fault: str, within: float) -> str:
+def _patience() -> float:
+    """Return for how long to look: a number in a file would be shorter than some outage's promise.
+
+    On the operator's defaults a deleted primary may cost minutes, and whether it refuses new
+    sessions already when it is asked right after the fault is chance.
+    """
+    platform = _platform()
+    return failover.patience(platform.engine.name, platform.tuning_name)
+
+
+def primary_moved(from_fault: str) -> str:
     """Wait until a member other than the one that was hit is primary; return its name."""
     platform = _platform()
     hit = platform.faults[from_fault].verify_injected().split(":")[0]
@@ -74,6 +85,6 @@ def primary_moved(from_fault: str, within: float) -> str:
         f"a primary other than {hit}",
         lambda: platform.observers()["promoted"](),
         lambda name: bool(name) and name != hit and "," not in name,
-        within=within,
+        within=_patience(),
         every=0.1,
     )

@@ -20,6 +20,7 @@ class FaultBudgets:
     redundancy: Budget
 
 
+RECOVER = 120.0  # seconds we are willing to look for recovery, at least
 REDUNDANCY = _seconds(
     "time to full redundancy", 60, "restart, pg_rewind or re-clone of one small member, and stream"
 )
@@ -140,6 +141,11 @@ _PROMISED = {
 def longest_gap(engine: str, timing: str) -> float:
     """Return the longest write gap that any fault is allowed there, seconds."""
     return max(budget.limit for budget in _PROMISED[engine, timing].values())
+
+
+def patience(engine: str, timing: str) -> float:
+    """Return for how long to look for recovery, seconds: a broken promise is measured, too."""
+    return max(RECOVER, 1.5 * longest_gap(engine, timing))
 
 
 def budgets(engine: str, timing: str, fault: str) -> FaultBudgets:

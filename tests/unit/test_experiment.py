@@ -8,6 +8,7 @@ import pytest
 
 from pgdrill.faults import experiment
 from pgdrill.faults.base import FaultNotRealError
+from pgdrill.judge import failover
 from pgdrill.settings import ROOT
 
 FILES = sorted((ROOT / "tests/chaos/experiments").glob("*.yaml"))
@@ -37,6 +38,19 @@ JOURNAL: dict[str, Any] = {
 def test_every_experiment_is_valid(file: Path) -> None:
     """Each experiment file is valid chaostoolkit, injects one fault and heals it."""
     assert experiment.load(file).fault == file.stem
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_no_experiment_has_a_patience_of_its_own(file: Path) -> None:
+    """How long to look for recovery is the engine's and its settings', which no file knows."""
+    assert "within" not in file.read_text()
+
+
+@pytest.mark.parametrize("timing", ["tuned", "default"])
+def test_patience_outlasts_every_promise(timing: str) -> None:
+    """A fault that costs all that it may is looked at to its end, and beyond."""
+    longest = failover.longest_gap("cnpg", timing)
+    assert failover.patience("cnpg", timing) >= max(1.5 * longest, failover.RECOVER)
 
 
 def test_there_are_experiments() -> None:
