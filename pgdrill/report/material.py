@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from pgdrill.dashboards.panels import Snapshot
 from pgdrill.errors import BadUsageError
+from pgdrill.judge import failover
 from pgdrill.records import (
     AlertLife,
     Bench,
@@ -279,7 +280,7 @@ def _group(
 
 
 def _timing_named(verdict: Verdict) -> str:
-    """Return the fail-over settings that a subject names; '' for the run's own."""
+    """Return the fail-over settings that a subject names; '' for the suite's own."""
     found = re.search(r" on (\S+) timing\b", verdict.subject)
     return found[1] if found else ""
 
@@ -299,7 +300,7 @@ def _gap_limit(
         if verdict.budget.unit == "s"
         and "gap" in verdict.budget.name
         and re.search(rf"(?<![\w-]){re.escape(experiment)}(?![\w-])", verdict.subject)
-        and _timing_named(verdict) in ("", tuning)
+        and _timing_named(verdict) == ("" if tuning == failover.TUNED else tuning)
     ]
     # A promise about one lane says nothing about another; one that names no lane is about both.
     named = [v for v in about if lane in f"{v.subject} {v.budget.name}"]

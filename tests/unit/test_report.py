@@ -281,6 +281,15 @@ def test_other_settings_are_compared_and_not_the_headline(whole: RunDir) -> None
     assert all(word not in headline(m).sentence for word in ("48", "default"))
 
 
+def test_settings_that_were_not_judged_borrow_no_budget(whole: RunDir) -> None:
+    """Trials whose test ended before its verdict are not measured by another settings' promise."""
+    other = trial("primary-kill", 1, 48.0, START + 60).model_copy(update={"tuning": "default"})
+    append(whole.trials, other)
+    ((own, compared),) = read_run(whole.path).compared
+    assert {lane.limit for lane in own.lanes if lane.lane == "fresh"} == {10}
+    assert {lane.limit for lane in compared.lanes} == {None}
+
+
 def test_text_from_outside_cannot_become_markup(whole: RunDir) -> None:
     """Evidence with script and our own end marker is shown as text, and the page stays whole."""
     bad = trial("primary-kill", 10, 2.0, START + 700)
