@@ -82,8 +82,8 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
         before = rested(platform.engine, within=SETTLE)
     table = f"ledger_{experiment.name}_{number}_{int(time.time())}"
     _insist("an empty ledger", lambda: ledger.create_table(cluster.conninfo(), table))
-    timing = "" if platform.tuning_name == failover.TUNED else f"-{platform.tuning_name}"
-    raw = bench.run.raw / f"{experiment.name}{timing}-{number}"
+    parts = (experiment.name, failover.other_timing(platform.tuning_name), str(number))
+    raw = bench.run.raw / "-".join(filter(None, parts))
     journal_file = bench.run.journals / f"{raw.name}.json"
     with (
         bench.reporter.task(f"{experiment.name} {number}/{bench.settings.trials}") as update,

@@ -143,6 +143,11 @@ def longest_gap(engine: str, timing: str) -> float:
     return max(budget.limit for budget in _PROMISED[engine, timing].values())
 
 
+def other_timing(timing: str) -> str:
+    """Return the name of settings that are compared with the suite's own; '' for its own."""
+    return "" if timing == TUNED else timing
+
+
 def patience(engine: str, timing: str) -> float:
     """Return for how long to look for recovery, seconds: a broken promise is measured, too."""
     return max(RECOVER, 1.5 * longest_gap(engine, timing))

@@ -300,7 +300,7 @@ def _gap_limit(
         if verdict.budget.unit == "s"
         and "gap" in verdict.budget.name
         and re.search(rf"(?<![\w-]){re.escape(experiment)}(?![\w-])", verdict.subject)
-        and _timing_named(verdict) == ("" if tuning == failover.TUNED else tuning)
+        and _timing_named(verdict) == failover.other_timing(tuning)
     ]
     # A promise about one lane says nothing about another; one that names no lane is about both.
     named = [v for v in about if lane in f"{v.subject} {v.budget.name}"]
