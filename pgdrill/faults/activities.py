@@ -47,7 +47,7 @@ def heal(fault: str) -> dict[str, object]:
 
 
 def accepts_writes() -> bool:
-    """Whether the read-write address reaches a server that accepts writes, as soon as it must."""
+    """Whether the read-write address reaches a server that accepts writes, sooner or later."""
     cluster = _platform().cluster()
 
     def writable() -> bool:
