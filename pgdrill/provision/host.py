@@ -34,9 +34,16 @@ def restore(record: Path) -> None:
         succeeds("iptables", "-w", "-P", "FORWARD", "ACCEPT")
         FORWARDING.write_text("0")
     for name in before["cgroups"]:
+        _remove_groups(CGROUPS / name)
         if succeeds("umount", CGROUPS / name):
             (CGROUPS / name).rmdir()
     record.unlink()
+
+
+def _remove_groups(of: Path) -> None:
+    """Remove the engine's empty groups: with one of them a controller outlives its last mount."""
+    for group, _, _ in os.walk(of / "docker", topdown=False):
+        succeeds("rmdir", group)
 
 
 def leftover_rules(listed: str) -> list[list[str]]:
@@ -69,11 +76,28 @@ def _unmounted() -> list[str]:
     mounts = Path("/proc/mounts").read_text()
     if not re.search(rf"^\S+ {CGROUPS} tmpfs ", mounts, re.M):
         return []
-    rows = [line.split() for line in Path("/proc/cgroups").read_text().splitlines()[1:]]
-    free = [name for name, hierarchy, _, enabled in rows if hierarchy == "0" and enabled == "1"]
-    together = [name for name in ("net_cls", "net_prio") if name in free]
-    alone = [name for name in free if name not in together]
-    return [*alone, *filter(None, [",".join(together)])]
+    return unmounted(Path("/proc/cgroups").read_text(), mounts)
+
+
+def unmounted(controllers: str, mounts: str) -> list[str]:
+    """Return the options that mount what of /proc/cgroups is not among /proc/mounts.
+
+    A controller that has a hierarchy may still be without a mount: somebody's group keeps it alive.
+    It comes back only together with the others of that hierarchy.
+    """
+    lines = [line.split() for line in mounts.splitlines()]
+    mounted = {
+        option
+        for _, _, kind, options, *_ in lines
+        if kind == "cgroup"
+        for option in options.split(",")
+    }
+    together: dict[str, list[str]] = {}
+    for name, hierarchy, _, enabled in map(str.split, controllers.splitlines()[1:]):
+        if enabled == "1" and name not in mounted:
+            free = "net" if name.startswith("net_") else name
+            together.setdefault(free if hierarchy == "0" else hierarchy, []).append(name)
+    return [",".join(names) for names in together.values()]
 
 
 def raise_inotify(say: Say) -> None:

@@ -23,7 +23,7 @@ from pgdrill.platforms.kind.leftovers import building, sweep
 from pgdrill.platforms.supported import require_supported
 from pgdrill.provision.commands import MARK, logged, workers
 from pgdrill.provision.components import catalogue, inside, number
-from pgdrill.provision.host import leftover_rules
+from pgdrill.provision.host import leftover_rules, unmounted
 from pgdrill.settings import ROOT
 from pgdrill.waiting import eventually
 
@@ -101,6 +101,25 @@ def test_a_stopped_engine_leaves_no_packet_filter(tmp_path: Path) -> None:
     assert left == ["-A INPUT -i lo -j ACCEPT", "0"], done.stdout
     assert "-P FORWARD ACCEPT" in done.stdout
     assert not record.exists()
+
+
+def test_every_controller_without_a_mount_is_mounted() -> None:
+    """One that an engine's group kept alive after its last mount went is not taken for mounted."""
+    mounts = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n"
+    row = "{}\t{}\t2\t{}\n".format
+    cpu, off = row("cpu", 1, 1), row("rdma", 0, 0)
+    fresh = "#\n" + cpu + off + row("net_cls", 0, 1) + row("hugetlb", 0, 1) + row("net_prio", 0, 1)
+    assert unmounted(fresh, mounts) == ["net_cls,net_prio", "hugetlb"]
+    used = (
+        "#\n" + cpu + off + row("net_cls", 12, 1) + row("hugetlb", 11, 1) + row("net_prio", 12, 1)
+    )
+    assert unmounted(used, mounts) == ["net_cls,net_prio", "hugetlb"]
+    apart = "#\n" + cpu + row("net_cls", 12, 1) + row("net_prio", 11, 1)
+    assert unmounted(apart, mounts) == ["net_cls", "net_prio"]
+    both = (
+        mounts + "cgroup /elsewhere cgroup rw,hugetlb 0 0\ncgroup /n cgroup rw,net_cls,net_prio 0 0"
+    )
+    assert unmounted(used, both) == []
 
 
 def test_a_failing_block_ends_its_commands(tmp_path: Path) -> None:
