@@ -1,6 +1,7 @@
 """Who noticed: the promises about detection, their judgement, and the matrix of the report."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from pgdrill.records import Budget, Detection, append
 from pgdrill.report import splice, terminal
 from pgdrill.report.detection import matrix
 from pgdrill.settings import ROOT
+from pgdrill.waiting import pause
+from tests.alerts.truth import instant_when
 from tests.unit.fake_run import detection, detections, seen, trial, write_run
 
 PROMISED = {
@@ -160,3 +163,18 @@ def test_a_run_that_nobody_watched_claims_nothing(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", without=("detections",))
     assert not [text for text in terminal(run.path) if text.startswith("detection")]
     assert "this run has no fault that monitoring watched" in splice(run.path).read_text()
+
+
+def test_a_condition_counts_from_the_last_look_without_it() -> None:
+    """However long the look takes that sees it first: no alert seems faster than it was."""
+    began: list[float] = []
+
+    def slow() -> bool:
+        began.append(time.monotonic())
+        pause(0.2)
+        return len(began) == 3
+
+    at = instant_when("the third look", slow, within=10)
+    assert began[0] + 0.2 <= at <= began[1]
+    at = instant_when("what is so already", lambda: True, within=10)
+    assert at == pytest.approx(time.monotonic(), abs=0.1)
