@@ -87,7 +87,8 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
     journal_file = bench.run.journals / f"{raw.name}.json"
     with (
         bench.reporter.task(f"{experiment.name} {number}/{bench.settings.trials}") as update,
-        FailoverWatch(platform.observers(), bench.events) as watch,
+        platform.observers() as observers,
+        FailoverWatch(observers, bench.events) as watch,
         Prober(lanes(cluster), table, raw, deadline=DEADLINE) as prober,
     ):
         prober.wait_for_acks(40, within=FIRST_ACKS)

@@ -1,7 +1,7 @@
 """CloudNativePG, read through the Kubernetes API and through SQL on each member; caches nothing."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from pgdrill.engines.base import Member, NoPrimaryError, Role, flat, heirs
+from pgdrill.engines.followed import Followed
 from pgdrill.errors import BrokenEnvironmentError
 
 GROUP, VERSION, PLURAL = "postgresql.cnpg.io", "v1", "clusters"
@@ -281,37 +282,47 @@ class CnpgEngine:
         chosen["synchronous"] = spec.get("postgresql", {}).get("synchronous", {})
         return flat(chosen)
 
-    # -- observers of a fail-over -----------------------------------------------------------------
-
     def named(self) -> str:
         """Whom the operator wants as primary; '' when that cannot be had."""
-        return self._status("targetPrimary")
-
-    def promoted(self) -> str:
-        """Who reported its promotion; '' while the wanted primary has not."""
-        return self._status("currentPrimary")
-
-    def routed(self, service: str) -> str:
-        """Which pods stand behind a service and are ready."""
         try:
-            found = self._discovery.list_namespaced_endpoint_slice(
-                self.namespace,
-                label_selector=f"kubernetes.io/service-name={service}",
-                _request_timeout=1,
-            )
-        except (ApiException, HTTPError):
-            return ""
-        slices = self._plain(found)["items"]
-        endpoints = [e for s in slices for e in s.get("endpoints") or [] if "targetRef" in e]
-        return ",".join(
-            sorted(e["targetRef"]["name"] for e in endpoints if e["conditions"]["ready"])
-        )
-
-    def _status(self, field: str) -> str:
-        try:
-            return str(self.resource().get("status", {}).get(field, ""))
+            return _status(self.resource(), "targetPrimary")
         except BrokenEnvironmentError:
             return ""
+
+    @contextmanager
+    def observers(self, service: str) -> Iterator[Mapping[str, Callable[[], str]]]:
+        """Follow the parts of a fail-over while the block lasts.
+
+        'leader' is whom the operator wants as primary; 'promoted' who reported its promotion last;
+        'routed' which ready pods stand behind a service.
+        """
+        here = f"metadata.name={self.cluster}"
+        listing = self._custom.list_namespaced_custom_object
+        cluster = Followed(listing, GROUP, VERSION, self.namespace, PLURAL, field_selector=here)
+        behind = Followed(
+            self._discovery.list_namespaced_endpoint_slice,
+            self.namespace,
+            label_selector=f"kubernetes.io/service-name={service}",
+        )
+
+        def status(field: str) -> str:
+            return "".join(_status(described, field) for described in cluster.objects())
+
+        with cluster, behind:
+            yield {
+                "leader": lambda: status("targetPrimary"),
+                "promoted": lambda: status("currentPrimary"),
+                "routed": lambda: _ready(behind.objects()),
+            }
+
+
+def _status(cluster: Mapping[str, Any], field: str) -> str:
+    return str(cluster.get("status", {}).get(field, ""))
+
+
+def _ready(slices: Iterable[Mapping[str, Any]]) -> str:
+    endpoints = [e for s in slices for e in s.get("endpoints") or [] if "targetRef" in e]
+    return ",".join(sorted(e["targetRef"]["name"] for e in endpoints if e["conditions"]["ready"]))
 
 
 def _pod(described: Mapping[str, Any]) -> Pod:

@@ -81,10 +81,11 @@ def primary_moved(from_fault: str) -> str:
     """Wait until a member other than the one that was hit is primary; return its name."""
     platform = _platform()
     hit = platform.faults[from_fault].verify_injected().split(":")[0]
-    return eventually(
-        f"a primary other than {hit}",
-        lambda: platform.observers()["promoted"](),
-        lambda name: bool(name) and name != hit and "," not in name,
-        within=_patience(),
-        every=0.1,
-    )
+    with platform.observers() as observers:
+        return eventually(
+            f"a primary other than {hit}",
+            observers["promoted"],
+            lambda name: bool(name) and name != hit and "," not in name,
+            within=_patience(),
+            every=0.1,
+        )

@@ -159,7 +159,7 @@ class Platform(Protocol):
             BrokenEnvironmentError: nothing is running.
         """
 
-    def observers(self) -> Mapping[str, Callable[[], str]]:
+    def observers(self) -> AbstractContextManager[Mapping[str, Callable[[], str]]]:
         """Cheap probes, polled every 50 ms in a trial: their changes are the parts of the RTO.
 
         Names: 'leader' (who holds the lock or is named primary), 'promoted' (who accepts writes),
@@ -280,5 +280,5 @@ def wait_healthy(engine: Engine, *, within: float) -> tuple[Member, ...]:
     Raises:
         DeadlineError: with the story of what was missing.
     """
-    eventually("a fully redundant cluster", lambda: health(engine), within=within, every=0.25)
+    eventually("a fully redundant cluster", lambda: health(engine), within=within)
     return engine.members()

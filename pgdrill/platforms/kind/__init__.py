@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -372,13 +372,9 @@ class KindPlatform:
         groups = [group for one in found["items"] for group in one["spec"]["groups"]]
         return frozenset(rulefiles.alerts_of(groups))
 
-    def observers(self) -> Mapping[str, Callable[[], str]]:
+    def observers(self) -> AbstractContextManager[Mapping[str, Callable[[], str]]]:
         """Probes of the parts of a fail-over."""
-        return {
-            "leader": self.engine.named,
-            "promoted": self.engine.promoted,
-            "routed": lambda: self.engine.routed(service("rw")),
-        }
+        return self.engine.observers(service("rw"))
 
     def volume(self, member: str) -> Volume:
         """Return the file system that holds a member's data."""

@@ -296,9 +296,10 @@ class LocalPlatform:
         """Return the processes of a member."""
         return MemberProcesses(member, self.layout.data(member))
 
-    def observers(self) -> Mapping[str, Callable[[], str]]:
+    @contextmanager
+    def observers(self) -> Iterator[Mapping[str, Callable[[], str]]]:
         """Probes of the parts of a fail-over."""
-        return {
+        yield {
             "leader": self.engine.lock_holder,
             "promoted": self.engine.promoted,
             "routed": self._routed,
