@@ -1,4 +1,4 @@
-"""CloudNativePG, read through the Kubernetes API and through SQL on each member; caches nothing."""
+"""CloudNativePG, read through the Kubernetes API and through SQL on each member."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
