@@ -154,9 +154,9 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
 def _insist(what: str, call: Callable[[], T]) -> T:
     """Try again when the address does not answer once, which may happen long after a fault.
 
-    On `kind` a node remembers a SYN that nobody answered for 120 s, and leads whoever comes from
-    the same port to where nobody is: "no route to host", for a few of the prober's connections
-    after most faults, and for one reader of a ledger in 60 trials.
+    On `kind` a node remembers a SYN that nobody answered, for 5 s (by default 120), and leads
+    whoever comes from the same port to where nobody is: "no route to host", for a few of the
+    prober's connections, and with the 120 s for one reader of a ledger in 60 trials.
 
     Raises:
         BrokenEnvironmentError: it did not answer within ANSWERS seconds.
