@@ -13,6 +13,8 @@ from pgdrill.platforms.select import choose
 from pgdrill.settings import resolve
 from pgdrill.waiting import DeadlineError, eventually
 
+NOBODY = "nobody"  # took over
+
 _bound: list[Platform] = []
 
 
@@ -78,14 +80,21 @@ def _patience() -> float:
 
 
 def primary_moved(from_fault: str) -> str:
-    """Wait until a member other than the one that was hit is primary; return its name."""
+    """Wait until a member other than the one that was hit is primary; return its name.
+
+    NOBODY after the patience: a fail-over that never comes is a broken promise, not an invalid
+    fault, so the fault is healed and the write gap judged.
+    """
     platform = _platform()
     hit = platform.faults[from_fault].verify_injected().split(":")[0]
     with platform.observers() as observers:
-        return eventually(
-            f"a primary other than {hit}",
-            observers["promoted"],
-            lambda name: bool(name) and name != hit and "," not in name,
-            within=_patience(),
-            every=0.1,
-        )
+        try:
+            return eventually(
+                f"a primary other than {hit}",
+                observers["promoted"],
+                lambda name: bool(name) and name != hit and "," not in name,
+                within=_patience(),
+                every=0.1,
+            )
+        except DeadlineError:
+            return NOBODY

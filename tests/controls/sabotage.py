@@ -10,6 +10,7 @@ import psycopg
 from kubernetes import client
 from psycopg.sql import SQL, Identifier
 
+from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.faults.base import FaultNotRealError
 from pgdrill.faults.experiment import Experiment
 from pgdrill.observe import rulefiles
@@ -102,6 +103,42 @@ class LossyKill:
     def verify_healed(self) -> str:
         """The primary's program runs again."""
         return self._kill.verify_healed()
+
+
+class NobodyTakesOver:
+    """Kill the primary for good while the engine is told to promote nobody."""
+
+    name = "nobody_takes_over"
+
+    def __init__(self, platform: Platform) -> None:
+        assert isinstance(platform.engine, PatroniEngine)
+        self._engine, self._away = platform.engine, platform.faults["primary_away"]
+
+    def inject(self) -> str:
+        """Pause Patroni, on every member, then kill."""
+        self._engine.configure({"pause": True})
+        eventually(
+            "every member is paused",
+            lambda: [self._engine.status(m.name).get("pause") for m in self._engine.members()],
+            all,
+            within=TAKES_EFFECT,
+        )
+        return self._away.inject()
+
+    def verify_injected(self) -> str:
+        """The primary is gone."""
+        return self._away.verify_injected()
+
+    def heal(self) -> None:
+        """Let Patroni promote again, and the member come back."""
+        try:
+            self._engine.configure({"pause": None})
+        finally:
+            self._away.heal()
+
+    def verify_healed(self) -> str:
+        """The member runs again."""
+        return self._away.verify_healed()
 
 
 class Tampering:

@@ -14,7 +14,9 @@ from pgdrill.platforms.local.processes import MemberProcesses
 from pgdrill.records import Trial
 from pgdrill.trials import Bench, run_trial
 from tests.controls.control import Control
-from tests.controls.sabotage import LossyKill, NoFault, Tampering, of_fault
+from tests.controls.sabotage import LossyKill, NobodyTakesOver, NoFault, Tampering, of_fault
+
+LOOK = 40.0  # seconds to wait for somebody to take over; the promise is 30
 
 
 class Trials:
@@ -93,3 +95,19 @@ def test_asynchronous_replication_loses_writes(
         trial = trials.run("primary_freeze", LossyKill(trials.platform))
         trials.judge(trial, verdicts, like="primary_kill")
     assert trial.timeline_after > trial.timeline_before, "no fail-over happened"
+
+
+def test_primary_that_nobody_replaces_is_broken(
+    require: Callable[[str], None],
+    trials: Trials,
+    control: Control,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A fail-over that never comes is a write gap above its promise, not an invalid fault."""
+    require("processes")
+    monkeypatch.setattr(failover, "patience", lambda *_: LOOK)
+    gap = trials.promised("primary_away").gap
+    with control.must_be("broken", "a primary that nobody replaces", gap) as verdicts:
+        trial = trials.run("primary_away", NobodyTakesOver(trials.platform))
+        trials.judge(trial, verdicts, like="primary_away")
+    assert (trial.lanes["fresh"].gap or 0) >= LOOK, "somebody took over"

@@ -73,7 +73,7 @@ def test_a_good_journal_is_believed() -> None:
         pytest.param(("run", 1, "output"), "", id="no-evidence"),
         pytest.param(("run", 1, "status"), "failed", id="evidence-failed"),
         pytest.param(("rollbacks", 0, "status"), "failed", id="not-healed"),
-        pytest.param(("deviated",), True, id="deviated"),
+        pytest.param(("steady_states", "after"), None, id="not-looked-at-after"),
         pytest.param(("status",), "failed", id="failed"),
         pytest.param(("steady_states", "before"), None, id="never-steady"),
     ],
@@ -87,6 +87,14 @@ def test_any_gap_in_the_evidence_is_invalid(path: tuple[str | int, ...], value: 
     place[path[-1]] = value
     with pytest.raises(FaultNotRealError):
         experiment.check(journal)
+
+
+def test_a_fault_that_ended_all_writing_is_real() -> None:
+    """An outage that outlasts the experiment is for the verdicts to judge, not to be refused."""
+    journal = copy.deepcopy(JOURNAL)
+    journal["deviated"] = True
+    journal["steady_states"]["after"]["steady_state_met"] = False
+    assert experiment.check(journal).target == "pg1"
 
 
 def test_an_unhealed_experiment_is_refused(tmp_path: Path) -> None:
