@@ -176,6 +176,15 @@ class Bench(Record):
     slices: tuple[Slice, ...]
 
 
+class MachineSecond(Record):
+    """How the machine that carries the load fared in one second."""
+
+    at: float
+    busy: float  # % of all cores, since the look before
+    stolen: float  # % of all cores that the hypervisor says it gave to others
+    work_ms: float  # CPU time that a fixed piece of work took
+
+
 class SloComparison(Record):
     """One quantity of a load as its client's log has it and as Prometheus has it."""
 

@@ -80,6 +80,11 @@ class RunDir:
         return self.path / "bench.json"
 
     @property
+    def machine(self) -> Path:
+        """records.MachineSecond, one a line."""
+        return self.path / "machine.jsonl"
+
+    @property
     def slos(self) -> Path:
         """records.SloComparison, one a line."""
         return self.path / "slos.jsonl"

@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pgdrill.dashboards.panels import ABSENT
-from pgdrill.judge import scaling
+from pgdrill.judge import machine, scaling
 from pgdrill.report import loadplots, panels, plots, scaleplots, words
 from pgdrill.report.attempts import traces
 from pgdrill.report.detection import matrix
@@ -102,6 +102,7 @@ def _environment() -> Environment:
         "loadplots": loadplots,
         "scaleplots": scaleplots,
         "scaling": scaling,
+        "machine": machine,
         "panels": panels,
         "absent": ABSENT,
         "coverage": coverage,

@@ -5,7 +5,8 @@ from itertools import chain
 
 from markupsafe import Markup
 
-from pgdrill.records import Bench, Event
+from pgdrill.judge import machine as judged
+from pgdrill.records import Bench, Event, MachineSecond
 from pgdrill.report.svg import (
     MOST_POINTS,
     WIDTH,
@@ -69,6 +70,22 @@ def latency(bench: Bench, limit_ms: float, faults: Sequence[Instant]) -> Markup:
     canvas.line(LEFT, y(limit_ms), RIGHT, y(limit_ms), "limit", "the limit")
     canvas.text(RIGHT, y(limit_ms) - 5, f"limit {number(limit_ms)} ms", "t bad", "end")
     fault_lines(canvas, x, 24, 210, [(at - bench.started_at, text) for at, text in faults])
+    return canvas.svg()
+
+
+def machine(bench: Bench, seen: Sequence[MachineSecond]) -> Markup:
+    """The machine's pace and the use of its CPUs in each second of the load."""
+    canvas = Canvas(170, "The machine during the load")
+    loaded = judged.during(bench, seen)
+    x, y = Scale(0, bench.duration, LEFT, RIGHT), Scale(0, 115, 130, 24)
+    canvas.y_axis(y, LEFT, RIGHT, "% of the machine's best pace; % of its CPUs in use")
+    canvas.x_axis(x, 130, 24, "seconds of measured load")
+    busy = [(float(at), share) for at, _, share in loaded]
+    curve(canvas, x, y, busy, "series2", "CPUs in use, %")
+    curve(canvas, x, y, [(float(at), pace) for at, pace, _ in loaded], "series1", "pace, %")
+    canvas.text(RIGHT, y(100) - 7, "pace", "t label-series1", "end")
+    lowest = min((share for _, share in busy), default=0.0)
+    canvas.text(RIGHT, y(lowest) + 14, "CPUs in use", "t label-series2", "end")
     return canvas.svg()
 
 

@@ -18,6 +18,7 @@ from pgdrill.records import (
     Event,
     Fingerprint,
     LedgerCount,
+    MachineSecond,
     Record,
     Scaling,
     Seed,
@@ -115,6 +116,7 @@ class Material:
     detections: tuple[Detection, ...]
     seed: Seed | None
     bench: Bench | None
+    machine: tuple[MachineSecond, ...]
     snapshots: tuple[Snapshot, ...]
     slos: tuple[SloComparison, ...]
     groups: tuple[Group, ...]
@@ -214,6 +216,7 @@ def read_run(path: Path) -> Material:
         detections=many(run.detections, Detection),
         seed=one(run.seed, Seed),
         bench=one(run.bench, Bench),
+        machine=many(run.machine, MachineSecond),
         snapshots=many(run.dashboards, Snapshot),
         slos=many(run.slos, SloComparison),
         groups=_groups(many(run.trials, Trial), verdicts),

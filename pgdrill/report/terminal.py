@@ -4,8 +4,9 @@ from collections import Counter
 from pathlib import Path
 from statistics import median
 
+from pgdrill.judge import machine
 from pgdrill.judge import scaling as judged
-from pgdrill.records import AlertLife, Scaling
+from pgdrill.records import AlertLife, Bench, Scaling
 from pgdrill.report.detection import summary
 from pgdrill.report.facts import acked, drilled_ledger, wrong_controls
 from pgdrill.report.material import FIRE_BUDGET, Group, LaneGaps, Material, read_run
@@ -80,7 +81,21 @@ def _bench(m: Material) -> list[str]:
         for all_ in m.bench.scripts[:1]
     ]
     slo = [v for v in m.promises if v.budget == m.budget_p99 or "bad" in v.budget.name]
-    return lines + [f"SLO {v.outcome}: {v.line()}" for v in slo] + _twice(m)
+    told = [f"SLO {v.outcome}: {v.line()}" for v in slo]
+    return lines + told + _machine(m, m.bench) + _twice(m)
+
+
+def _machine(m: Material, bench: Bench) -> list[str]:
+    pace = machine.pace(bench, m.machine)
+    if pace is None:
+        return []
+    parts = [
+        f"pace of the machine, in % of its best: {number(pace.during)} under the load,"
+        f" {number(pace.slowest)} in the slowest {machine.SPELL} s",
+        *([f"{number(pace.before)} before the load"] if pace.before is not None else []),
+        *([f"{number(pace.late)} where transactions came late"] if pace.late is not None else []),
+    ]
+    return [f"{', '.join(parts)}; CPUs {number(pace.busy)} % in use"]
 
 
 def _twice(m: Material) -> list[str]:

@@ -14,6 +14,7 @@ from pgdrill.records import (
     Fingerprint,
     LaneResult,
     LedgerCount,
+    MachineSecond,
     Outcome,
     Part,
     PoolerPod,
@@ -203,6 +204,16 @@ def bench() -> Bench:
         exit_status=0,
         slices=tuple(slices),
     )
+
+
+def machine() -> list[MachineSecond]:
+    """A machine that does half its work in the second of the hiccup and the nine after it."""
+    return [
+        MachineSecond(
+            at=START + 20.5 + second, busy=64, stolen=0, work_ms=10 if 200 <= second < 210 else 5
+        )
+        for second in range(-30, 300)
+    ]
 
 
 def slos() -> list[SloComparison]:
@@ -420,6 +431,7 @@ def write_run(path: Path, without: tuple[str, ...] = ()) -> RunDir:
         "alerts": [*alerts()],
         "scaling": [scaling()],
         "dashboards": [*snapshots(START, MEMBERS)],
+        "machine": [*machine()],
         "slos": [*slos()],
         "detections": [*detections()],
     }

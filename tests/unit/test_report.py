@@ -421,3 +421,15 @@ def test_objectives_that_disagree_are_in_the_page_and_on_the_terminal(whole: Run
     assert "due 126,000 and 126,000 (met)" in line
     assert "due 126,000 and 125,999 (broken)" in line
     assert "due 126,000 and - (invalid)" in line
+
+
+def test_pace_of_the_machine_is_in_the_page_and_on_the_terminal(whole: RunDir) -> None:
+    """How slow the machine was where transactions came late; nobody looked: nothing is said."""
+    told = splice(whole.path).read_text()
+    assert "Where transactions came late it was at <strong>50 %</strong>" in told
+    assert 'aria-label="The machine during the load"' in told
+    (line,) = (line for line in terminal(whole.path) if line.startswith("pace of the machine"))
+    assert "98.3 under the load, 50 in the slowest 10 s, 100 before the load, 50 where" in line
+    whole.machine.unlink()
+    assert "Not measured: this run has no look at the machine" in splice(whole.path).read_text()
+    assert not [line for line in terminal(whole.path) if line.startswith("pace")]

@@ -1,0 +1,59 @@
+"""How this machine fares under a load: is the database slow, or what it runs on?
+
+A virtual machine on a busy host is slow and looks idle, because what others take need not be
+counted as stolen. So a fixed piece of work is done each second; the CPU time that it takes tells.
+"""
+
+import threading
+import time
+
+import psutil
+
+from pgdrill.records import MachineSecond
+
+EVERY = 1.0  # seconds
+ROUNDS = 50_000  # of the work: 2 to 5 ms of CPU each second, less than a hundredth of a core
+
+
+class MachineWatch:
+    """Looks at this machine each second, for the time of a block."""
+
+    def __init__(self) -> None:
+        self._seen: list[MachineSecond] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="machine watch", daemon=True)
+
+    def __enter__(self) -> "MachineWatch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(10 * EVERY)
+
+    @property
+    def seen(self) -> tuple[MachineSecond, ...]:
+        """All looks so far, in their order."""
+        return tuple(self._seen)
+
+    def _watch(self) -> None:
+        psutil.cpu_times_percent()  # the first one has nothing to compare with
+        while not self._ended.wait(EVERY):
+            times = psutil.cpu_times_percent()._asdict()  # platforms differ in what they count
+            self._seen.append(
+                MachineSecond(
+                    at=time.monotonic(),
+                    busy=100 - times["idle"] - times.get("iowait", 0.0),
+                    stolen=times.get("steal", 0.0),
+                    work_ms=_work(),
+                )
+            )
+
+
+def _work() -> float:
+    """Do the fixed work; return the CPU time it took, ms: waiting for a CPU is no part of it."""
+    before = time.thread_time_ns()
+    total = 0
+    for number in range(ROUNDS):
+        total += number * number
+    return (time.thread_time_ns() - before) / 1e6
