@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import requests
@@ -164,8 +164,8 @@ class PatroniEngine:
         raise BrokenEnvironmentError("no member took the change of Patroni's configuration")
 
     @contextmanager
-    def asynchronous(self) -> Iterator[None]:
-        """Ask that commits wait for nobody and any standby may take over, while the block lasts.
+    def configured(self, change: Mapping[str, Any]) -> Iterator[None]:
+        """Patch the dynamic configuration while the block lasts; then ask for what was before.
 
         Raises:
             BrokenEnvironmentError: no member answers, so nothing could be put back.
@@ -174,10 +174,18 @@ class PatroniEngine:
         if not before:
             raise BrokenEnvironmentError("no member tells Patroni's configuration")
         try:
-            self.configure(ASYNCHRONOUS)
+            self.configure(change)
             yield
         finally:
-            self.configure({key: before.get(key) for key in ASYNCHRONOUS})
+            self.configure({key: before.get(key) for key in change})
+
+    def asynchronous(self) -> AbstractContextManager[None]:
+        """Ask that commits wait for nobody and any standby may take over, while the block lasts.
+
+        Raises:
+            BrokenEnvironmentError: no member answers, so nothing could be put back.
+        """
+        return self.configured(ASYNCHRONOUS)
 
     def tuning(self) -> dict[str, str]:
         """Return Patroni's dynamic configuration, flattened: what is there was set on purpose."""

@@ -113,13 +113,15 @@ class NobodyTakesOver:
     def __init__(self, platform: Platform) -> None:
         assert isinstance(platform.engine, PatroniEngine)
         self._engine, self._away = platform.engine, platform.faults["primary_away"]
+        self._paused = ExitStack()
 
     def inject(self) -> str:
         """Pause Patroni, on every member, then kill."""
-        self._engine.configure({"pause": True})
+        names = [member.name for member in self._engine.members()]
+        self._paused.enter_context(self._engine.configured({"pause": True}))
         eventually(
             "every member is paused",
-            lambda: [self._engine.status(m.name).get("pause") for m in self._engine.members()],
+            lambda: [self._engine.status(name).get("pause") for name in names],
             all,
             within=TAKES_EFFECT,
         )
@@ -132,7 +134,7 @@ class NobodyTakesOver:
     def heal(self) -> None:
         """Let Patroni promote again, and the member come back."""
         try:
-            self._engine.configure({"pause": None})
+            self._paused.close()
         finally:
             self._away.heal()
 
