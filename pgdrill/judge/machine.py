@@ -10,9 +10,20 @@ SPELL = 10  # seconds of the slowest stretch that is told: one slow second is an
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """The machine in one second of the load."""
+
+    second: int
+    pace: float  # % of its best in the same run
+    busy: float  # % of all cores
+    bad: int  # transactions that were due then
+
+
+@dataclass(frozen=True)
 class Pace:
     """Means of the machine's pace, in % of its best in the same run, and of its CPUs' use."""
 
+    loaded: tuple[Loaded, ...]  # at least one
     before: float | None  # while the load was prepared and its rate calibrated
     during: float
     slowest: float  # SPELL seconds in a row
@@ -34,35 +45,33 @@ def paces(seconds: Sequence[MachineSecond]) -> list[float]:
     return [min(100.0, 100 * best / one.work_ms) for one in seconds]
 
 
-def during(bench: Bench, seconds: Sequence[MachineSecond]) -> list[tuple[int, float, float]]:
-    """Return second of the load, pace (%) and busy share of all cores (%)."""
-    timed = zip(seconds, paces(seconds), strict=True)
-    return [
-        (int(one.at - bench.started_at), pace, one.busy)
-        for one, pace in timed
-        if 0 <= one.at - bench.started_at < bench.duration
-    ]
-
-
 def pace(bench: Bench, seconds: Sequence[MachineSecond]) -> Pace | None:
     """Sum the machine's pace up; None when nobody looked at it during the load."""
-    loaded = during(bench, seconds)
+    bad = {piece.second: piece.bad for piece in bench.slices}
+    timed = [
+        (one.at - bench.started_at, value, one)
+        for one, value in zip(seconds, paces(seconds), strict=True)
+    ]
+    before = [value for at, value, _ in timed if at < 0]
+    stolen = [one.stolen for at, _, one in timed if at >= 0]
+    loaded = tuple(
+        Loaded(int(at), value, one.busy, bad.get(int(at), 0))
+        for at, value, one in timed
+        if 0 <= at < bench.duration
+    )
     if not loaded:
         return None
-    bad = {piece.second: piece.bad for piece in bench.slices}
-    early = zip(seconds, paces(seconds), strict=True)
-    before = [value for one, value in early if one.at < bench.started_at]
-    values = [value for _, value, _ in loaded]
-    late = [(value, bad[at]) for at, value, _ in loaded if bad.get(at)]
-    otherwise = [value for at, value, _ in loaded if not bad.get(at)]
-    stolen = [one.stolen for one in seconds if one.at >= bench.started_at]
+    values = [one.pace for one in loaded]
+    late = sum(one.bad for one in loaded)
+    otherwise = [one.pace for one in loaded if not one.bad]
     spells = range(max(1, len(values) - SPELL + 1))
     return Pace(
+        loaded=loaded,
         before=mean(before) if before else None,
         during=mean(values),
         slowest=min(mean(values[i : i + SPELL]) for i in spells),
-        late=sum(v * n for v, n in late) / sum(n for _, n in late) if late else None,
+        late=sum(one.pace * one.bad for one in loaded) / late if late else None,
         otherwise=mean(otherwise) if otherwise else None,
-        busy=mean(busy for _, _, busy in loaded),
+        busy=mean(one.busy for one in loaded),
         stolen=mean(stolen),
     )

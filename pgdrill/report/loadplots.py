@@ -5,8 +5,8 @@ from itertools import chain
 
 from markupsafe import Markup
 
-from pgdrill.judge import machine as judged
-from pgdrill.records import Bench, Event, MachineSecond
+from pgdrill.judge.machine import Pace
+from pgdrill.records import Bench, Event
 from pgdrill.report.svg import (
     MOST_POINTS,
     WIDTH,
@@ -73,18 +73,18 @@ def latency(bench: Bench, limit_ms: float, faults: Sequence[Instant]) -> Markup:
     return canvas.svg()
 
 
-def machine(bench: Bench, seen: Sequence[MachineSecond]) -> Markup:
+def machine(bench: Bench, pace: Pace) -> Markup:
     """The machine's pace and the use of its CPUs in each second of the load."""
     canvas = Canvas(170, "The machine during the load")
-    loaded = judged.during(bench, seen)
     x, y = Scale(0, bench.duration, LEFT, RIGHT), Scale(0, 115, 130, 24)
     canvas.y_axis(y, LEFT, RIGHT, "% of the machine's best pace; % of its CPUs in use")
     canvas.x_axis(x, 130, 24, "seconds of measured load")
-    busy = [(float(at), share) for at, _, share in loaded]
+    busy = [(float(one.second), one.busy) for one in pace.loaded]
     curve(canvas, x, y, busy, "series2", "CPUs in use, %")
-    curve(canvas, x, y, [(float(at), pace) for at, pace, _ in loaded], "series1", "pace, %")
+    paces = [(float(one.second), one.pace) for one in pace.loaded]
+    curve(canvas, x, y, paces, "series1", "pace, %")
     canvas.text(RIGHT, y(100) - 7, "pace", "t label-series1", "end")
-    lowest = min((share for _, share in busy), default=0.0)
+    lowest = min(share for _, share in busy)
     canvas.text(RIGHT, y(lowest) + 14, "CPUs in use", "t label-series2", "end")
     return canvas.svg()
 
