@@ -16,6 +16,7 @@ class Loaded:
     second: int
     pace: float  # % of its best in the same run
     busy: float  # % of all cores
+    stolen: float  # % of all cores
     bad: int  # transactions that were due then
 
 
@@ -53,9 +54,8 @@ def pace(bench: Bench, seconds: Sequence[MachineSecond]) -> Pace | None:
         for one, value in zip(seconds, paces(seconds), strict=True)
     ]
     before = [value for at, value, _ in timed if at < 0]
-    stolen = [one.stolen for at, _, one in timed if at >= 0]
     loaded = tuple(
-        Loaded(int(at), value, one.busy, bad.get(int(at), 0))
+        Loaded(int(at), value, one.busy, one.stolen, bad.get(int(at), 0))
         for at, value, one in timed
         if 0 <= at < bench.duration
     )
@@ -73,5 +73,5 @@ def pace(bench: Bench, seconds: Sequence[MachineSecond]) -> Pace | None:
         late=sum(one.pace * one.bad for one in loaded) / late if late else None,
         otherwise=mean(otherwise) if otherwise else None,
         busy=mean(one.busy for one in loaded),
-        stolen=mean(stolen),
+        stolen=mean(one.stolen for one in loaded),
     )

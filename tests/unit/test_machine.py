@@ -44,6 +44,17 @@ def test_pace_where_transactions_came_late() -> None:
     assert (found.busy, found.stolen) == (64, 0)
 
 
+def test_what_is_stolen_after_the_load_is_not_counted() -> None:
+    """Stolen time is that of the load, as all else, and not of what is waited for after it."""
+    after = [
+        MachineSecond(at=START + 20.5 + second, busy=10, stolen=50, work_ms=5)
+        for second in range(300, 310)
+    ]
+    found = pace(bench(), [*machine(), *after])
+    assert found is not None
+    assert (found.busy, found.stolen) == (64, 0)
+
+
 def test_nothing_late_has_no_pace() -> None:
     """A load in which all came in time says nothing of the machine where some were late."""
     good = bench().model_copy(
