@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 
 # make bench DURATION=300 CLIENTS=16 is the same as PGDRILL_DURATION=300 PGDRILL_CLIENTS=16 make bench
 OPTIONS := PLATFORM ENGINE PROFILE CONTEXT DURATION CLIENTS RATE ROWS SEED TRIALS RUN_ID REPORTS_DIR \
-  PORT_OFFSET REQUIRE_CAPABILITIES IMAGES TIMING KEEP
+  PORT_OFFSET REQUIRE_CAPABILITIES IMAGES TIMING NODE_IMAGE REGISTRY_MIRROR RELEASE_MIRROR KEEP
 # (only what the command line says: a stray SEED or PLATFORM in the environment is none of ours).
 $(foreach option,$(OPTIONS),$(if $(filter command%,$(origin $(option))),$(eval export PGDRILL_$(option) := $($(option)))))
 
@@ -75,7 +75,7 @@ images: venv ## list what the kind platform is built from
 dashboards: venv ## renew infra/dashboards/*.json from pgdrill/dashboards
 	@$(BIN)/python -m pgdrill.dashboards
 
-.PHONY: test lint lock
+.PHONY: test pulled lint lock
 # On `local` unless a PLATFORM is given: unit tests use its programs, controls sabotage its processes.
 test: export PGDRILL_PLATFORM ?= local
 test: venv lint up ## the project's own tests: lint, types, unit, rules, then a quick drill and what must go wrong
@@ -83,6 +83,8 @@ test: venv lint up ## the project's own tests: lint, types, unit, rules, then a 
 	$(MAKE) --no-print-directory drill
 	PGDRILL_PROFILE=quick $(PYTEST) -m "controls or badinput"
 	@$(MAKE) --no-print-directory down
+pulled: venv ## drill kind from a registry and a release server of this machine, Go hidden, nothing cached
+	@$(BIN)/python -m tests.pulled
 lint: venv ## style, types, playbook and rule syntax
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

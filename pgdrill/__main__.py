@@ -15,7 +15,7 @@ from pgdrill.platforms.base import Platform
 from pgdrill.platforms.select import choose
 from pgdrill.progress import Reporter
 from pgdrill.provision import images
-from pgdrill.provision.toolchain import HOW_TO_GET_GO, has_go
+from pgdrill.provision.supply import Supply
 from pgdrill.report import markdown
 from pgdrill.settings import OPTIONS, Settings, resolve
 from pgdrill.workload import seeding
@@ -122,13 +122,11 @@ def _find_run(reports: Path, run: str) -> Path:
     return Path(run) if Path(run).is_dir() else reports / run
 
 
-def _images(reporter: Reporter) -> None:
+def _images(settings: Settings, reporter: Reporter) -> None:
     """Print every component of the kind platform."""
-    for one in images.table():
+    for one in images.table(Supply.of(settings)):
         digest = one.digest[:19] or "not here"
         reporter.line(f"{one.name:48} {one.version:12} {digest:20} {one.origin}")
-    if not has_go():
-        reporter.line(f"there is no Go: what was built cannot be told ({HOW_TO_GET_GO})")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -147,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
             _report(given["run"], given["document"], settings, reporter)
             return 0
         if given["command"] == "images":
-            _images(reporter)
+            _images(settings, reporter)
             return 0
         platform, why = choose(settings, reporter)
         reporter.line(f"platform: {platform.name} ({why})")

@@ -67,6 +67,53 @@ def _run_id(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Mirrors:
+    """Where images of a registry are pulled from instead: one place for all, or one for each host.
+
+    {host} in a URL is replaced by the registry's own name.
+    """
+
+    everywhere: str = ""
+    hosts: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "Mirrors":
+        """Read 'URL' or 'HOST=URL', several separated by commas.
+
+        Raises:
+            ValueError: a part is no URL.
+        """
+        everywhere, hosts = "", []
+        for part in filter(None, map(str.strip, text.split(","))):
+            host, _, url = part.rpartition("=")
+            if host:
+                hosts.append((host, _url(url)))
+            else:
+                everywhere = _url(url)
+        return cls(everywhere, tuple(hosts))
+
+    def of(self, host: str) -> str:
+        """Return the mirror of a registry, '' where it is asked itself."""
+        return dict(self.hosts).get(host, self.everywhere).replace("{host}", host)
+
+    def __str__(self) -> str:
+        parts = [self.everywhere] if self.everywhere else []
+        return ",".join([*parts, *(f"{host}={url}" for host, url in self.hosts)])
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text) or "@" in text:
+        raise ValueError("must be a URL, such as http://mirror.example:5000, without a password")
+    return text.rstrip("/")
+
+
+def _image(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][\w.:/-]*(:[\w.-]+|@sha256:[0-9a-f]{64})", text):
+        raise ValueError("must be an image with a tag or a digest, such as kindest/node:v1.29.14")
+    return text
+
+
+@dataclass(frozen=True)
 class Option:
     """One setting: how it is written, read, explained, and what it is when nobody says."""
 
@@ -156,6 +203,25 @@ OPTIONS: tuple[Option, ...] = (
         "kind platform: the operator's own fail-over settings (default) or bounded ones (tuned)",
         "tuned",
     ),
+    Option(
+        "node-image",
+        _image,
+        "kind platform: the image that its nodes run instead of the one that pgdrill pins",
+        "",
+    ),
+    Option(
+        "registry-mirror",
+        Mirrors.parse,
+        "kind platform: where images are pulled from, URL or HOST=URL,...; also [registry] in"
+        " pgdrill.toml",
+        Mirrors(),
+    ),
+    Option(
+        "release-mirror",
+        _url,
+        "kind platform: tools and manifests are fetched from URL/<host>/<path>",
+        "",
+    ),
     Option("keep", _flag, "leave a cluster running that this command started", False, is_flag=True),
 )
 BY_KEY = {option.key: option for option in OPTIONS}
@@ -181,6 +247,9 @@ class Settings:
     require_capabilities: bool
     images: str
     timing: str
+    node_image: str
+    registry_mirror: Mirrors
+    release_mirror: str
     keep: bool
     sources: Mapping[str, str]
 
@@ -257,7 +326,13 @@ def _read_file(file: Path) -> dict[str, str]:
         table = tomllib.loads(file.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise BadUsageError(f"{file} is not readable as TOML: {error}") from None
+    registry = table.pop("registry", {})
+    if not isinstance(registry, dict):
+        raise BadUsageError(f'{file}: registry is a table: [registry], then mirror = "URL"')
     keys = {str(name).replace("-", "_"): str(value) for name, value in table.items()}
+    if registry:  # mirror = URL for every registry, "quay.io" = URL for that one
+        parts = [url if name == "mirror" else f"{name}={url}" for name, url in registry.items()]
+        keys.setdefault("registry_mirror", ",".join(parts))
     for key in keys:
         if key not in BY_KEY:
             raise BadUsageError(

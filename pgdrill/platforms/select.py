@@ -7,6 +7,7 @@ from pgdrill.platforms.local import layout as layouts
 from pgdrill.platforms.local.layout import Layout
 from pgdrill.progress import Reporter
 from pgdrill.provision import engine as containers
+from pgdrill.provision.supply import Supply
 from pgdrill.settings import Settings
 
 
@@ -40,7 +41,7 @@ def _kind(settings: Settings, reporter: Reporter | None) -> Platform:
         raise BadUsageError(f"--engine={settings.engine} is not on kind yet: its engine is cnpg")
     from pgdrill.platforms.kind import KindPlatform  # noqa: PLC0415  # `local` need not load it
 
-    return KindPlatform(reporter)
+    return KindPlatform(reporter, Supply.of(settings))
 
 
 def _detect(settings: Settings) -> tuple[str, str]:

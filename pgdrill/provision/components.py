@@ -1,12 +1,14 @@
 """infra/images/components.toml, read: every program, root file system, image and manifest."""
 
+import platform
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pgdrill.settings import ROOT
 
@@ -71,11 +73,19 @@ class Image:
 
 @dataclass(frozen=True)
 class Tool:
-    """A program of this machine: how to ask for its version, and which versions will do."""
+    """A program of this machine: how to ask for its version, which versions do, its release.
+
+    release and checksum are URLs, for one system and architecture; member is the program's path
+    inside an archive, '' where the file is the program.
+    """
 
     name: str
     ask: tuple[str, ...]
     fits: str
+    version: str
+    release: str
+    checksum: str
+    member: str = ""
 
     def takes(self, version: tuple[int, ...]) -> bool:
         """Whether a version is inside the range."""
@@ -84,12 +94,36 @@ class Tool:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A file of a Go module that is applied to the cluster."""
+    """Files of a repository at a release's tag, which are applied to the cluster.
+
+    files maps paths to SHA-256; root is the file or the directory that is copied; the Go module of
+    the same version holds the same bytes.
+    """
 
     name: str
     directory: Path
     module: str
-    file: str
+    version: str
+    url: str
+    root: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """An image that is pulled where images are not built.
+
+    named says where the reference comes from, a file of a source's module or words; parts are the
+    texts that stand there. build is the image that plays its part where images are built.
+    """
+
+    name: str
+    reference: str
+    named: str
+    parts: tuple[str, ...]
+    build: str | None = None
+    where: Literal["every", "control-plane"] = "every"  # the nodes that run it
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +140,7 @@ class Catalogue:
     images: Mapping[str, Image]
     tools: Mapping[str, Tool]
     manifests: Mapping[str, Manifest]
+    pulled: Mapping[str, Pulled]
 
 
 @cache
@@ -144,12 +179,48 @@ def catalogue() -> Catalogue:
             name: Image(name=name, **(i | {"tag": i["tag"].format(**versions)}))
             for name, i in table["images"].items()
         },
-        tools={n: Tool(n, tuple(t["ask"]), t["fits"]) for n, t in table["tools"].items()},
+        tools={
+            name: _tool(name, words, programs[name].version)
+            for name, words in table["tools"].items()
+        },
         manifests={
-            name: Manifest(name, IMAGES / m["source"], sources[m["source"]]["module"], m["file"])
+            name: Manifest(
+                name,
+                IMAGES / m["source"],
+                sources[m["source"]]["module"],
+                versions[m["source"]],
+                m["url"].format(version=versions[m["source"]]),
+                m["root"],
+                m["files"],
+            )
             for name, m in table["manifests"].items()
         },
+        pulled={
+            name: Pulled(name, **({"parts": [p["reference"]]} | p))
+            for name, p in table["pulled"].items()
+        },
     )
+
+
+def _tool(name: str, table: Mapping[str, Any], version: str) -> Tool:
+    system, architecture = this_machine()
+    fill = {"version": version, "os": system, "arch": architecture}
+    release = table["release"].format(**fill)
+    return Tool(
+        name=name,
+        ask=tuple(table["ask"]),
+        fits=table["fits"],
+        version=version,
+        release=release,
+        checksum=table["checksum"].format(file=release),
+        member=table.get("member", "").format(**fill),
+    )
+
+
+def this_machine() -> tuple[str, str]:
+    """Return the system and the architecture of this machine as releases and images name them."""
+    machine = platform.machine().lower()
+    return sys.platform, {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
 def _stamped(stamp: str, version: str) -> str:

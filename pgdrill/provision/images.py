@@ -11,19 +11,39 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision import debian, node, oci
 from pgdrill.provision.commands import Say, logged, output, succeeds, workers
-from pgdrill.provision.components import Image, Program, Rootfs, catalogue
+from pgdrill.provision.components import (
+    Image,
+    Manifest,
+    Program,
+    Pulled,
+    Rootfs,
+    Tool,
+    catalogue,
+)
 from pgdrill.provision.engine import lacks_sys_resource
+from pgdrill.provision.pulls import pull
 from pgdrill.provision.reduction import reduced
+from pgdrill.provision.registry import (
+    MissingImageError,
+    Place,
+    Reference,
+    Remote,
+    UnreachableError,
+    look_up,
+)
+from pgdrill.provision.releases import kept_tool
+from pgdrill.provision.supply import Supply
 from pgdrill.provision.toolchain import (
-    HOW_TO_GET_GO,
     build,
     cached_program,
     has_go,
@@ -33,42 +53,63 @@ from pgdrill.provision.toolchain import (
 from pgdrill.settings import cache_dir
 
 NODE = "pgdrill/node"
-PULLED_NODE = "kindest/node"
 NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl")
+PULL_WITHIN = 1800.0  # seconds for the node image, some 350 MB, cuts included
 _Keep = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
 class Node:
-    """The image that kind's nodes run; built: our images are inside it."""
+    """The image that kind's nodes run; built: all other images are inside it."""
 
     reference: str
     built: bool
 
 
-def node_image(how: str, say: Say) -> Node:
-    """Return the node image, pulled or built as how (auto, pull or build) says.
+def node_image(
+    supply: Supply, say: Say, *, running: str, before_building: Callable[[], None]
+) -> Node:
+    """Return the node image, pulled or built as the settings say.
+
+    running is what a whole cluster runs already, '' where there is none: then every registry is
+    asked for every image before anything is pulled. before_building may refuse a machine that is
+    too small for it.
 
     Raises:
         BrokenEnvironmentError: what was asked for is impossible here.
     """
-    kubernetes = catalogue().versions["kubernetes"]
-    pulled = f"{PULLED_NODE}:{kubernetes}"
-    if how == "auto" and has_go() and succeeds("docker", "image", "inspect", _built_reference()):
-        return _made_node(Node(_built_reference(), built=True))
-    if how != "build":
-        if succeeds("docker", "image", "inspect", pulled) or _pull(pulled, say, patient=how):
-            return _made_node(Node(pulled, built=False))
-        if how == "pull":
-            raise BrokenEnvironmentError(
-                f"{pulled} cannot be pulled: check the network, or use --images=build"
-            )
-        if not has_go():
-            raise BrokenEnvironmentError(
-                f"{pulled} cannot be pulled, and there is no Go to build it: {HOW_TO_GET_GO}"
-            )
-        say("images cannot be pulled here: building them")
+    here = _here(supply, running)
+    if here and (here.built or here.reference == running):
+        return _made_node(here)
+    if supply.how != "build":
+        try:
+            say(f"to pull: {_sizes(supply, with_node=here is None)}")
+            return _made_node(here or Node(_pull_node(supply, say), built=False))
+        except MissingImageError as error:
+            raise BrokenEnvironmentError(f"{error}: put it there, or use --images=build") from None
+        except UnreachableError as error:
+            if supply.how == "pull" or not has_go():
+                raise BrokenEnvironmentError(
+                    f"images cannot be pulled: {error}; check the network, or use --registry-mirror"
+                ) from None
+            say(f"images cannot be pulled here ({error}): building them")
+    before_building()
     return _made_node(Node(_build_node(say), built=True))
+
+
+def _here(supply: Supply, running: str) -> Node | None:
+    """Return the node image that the settings allow and Docker has, the running one first."""
+    found = []
+    if supply.how != "pull" and has_go() and _known_to_docker(_built_reference()):
+        found.append(Node(_built_reference(), built=True))
+    wanted = Reference.parse(supply.node_image)
+    if supply.how != "build" and any(d.endswith(wanted.digest) for d in _digests(wanted.local)):
+        found.append(Node(wanted.local, built=False))
+    return max(found, key=lambda node: node.reference == running, default=None)
+
+
+def _known_to_docker(reference: str) -> bool:
+    return succeeds("docker", "image", "inspect", reference)
 
 
 def made_before() -> bool:
@@ -95,25 +136,52 @@ class Component:
     origin: str
 
 
-def table() -> list[Component]:
-    """Return every component as it is on this machine: found, built, pulled, or not here yet.
+def table(supply: Supply) -> list[Component]:
+    """Return every component as it is on this machine: found, fetched, built, or not here yet.
 
     Nothing is fetched or built for it. What was built is recognised only where there is Go: the
     compiler's version is part of what a program was made of.
     """
     known = catalogue()
-    found = {name: on_path(tool) for name, tool in known.tools.items()}
-    fitting = {name: tool for name, tool in found.items() if tool and tool.fits}
-    built = [p for p in known.programs.values() if p.name not in fitting or p.name in NODE_PROGRAMS]
-    return [
-        *(
-            Component(name, tool.version, _file_digest(tool.path), f"found at {tool.path}")
-            for name, tool in fitting.items()
-        ),
-        *(_program(program) for program in built),
-        *(_made_of(image) for image in known.images.values()),
-        *_nodes(),
-    ]
+    rows = [_tool(tool) for tool in known.tools.values()]
+    rows += [_manifest(manifest) for manifest in known.manifests.values()]
+    rows += [_pulled(image, supply) for image in known.pulled.values()]
+    if supply.how != "pull" and has_go():
+        rows += [_program(program) for program in known.programs.values()]
+        rows += [_made_of(image) for image in known.images.values()]
+        rows.append(
+            Component(
+                _built_reference(),
+                known.versions["kubernetes"],
+                next(iter(_digests(_built_reference())), ""),
+                "built of all these",
+            )
+        )
+    return rows
+
+
+def _tool(wanted: Tool) -> Component:
+    found, released = on_path(wanted), kept_tool(wanted)
+    if found and found.fits:
+        return Component(
+            wanted.name, found.version, _file_digest(found.path), f"found at {found.path}"
+        )
+    return Component(wanted.name, wanted.version, _file_digest(released), wanted.release)
+
+
+def _manifest(wanted: Manifest) -> Component:
+    files = f"{wanted.url}/{wanted.root}"
+    digests = f"pinned by SHA-256, {len(wanted.files)} files" if len(wanted.files) > 1 else ""
+    digest = digests or f"sha256:{next(iter(wanted.files.values()))}"
+    return Component(f"manifest of {wanted.name}", wanted.version, digest, files)
+
+
+def _pulled(image: Pulled, supply: Supply) -> Component:
+    text = supply.node_image if image.name == "node" else image.reference
+    wanted = Reference.parse(text)
+    pinned = wanted.digest or "by its tag only"
+    named = image.named if text == image.reference else "--node-image"
+    return Component(text.partition("@")[0], wanted.tag, pinned, f"pulled, named by {named}")
 
 
 def _program(program: Program) -> Component:
@@ -123,42 +191,67 @@ def _program(program: Program) -> Component:
 
 def _made_of(image: Image) -> Component:
     parts = [*([f"debian {image.rootfs}"] if image.rootfs else []), *image.programs]
-    file = _image_file(image) if has_go() else None
+    file = image_file(image) if has_go() else None
     digest = oci.digest_of(file) if file and file.exists() else ""
     return Component(image.reference, image.tag, digest, f"made of {' + '.join(parts)}")
 
 
-def _nodes() -> list[Component]:
-    """What the nodes run: the image that was pulled, or the one with all of the above inside."""
-    kubernetes = catalogue().versions["kubernetes"]
-    wanted = {f"{PULLED_NODE}:{kubernetes}": "pulled"}
-    if has_go():
-        wanted[_built_reference()] = "built of all these"
-    return [
-        Component(reference, kubernetes, _engine_digest(reference), origin)
-        for reference, origin in wanted.items()
-    ]
-
-
-def _engine_digest(reference: str) -> str:
-    """Return an image's digest at its registry, or its own where it has been built; '' of none."""
-    asked = "{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}{{.Id}}{{end}}"
+def _digests(reference: str) -> list[str]:
+    """Return an image's digests at registries, or its own where it has been built; [] of none."""
+    asked = "{{json .RepoDigests}} {{json .Id}}"
     try:
         told = output("docker", "image", "inspect", f"--format={asked}", reference, within=20)
     except BrokenEnvironmentError:
-        return ""
-    return told.strip().rpartition("@")[2]
+        return []
+    repositories, _, own = told.strip().rpartition(" ")
+    return [d.rpartition("@")[2] for d in json.loads(repositories) or ()] or [json.loads(own)]
 
 
-def _pull(reference: str, say: Say, patient: str) -> bool:
-    say(f"trying to pull {reference}")
-    within = 1200 if patient == "pull" else 600
+# -- pulling ------------------------------------------------------------------------------------
+
+
+@cache
+def remote_images(supply: Supply) -> Mapping[str, Remote]:
+    """Return what registries, or their mirrors, say of every image that is pulled, by name.
+
+    Raises:
+        UnreachableError: one does not answer.
+        MissingImageError: one lacks an image that is needed.
+    """
+    known = catalogue().pulled
+    names = {name: image.reference for name, image in known.items()}
+    names["node"] = supply.node_image
+    needed = [names[name] for name, image in known.items() if not image.optional]
+    found = dict(look_up(needed, supply.mirrors))
+    for name, image in known.items():
+        if image.optional:
+            with suppress(MissingImageError, UnreachableError):
+                found |= look_up([names[name]], supply.mirrors)
+    return {name: found[text] for name, text in names.items() if text in found}
+
+
+def _sizes(supply: Supply, *, with_node: bool) -> str:
+    """Say what is pulled before it begins."""
+    remote, known = remote_images(supply), catalogue().pulled
+    each = sum(one.size for name, one in remote.items() if known[name].where == "every")
+    once = sum(one.size for name, one in remote.items() if known[name].where == "control-plane")
+    node = remote["node"].size
+    image = f"{supply.node_image.partition('@')[0]}, {node / 1e6:.0f} MB; " if with_node else ""
+    return (
+        f"{image}then {(each - node) / 1e6:.0f} MB into each node and {once / 1e6:.0f} MB into the"
+        " control plane"
+    )
+
+
+def _pull_node(supply: Supply, say: Say) -> str:
+    """Pull the node image under the name that kind finds it by."""
+    wanted = Reference.parse(supply.node_image)
+    name = Place.of(wanted.host, supply.mirrors).docker_name(wanted)
     log = cache_dir() / "logs" / "pull.log"
-    try:
-        logged(f"pulling {reference}", ["docker", "pull", reference], log, say, within=within)
-    except BrokenEnvironmentError:
-        return False
-    return True
+    pull(f"pulling {name}", ["docker", "pull", name], log, say, within=PULL_WITHIN)
+    if name != wanted.local:
+        output("docker", "tag", name, wanted.local)
+    return wanted.local
 
 
 # -- building -----------------------------------------------------------------------------------
@@ -186,7 +279,7 @@ def _build_node(say: Say) -> str:
         for image in known.images.values():
             _image(image, programs, systems, say)
         binaries = [programs[name].result() for name in NODE_PROGRAMS]
-    archives = [_image_file(image) for image in known.images.values()]
+    archives = [image_file(image) for image in known.images.values()]
     node.assemble(reference, systems["node"], binaries, archives, say)
     for older in output("docker", "images", "--format={{.Repository}}:{{.Tag}}", NODE).split():
         if older != reference:
@@ -209,7 +302,7 @@ def _image(
     say: Say,
 ) -> Path:
     """Put one image together, unless the cache has it."""
-    target = _image_file(image)
+    target = image_file(image)
     if target.exists():
         return target
     with _made(target) as (scratch, keep):
@@ -290,7 +383,15 @@ def _hook_environment(system: Rootfs) -> dict[str, str]:
 # -- content addresses --------------------------------------------------------------------------
 
 
-def _image_file(image: Image) -> Path:
+def node_parts() -> tuple[Path, list[Path]]:
+    """Return the root file system and the programs that the built node is made of."""
+    known = catalogue()
+    programs = [cached_program(known.programs[name]) for name in NODE_PROGRAMS]
+    return _rootfs_file(known.rootfs["node"]), programs
+
+
+def image_file(image: Image) -> Path:
+    """Where the archive of a built image is, or will be."""
     known = catalogue()
     inputs = [image.reference, json.dumps([image.links, image.config], sort_keys=True)]
     inputs += [f"{at} {cached_program(known.programs[p])}" for p, at in image.programs.items()]
@@ -319,7 +420,7 @@ def _node_key() -> str:
     known = catalogue()
     inputs = [str(_rootfs_file(known.rootfs["node"]))]
     inputs += [str(cached_program(known.programs[name])) for name in NODE_PROGRAMS]
-    inputs += [str(_image_file(image)) for image in known.images.values()]
+    inputs += [str(image_file(image)) for image in known.images.values()]
     return _key(inputs)
 
 

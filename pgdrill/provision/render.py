@@ -1,15 +1,19 @@
-"""The kustomize tree as it is applied: ours, the modules' manifests, the images that were built."""
+"""The kustomize tree as it is applied: ours, manifests of releases, the images that were built."""
 
 import shutil
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from pgdrill.provision.components import catalogue
-from pgdrill.provision.toolchain import manifest
-from pgdrill.settings import ROOT, cache_dir
+from pgdrill.provision.commands import Say
+from pgdrill.provision.components import Manifest, catalogue
+from pgdrill.provision.download import NotFetchedError
+from pgdrill.provision.releases import kept_manifest, manifest
+from pgdrill.provision.supply import Supply
+from pgdrill.provision.toolchain import has_go, module_directory
+from pgdrill.settings import ROOT
 
-# Where in the tree a module's manifest belongs: a file, or a directory of kustomizations.
+# Where in the tree a manifest belongs: a file, or a directory of kustomizations.
 PLACES = {
     "metallb": "base/metallb/manifest.yaml",
     "cnpg": "base/operators/manifest.yaml",
@@ -18,12 +22,17 @@ PLACES = {
 }
 
 
-def kustomize_tree(into: Path, overlay: str, *, built: bool) -> Path:
-    """Write the tree and return the directory to build."""
+def kustomize_tree(into: Path, overlay: str, supply: Supply, say: Say, *, built: bool) -> Path:
+    """Write the tree and return the directory to build.
+
+    Raises:
+        BrokenEnvironmentError: a manifest can neither be fetched nor read from its module.
+    """
     shutil.rmtree(into, ignore_errors=True)
     shutil.copytree(ROOT / "infra/kustomize", into)
     for name, place in PLACES.items():
-        _copy(_manifest(name), into / place)
+        wanted = catalogue().manifests[name]
+        _copy(_directory(wanted, supply, say) / wanted.root, into / place)
     for file in into.rglob("*.j2"):
         file.with_suffix("").write_text(template(file.read_text(), pgdrill_images=images()))
         file.unlink()
@@ -51,25 +60,19 @@ def template(text: str, **variables: object) -> str:
     return environment.from_string(text).render(**variables)
 
 
-def missing_manifests() -> list[str]:
-    """Return the manifests that have not been read from their modules yet."""
-    return [name for name in PLACES if not _kept(name).exists()]
-
-
-def _manifest(name: str) -> Path:
-    """Return a manifest from its module, kept for a machine without Go."""
-    kept = _kept(name)
-    if not kept.exists():
-        partial = kept.with_name(f"{kept.name}.partial")
-        _copy(manifest(catalogue().manifests[name]), partial)
-        partial.rename(kept)
-    return kept
-
-
-def _kept(name: str) -> Path:
-    wanted = catalogue().manifests[name]
-    version = catalogue().versions[wanted.directory.name]
-    return cache_dir() / "manifests" / f"{name}-{version}{Path(wanted.file).suffix}"
+def _directory(wanted: Manifest, supply: Supply, say: Say) -> Path:
+    """Return a directory that holds a manifest's files, fetched or read from its module."""
+    kept = kept_manifest(wanted)
+    if kept:
+        return kept
+    if supply.how != "build":
+        try:
+            return manifest(wanted, supply, say)
+        except NotFetchedError as error:
+            if supply.how == "pull" or not has_go():
+                raise NotFetchedError(f"{error}; or use --release-mirror") from None
+            say(f"{error}: reading it from its Go module")
+    return module_directory(wanted.directory, wanted.module)
 
 
 def _copy(source: Path, target: Path) -> None:

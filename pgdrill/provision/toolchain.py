@@ -1,4 +1,4 @@
-"""Programs of this machine and of the images: found on PATH when the version fits, else built."""
+"""Programs of this machine and of the images: found on PATH, fetched from a release, or built."""
 
 import hashlib
 import os
@@ -11,8 +11,11 @@ from pathlib import Path
 import psutil
 
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.provision import releases
 from pgdrill.provision.commands import Say, logged, output
-from pgdrill.provision.components import IMAGES, Manifest, Program, Tool, catalogue, number
+from pgdrill.provision.components import IMAGES, Program, Tool, catalogue, number
+from pgdrill.provision.download import NotFetchedError
+from pgdrill.provision.supply import Supply
 from pgdrill.settings import cache_dir
 
 _compiling = threading.Lock()
@@ -21,26 +24,41 @@ BUILD_WITHIN = 3600.0  # seconds for one program; kubelet from nothing takes 4 m
 # 26 s instead of 32 on two cores; k8s.io/api/core/v1, the largest package, 0.7 GB instead of 0.5.
 ROOMY_GB = 6
 HOW_TO_GET_GO = (
-    "install it from Debian (apt-get install golang-go, release 13 or backports),"
-    " from go.dev/dl, or use --platform=local"
+    "install it from Debian (apt-get install golang-go, release 13 or backports), from go.dev/dl,"
+    " or use --images=pull"
 )
 
 
 @cache
-def tool(name: str, say: Say) -> Path:
-    """Return kind, kubectl or helm in a version that fits.
+def tool(name: str, supply: Supply, say: Say) -> Path:
+    """Return kind, kubectl or helm in a version that fits: found, fetched or built.
 
     Raises:
-        BrokenEnvironmentError: there is none and it cannot be built.
+        BrokenEnvironmentError: there is none, and it can neither be fetched nor built.
     """
-    wanted = catalogue().tools[name]
+    wanted, program = catalogue().tools[name], catalogue().programs[name]
     found = on_path(wanted)
     if found and found.fits:
         return found.path
-    program = catalogue().programs[name]
-    if found and not cached_program(program).exists():
-        say(f"{found.path} is {found.version}, needed {wanted.fits}: building our own")
+    if supply.how == "build":
+        return build(program, say)
+    if has_go() and supply.how == "auto" and cached_program(program).exists():
+        return cached_program(program)
+    with _compiling:
+        try:
+            return releases.tool(wanted, supply, say)
+        except NotFetchedError as error:
+            if supply.how == "pull" or not has_go():
+                raise NotFetchedError(
+                    f"{error}; put {name} {wanted.fits} on PATH{_but(found)}, or use"
+                    " --release-mirror"
+                ) from None
+            say(f"{error}: building it")
     return build(program, say)
+
+
+def _but(found: "Found | None") -> str:
+    return f" ({found.path} {found.says})" if found else ""
 
 
 @dataclass(frozen=True)
@@ -48,26 +66,26 @@ class Found:
     """A program that was here before us."""
 
     path: Path
-    version: str
+    version: str  # '' where it prints none
     fits: bool
+
+    @property
+    def says(self) -> str:
+        """What its version is, in words."""
+        return f"is {self.version}" if self.version else "prints no version"
 
 
 def on_path(wanted: Tool) -> Found | None:
-    """Return the tool of this machine, if it has one that can say its version."""
+    """Return the tool of this machine, if it has one."""
     path = shutil.which(wanted.name)
     if not path:
         return None
     try:
         version = number(output(path, *wanted.ask, within=20))
     except BrokenEnvironmentError:
-        return None
-    return Found(Path(path), ".".join(map(str, version)), wanted.takes(version))
-
-
-def missing_tools() -> list[Tool]:
-    """Return the tools that would have to be built."""
-    looked = {tool: on_path(tool) for tool in catalogue().tools.values()}
-    return [tool for tool, found in looked.items() if not found or not found.fits]
+        version = (0,)
+    told = ".".join(map(str, version)) if any(version) else ""
+    return Found(Path(path), told, wanted.takes(version))
 
 
 def build(program: Program, say: Say) -> Path:
@@ -111,11 +129,6 @@ def cached_program(program: Program) -> Path:
     inputs += [f.read_text() for f in sorted(program.directory.iterdir()) if _is_source(f)]
     key = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]
     return cache_dir() / "programs" / f"{program.name}-{program.version}-{key}" / program.name
-
-
-def manifest(wanted: Manifest) -> Path:
-    """Return a manifest inside its Go module."""
-    return module_directory(wanted.directory, wanted.module) / wanted.file
 
 
 def module_directory(source: Path, module: str) -> Path:

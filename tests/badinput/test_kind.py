@@ -51,12 +51,10 @@ def test_no_go(machine: Machine) -> None:
     """Without Go, what would have to be built is named, and how to get one."""
     (machine.tools.directory / "go").unlink()
     machine.tools.add_docker()
-    for how, missing in (("auto", "no helm >=3.14"), ("build", "no images")):
-        machine.installation.pgdrill("up", f"--images={how}").refuses(
-            ENVIRONMENT, "there is no Go", missing, "apt-get install golang-go", "go.dev/dl",
-            "--platform=local",
-        )  # fmt: skip
-        machine.is_untouched()
+    machine.installation.pgdrill("up", "--images=build").refuses(
+        ENVIRONMENT, "there is no Go", "apt-get install golang-go", "go.dev/dl", "--images=pull"
+    )
+    machine.is_untouched()
 
 
 @contextmanager
@@ -72,14 +70,17 @@ def _small_disk(place: Path) -> Iterator[Path]:
 
 @needs_root
 def test_cache_too_small(machine: Machine) -> None:
-    """A disk that cannot hold the build is named before an engine is installed or started."""
+    """A disk that cannot hold the images is named before an engine is installed or started."""
     machine.tools.add_silent_docker()
     with _small_disk(machine.installation.state.parent / "disk") as disk:
         small = machine.with_(PGDRILL_CACHE_DIR=str(disk / "cache"))
-        needed = str(preflight.NEEDED_FREE_GB)
-        small.pgdrill("up").refuses(
-            ENVIRONMENT, f"{disk}/cache has 0 GB free", needed, "set PGDRILL_CACHE_DIR"
-        )
+        for how, needed in (
+            ("build", preflight.NEEDED_FREE_GB),
+            ("auto", preflight.NEEDED_TO_PULL_GB),
+        ):
+            small.pgdrill("up", f"--images={how}").refuses(
+                ENVIRONMENT, f"{disk}/cache has 0 GB free", f" {needed}:", "set PGDRILL_CACHE_DIR"
+            )
         assert list(disk.iterdir()) == []
     machine.is_untouched()
 

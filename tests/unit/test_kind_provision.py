@@ -17,7 +17,7 @@ from pgdrill.platforms.kind.state import MONITORS, PORTS, SERVICES, Installation
 from pgdrill.platforms.lock import exclusive
 from pgdrill.provision import oci
 from pgdrill.provision.commands import logged, output
-from pgdrill.provision.components import Tool, catalogue
+from pgdrill.provision.components import catalogue, inside
 from pgdrill.provision.playbook import changed
 from pgdrill.provision.reduction import LOADER, reduced
 from pgdrill.settings import ROOT
@@ -80,7 +80,7 @@ def test_a_used_address_in_the_pool_is_refused() -> None:
 )
 def test_a_tool_is_taken_inside_its_range(version: tuple[int, ...], fits: bool) -> None:
     """The lower bound belongs to the range, the upper one does not."""
-    assert Tool("kubectl", ("version",), ">=1.28,<1.31").takes(version) is fits
+    assert inside(version, ">=1.28,<1.31") is fits
 
 
 def test_the_list_of_components_is_closed() -> None:

@@ -21,7 +21,7 @@ from pgdrill.observe.alertmanager import Alertmanager
 from pgdrill.observe.pooler import PoolerAutoscaler
 from pgdrill.observe.prometheus import NoDataError, Prometheus
 from pgdrill.platforms.base import Capability, Cluster, Endpoint, Health, Volume, health
-from pgdrill.platforms.kind import leftovers, making, network, preflight
+from pgdrill.platforms.kind import leftovers, making, network, preflight, pulling
 from pgdrill.platforms.kind.nodes import NodeVolume
 from pgdrill.platforms.kind.state import (
     MEMBERS,
@@ -44,6 +44,7 @@ from pgdrill.provision import images, playbook
 from pgdrill.provision.commands import mark, output, succeeds, workers
 from pgdrill.provision.components import catalogue
 from pgdrill.provision.node import clear_workshop
+from pgdrill.provision.supply import Supply
 from pgdrill.provision.toolchain import tool
 from pgdrill.settings import Settings
 from pgdrill.waiting import DeadlineError, eventually
@@ -59,8 +60,9 @@ class KindPlatform:
 
     name = "kind"
 
-    def __init__(self, reporter: Reporter | None = None) -> None:
+    def __init__(self, reporter: Reporter | None = None, supply: Supply | None = None) -> None:
         self._reporter = reporter or Reporter()
+        self._supply = supply or Supply()
         self._say = self._reporter.line
         self._state = state_dir()
         found = Installation.load(self._state)
@@ -119,8 +121,13 @@ class KindPlatform:
 
     def _make(self, found: Installation | None, settings: Settings) -> None:
         with self._reporter.task("tools and images"):
-            kind = tool("kind", self._say)
-            node = images.node_image(settings.images, self._say)
+            kind = self._tool("kind")
+            node = images.node_image(
+                self._supply,
+                self._say,
+                running=found.image if found and not making.lost(found) else "",
+                before_building=lambda: preflight.require("build"),
+            )
         if found is None or found.image != node.reference:
             if found:
                 self._say("the images have changed: making the cluster anew")
@@ -132,18 +139,27 @@ class KindPlatform:
         self.tuning_name = found.timing
         with workers(2) as work, self._reporter.task("cluster"):
             # What is needed only after the nodes have booted is made while they do.
-            tools = work(lambda: {t: tool(t, self._say) for t in ("kubectl", "helm")})
+            tools = work(self._declaring_tools)
             collection = work(playbook.collections, self._say)
-            making.create(kind, found, self._say)
+            making.create(kind, self._tool("kubectl"), found, self._say)
             paths = tools.result()
             collection.result()
         require_supported(self.api, "cnpg")
+        if not found.built:
+            with self._reporter.task("images into the nodes"):
+                pulling.pull_into(making.nodes(), self._supply, self._say)
         with self._reporter.task("contents"):
-            making.declare(found, paths, settings.timing, self._say)
+            making.declare(found, paths, self._supply, self._say)
             making.find_endpoints(self.api, found, self._say)
         self._wait_healthy()
         self._wait_watched()
         found.ready.touch()
+
+    def _tool(self, name: str) -> Path:
+        return tool(name, self._supply, self._say)
+
+    def _declaring_tools(self) -> dict[str, Path]:
+        return {name: self._tool(name) for name in ("kubectl", "helm")}
 
     def _wait_healthy(self) -> None:
         with self._reporter.task("three members, streaming") as update:
@@ -186,8 +202,7 @@ class KindPlatform:
         found.save()
         self._forget_views()
         with self._reporter.task(f"fail-over settings: {timing}"):
-            tools = {name: tool(name, self._say) for name in ("kubectl", "helm")}
-            making.declare(found, tools, timing, self._say)
+            making.declare(found, self._declaring_tools(), self._supply, self._say)
             self.tuning_name = timing
         self._wait_healthy()
 
@@ -398,6 +413,7 @@ class KindPlatform:
             "prometheus": known.versions["prometheus"],
             "alertmanager": known.versions["alertmanager"],
             "kind": known.versions["kind"],
+            "node image": self.installation.origin,
         }
 
     def tuning(self) -> dict[str, str]:
@@ -425,7 +441,7 @@ class KindPlatform:
             "prometheus.log": ["logs", "prometheus-pgdrill-0", *watching, "prometheus"],
             "alertmanager.log": ["logs", "alertmanager-pgdrill-0", *watching, "alertmanager"],
         } | {f"{m}.log": ["logs", m, ours, "--tail=400"] for m in MEMBERS}
-        kubectl = tool("kubectl", self._say)
+        kubectl = self._tool("kubectl")
         for name, question in questions.items():
             try:
                 config_of = f"--kubeconfig={self.installation.kubeconfig}"

@@ -13,7 +13,7 @@ from kubernetes import client
 from pytest_kind import KindCluster
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.platforms.kind import network
+from pgdrill.platforms.kind import network, pulling
 from pgdrill.platforms.kind.state import (
     DRAFT,
     MEMBERS,
@@ -31,7 +31,7 @@ from pgdrill.platforms.kind.state import (
 from pgdrill.provision import playbook, render
 from pgdrill.provision.commands import Say, heartbeat, output, succeeds
 from pgdrill.provision.components import PREFIX, catalogue
-from pgdrill.provision.toolchain import tool
+from pgdrill.provision.supply import Supply
 from pgdrill.settings import ROOT
 from pgdrill.waiting import DeadlineError, eventually
 
@@ -44,6 +44,11 @@ def nodes() -> list[str]:
     """Return the names of the nodes' containers."""
     label = f"label=io.x-k8s.kind.cluster={NAME}"
     return sorted(output("docker", "ps", "-a", "--filter", label, "--format={{.Names}}").split())
+
+
+def control_plane() -> str:
+    """Return the name of the node that holds the API server."""
+    return f"{NAME}-control-plane"
 
 
 def refuse_foreign(found: Installation | None) -> None:
@@ -76,15 +81,15 @@ def refuse_foreign_files(state: Path) -> None:
         )
 
 
-def create(kind: Path, found: Installation, say: Say) -> None:
+def create(kind: Path, kubectl: Path, found: Installation, say: Say) -> None:
     """Create the cluster, or reuse it; one that is not whole is made anew.
 
     Raises:
         BrokenEnvironmentError: kind failed; its own words are on the terminal.
     """
-    lost = _lost(found)
-    if lost:
-        say(f"making the cluster: {lost}")
+    gone = lost(found)
+    if gone:
+        say(f"making the cluster: {gone}")
         delete(found.path)
     images = catalogue().images
     configuration = found.path / "cluster.yaml"
@@ -100,7 +105,7 @@ def create(kind: Path, found: Installation, say: Say) -> None:
             coredns=images["coredns"].tag,
         )
     )
-    cluster = KindCluster(NAME, found.kubeconfig, found.image, kind, tool("kubectl", say))
+    cluster = KindCluster(NAME, found.kubeconfig, found.image, kind, kubectl)
     try:
         with heartbeat("nodes boot", say):
             cluster.create(configuration)
@@ -112,10 +117,10 @@ def create(kind: Path, found: Installation, say: Say) -> None:
     finally:
         _remove_scratch()
     found.created.touch()
-    _start_stopped_nodes(found, say)
+    _start_stopped_nodes(kubectl, found)
 
 
-def _lost(found: Installation) -> str:
+def lost(found: Installation) -> str:
     """Say why there is no cluster to be reused; '' when there is.
 
     A run was interrupted while it made one, or somebody removed a part of it since.
@@ -130,10 +135,9 @@ def _lost(found: Installation) -> str:
     return ""
 
 
-def _start_stopped_nodes(found: Installation, say: Say) -> None:
+def _start_stopped_nodes(kubectl: Path, found: Installation) -> None:
     """After a restart of the machine, or a drill that was cut off."""
     output("docker", "start", *nodes())
-    kubectl = tool("kubectl", say)
     eventually(
         "the API server",
         lambda: succeeds(kubectl, "--kubeconfig", found.kubeconfig, "version"),
@@ -141,12 +145,11 @@ def _start_stopped_nodes(found: Installation, say: Say) -> None:
     )
 
 
-def declare(found: Installation, tools: Mapping[str, Path], timing: str, say: Say) -> None:
+def declare(found: Installation, tools: Mapping[str, Path], supply: Supply, say: Say) -> None:
     """Let the playbook make the contents what they should be."""
     variables = found.path / "vars.json"
-    tree = render.kustomize_tree(found.path / "kustomize", "kind", built=found.built)
-    built = catalogue().images
-    image = {n: built[n].reference if found.built else "" for n in ("postgresql", "pgbouncer")}
+    tree = render.kustomize_tree(found.path / "kustomize", "kind", supply, say, built=found.built)
+    image = _images(found)
     values = {
         "pgdrill_kubeconfig": str(found.kubeconfig),
         "pgdrill_tools": {name: str(path) for name, path in tools.items()},
@@ -158,7 +161,7 @@ def declare(found: Installation, tools: Mapping[str, Path], timing: str, say: Sa
         "pgdrill_namespace": NAMESPACE,
         "pgdrill_cluster": NAME,
         "pgdrill_password": found.password,
-        "pgdrill_timing": timing,
+        "pgdrill_timing": found.timing,
         "pgdrill_values": {
             "image": image["postgresql"],
             "pooler": {"image": image["pgbouncer"]},
@@ -173,19 +176,29 @@ def declare(found: Installation, tools: Mapping[str, Path], timing: str, say: Sa
     say(f"the playbook changed {playbook.changed(recap)} things")
 
 
+def _images(found: Installation) -> dict[str, str]:
+    """Return the images that charts name: what was built, or what nodes pulled."""
+    known = catalogue()
+    built = {name: image.reference for name, image in known.images.items()}
+    pulled = {name: image.reference for name, image in known.pulled.items()}
+    return built if found.built else pulled
+
+
 def _monitoring(found: Installation) -> dict[str, Any]:
-    """Return values of the monitoring's chart: what was built, else what can be pulled."""
+    """Return values of the monitoring's chart."""
+    image = _images(found)
     parts = {
         "prometheus": "prometheus",
         "alertmanager": "alertmanager",
         "nodeExporter": "node-exporter",
         "pushgateway": "pushgateway",
+        "grafana": "grafana",
     }
-    images = catalogue().images
-    built = {part: images[name].reference for part, name in parts.items()}
+    # Grafana has no module to be built from, and a mirror need not have it.
+    shown = not found.built and pulling.has(control_plane(), image["grafana"])
     return {
-        "images": built if found.built else {},
-        "grafana": {"enabled": not found.built},
+        "images": {part: image[name] for part, name in parts.items() if name in image},
+        "grafana": {"enabled": shown},
         "nodePorts": found.node_ports,
     }
 

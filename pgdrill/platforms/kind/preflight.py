@@ -8,11 +8,12 @@ from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision import engine as containers
-from pgdrill.provision import images, render, toolchain
+from pgdrill.provision import images, toolchain
 from pgdrill.settings import cache_dir
 
 NEEDED_MEMORY_GB = 4  # 10^9 bytes; three idle nodes used 1.8, load and monitoring about as much
 NEEDED_FREE_GB = 15  # to make the images: 7.4 in Go's two caches, 2 in ours, 3 images and nodes
+NEEDED_TO_PULL_GB = 8  # 1 the node image, 3 what nodes pull and unpack, and what runs, see below
 NEEDED_TO_RUN_GB = 5  # with the images there: nodes, and volumes as they fill
 
 
@@ -26,7 +27,7 @@ def require(how: str) -> None:
     """
     seen = containers.look()
     if isinstance(seen, str):
-        small = _of_disk(None)  # before what to do about an engine: it would fill that disk
+        small = _of_disk(None, how)  # before what to do about an engine: it would fill that disk
         if small:
             raise BrokenEnvironmentError(small)
         containers.require_startable(seen)
@@ -42,25 +43,22 @@ def shortcoming(how: str) -> str:
 
 def _reason(seen: containers.Engine | str, how: str) -> str:
     engine = None if isinstance(seen, str) else seen
-    reasons = (_of_tools(how), _of_disk(engine), _of_engine(engine) if engine else "")
+    reasons = (_of_tools(how), _of_disk(engine, how), _of_engine(engine) if engine else "")
     return next(filter(None, reasons), "")
 
 
 def _of_tools(how: str) -> str:
-    """Go builds what is missing, and holds the operators' manifests in its modules."""
-    if toolchain.has_go():
+    """Go is needed only where something is to be built."""
+    if how != "build" or toolchain.has_go():
         return ""
-    needs = [f"{tool.name} {tool.fits}" for tool in toolchain.missing_tools()]
-    needs += [f"manifest of {name}" for name in render.missing_manifests()]
-    needs += ["images"] if how == "build" else []
-    if not needs:
-        return ""
-    return f"there is no Go, so no {', no '.join(needs)}: {toolchain.HOW_TO_GET_GO}"
+    return f"--images=build and there is no Go: {toolchain.HOW_TO_GET_GO}"
 
 
-def _of_disk(engine: containers.Engine | None) -> str:
-    needed = NEEDED_TO_RUN_GB if images.made_before() else NEEDED_FREE_GB
-    for place, remedy in _places(engine):
+def _of_disk(engine: containers.Engine | None, how: str) -> str:
+    needed = NEEDED_FREE_GB if how == "build" else NEEDED_TO_PULL_GB
+    if images.made_before():
+        needed = NEEDED_TO_RUN_GB
+    for place, remedy in _places(engine, how):
         free = _free_gb(place)
         if free < needed:
             return (
@@ -70,9 +68,10 @@ def _of_disk(engine: containers.Engine | None) -> str:
     return ""
 
 
-def _places(engine: containers.Engine | None) -> Iterator[tuple[Path, str]]:
-    yield cache_dir(), "set PGDRILL_CACHE_DIR to a directory on a larger disk"
-    if not images.made_before():
+def _places(engine: containers.Engine | None, how: str) -> Iterator[tuple[Path, str]]:
+    if how == "build" or engine is None:  # an engine that is started here keeps its data there
+        yield cache_dir(), "set PGDRILL_CACHE_DIR to a directory on a larger disk"
+    if how == "build" and not images.made_before():
         go = os.environ.get("GOCACHE") or Path.home() / ".cache/go-build"
         yield Path(go), "set GOCACHE to a directory on a larger disk"
     # Docker Desktop's lies inside its virtual machine, and cannot be measured from here.

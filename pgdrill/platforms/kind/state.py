@@ -81,6 +81,11 @@ class Installation:
         return Path(self.directory)
 
     @property
+    def origin(self) -> str:
+        """The image of its nodes, and whether it was pulled: patch levels may differ."""
+        return f"{self.image}, {'built here' if self.built else 'pulled'}"
+
+    @property
     def kubeconfig(self) -> Path:
         """Its own; the user's is never touched."""
         return self.path / "kubeconfig"

@@ -1,0 +1,132 @@
+"""Images that nodes pull: from their registries, or where a mirror is named from that."""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit, urlunsplit
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.kind import network
+from pgdrill.platforms.kind.nodes import run
+from pgdrill.provision.commands import Say, output, workers
+from pgdrill.provision.components import Pulled, catalogue
+from pgdrill.provision.pulls import pull
+from pgdrill.provision.registry import Place, Reference
+from pgdrill.provision.supply import Supply
+from pgdrill.settings import cache_dir
+
+HOSTS = "/etc/containerd/certs.d"
+PULLED_WITHIN = 1800.0  # seconds for one image, cuts included; the largest has some 300 MB
+OPTIONAL_WITHIN = 120.0
+UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def pull_into(nodes: Iterable[str], supply: Supply, say: Say) -> None:
+    """Let every node pull what it will run and does not have.
+
+    kubelet would do it as well, but silently, several minutes of it inside waits that are shorter.
+
+    Raises:
+        BrokenEnvironmentError: an image cannot be pulled, with the node's own words.
+    """
+    names, wanted = list(nodes), catalogue().pulled.values()
+    _lead_to_mirrors(names, supply)
+    with workers(len(names)) as work:
+        pulled = [work(_into, node, _of(node, wanted), say) for node in names]
+        count, size = map(sum, zip(*(one.result() for one in pulled), strict=True))
+    say(f"{len(names)} nodes pulled {count} images, {size / 1e6:.0f} MB{_from(supply)}")
+
+
+def has(node: str, reference: str) -> bool:
+    """Whether a node has an image."""
+    return _full(reference) in sizes(node)
+
+
+def sizes(node: str) -> Mapping[str, int]:
+    """Return the images of a node with their sizes as they are transferred, in bytes."""
+    listed = run(node, "ctr", "--namespace=k8s.io", "images", "ls")
+    found = re.findall(r"^(\S+) +\S+ +sha256:\w+ +([\d.]+) (\w+)", listed, re.M)
+    return {name: int(float(size) * UNITS[unit]) for name, size, unit in found}
+
+
+def _of(node: str, wanted: Iterable[Pulled]) -> list[Pulled]:
+    """Return what a node will run; the nodes' own image is none of it."""
+    first = node.endswith("-control-plane")
+    return [one for one in wanted if one.build or one.optional if first or one.where == "every"]
+
+
+def _into(node: str, wanted: Iterable[Pulled], say: Say) -> tuple[int, int]:
+    """Pull into one node; return how many images came, and their bytes."""
+    before = sizes(node)
+    missing = {_full(one.reference): one for one in wanted if _full(one.reference) not in before}
+    for name, one in missing.items():
+        try:
+            _pull(node, name, OPTIONAL_WITHIN if one.optional else PULLED_WITHIN, say)
+        except BrokenEnvironmentError as error:
+            if not one.optional:
+                raise
+            say(f"without {one.name}: {error}")
+    came = [size for name, size in sizes(node).items() if name in missing]
+    return len(came), sum(came)
+
+
+def _pull(node: str, name: str, within: float, say: Say) -> None:
+    """Pull one image; what came before a cut is not fetched again."""
+    inside = ["docker", "exec", node, "ctr", "--namespace=k8s.io", "images", "pull"]
+    command = [*inside, f"--hosts-dir={HOSTS}", f"--snapshotter={_snapshotter(node)}", name]
+    log = cache_dir() / "logs" / f"pull-{node}.log"
+
+    pull(f"{node} pulls {name}", command, log, say, within=within)
+
+
+def _snapshotter(node: str) -> str:
+    """Return what the node's containerd keeps images in: kind's entrypoint chooses it."""
+    told = run(node, "sh", "-c", "grep -E '^ *snapshotter *=' /etc/containerd/config.toml || true")
+    found = re.search(r'"([^"]+)"', told)
+    return found[1] if found else "overlayfs"
+
+
+def _full(reference: str) -> str:
+    """Return a name as containerd wants it: with its host."""
+    wanted = Reference.parse(reference)
+    return f"{wanted.host}/{wanted.path}:{wanted.tag}"
+
+
+def _lead_to_mirrors(nodes: Iterable[str], supply: Supply) -> None:
+    """Write hosts.toml of every registry whose images come from a mirror, and no other."""
+    hosts = {Reference.parse(one.reference).host for one in catalogue().pulled.values()}
+    files = {host: _hosts_toml(host, supply) for host in sorted(hosts) if supply.mirrors.of(host)}
+    script = f"rm -rf {HOSTS}\n" + "".join(
+        f"mkdir -p {HOSTS}/{host}\ncat > {HOSTS}/{host}/hosts.toml <<'END'\n{text}END\n"
+        for host, text in files.items()
+    )
+    for node in nodes:
+        output("docker", "exec", "--interactive", node, "sh", "-s", stdin=script, within=30)
+
+
+def _hosts_toml(host: str, supply: Supply) -> str:
+    """Return containerd's configuration of a registry: its mirror, and never itself."""
+    place = Place.of(host, supply.mirrors)
+    url = f"{seen_from_nodes(place.api)}/{place.prefix}".rstrip("/")
+    return (
+        f'server = "{url}"\n[host."{url}"]\n'
+        '  capabilities = ["pull", "resolve"]\n  override_path = true\n'
+    )
+
+
+def seen_from_nodes(url: str) -> str:
+    """Return how nodes reach an address: what is this machine here is another for them."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback:
+        return url
+    port = f":{parts.port}" if parts.port else ""
+    return urlunsplit(parts._replace(netloc=f"{network.gateway()}{port}"))
+
+
+def _from(supply: Supply) -> str:
+    return f", through {supply.mirrors}" if str(supply.mirrors) else ""
