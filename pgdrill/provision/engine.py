@@ -30,11 +30,12 @@ ENDS_WITHIN = 30.0  # seconds after SIGTERM; with no container left it takes one
 
 @dataclass(frozen=True)
 class Engine:
-    """What an answering engine says of itself; memory in bytes."""
+    """What an answering engine says of itself; memory in bytes, kind in people's words."""
 
     memory: int
     system: str
     data: Path
+    kind: str = "Docker"
 
 
 def look() -> Engine | str:
@@ -45,9 +46,14 @@ def look() -> Engine | str:
         told = json.loads(output("docker", "info", "--format={{json .}}", within=LOOK_WITHIN))
     except BrokenEnvironmentError as error:
         return str(error).split(" failed: ")[-1].strip()
+    if "host" in told and "store" in told:  # podman under the name of docker
+        host, store = told["host"], told["store"]
+        return Engine(host["memTotal"], host["os"], Path(store["graphRoot"]), "podman")
     if not told.get("ServerVersion"):  # some clients end well without one
         return " ".join(told.get("ServerErrors") or ["the docker client sees no engine"])
-    return Engine(told["MemTotal"], told["OSType"], Path(told["DockerRootDir"]))
+    rootless = any("rootless" in option for option in told.get("SecurityOptions") or ())
+    kind = "rootless Docker" if rootless else "Docker"
+    return Engine(told["MemTotal"], told["OSType"], Path(told["DockerRootDir"]), kind)
 
 
 def answers() -> bool:

@@ -3,6 +3,7 @@
 import json
 import stat
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,16 +57,19 @@ class Tools:
         data: Path = Path("/var"),
         nodes: tuple[str, ...] = (),
         taken: str | None = None,
+        info: Mapping[str, Any] | None = None,
     ) -> None:
         """Put a docker client there whose engine is as told and refuses everything else.
 
-        memory is in bytes; nodes are those of a kind cluster named pgdrill; taken is an address
-        that a container in the network kind (172.18.0.0/16) has.
+        info replaces or adds to what `docker info` says; memory is in bytes; nodes are those of a
+        kind cluster named pgdrill; taken is an address that a container in the network kind
+        (172.18.0.0/16) has.
         """
         told = self.directory.with_name("docker-says")
         told.mkdir(exist_ok=True)
-        info = {"MemTotal": memory, "OSType": "linux", "DockerRootDir": str(data)}
-        (told / "info").write_text(json.dumps(info | {"ServerVersion": "20.10"}))
+        says = {"MemTotal": memory, "OSType": "linux", "DockerRootDir": str(data)}
+        says |= {"ServerVersion": "20.10"} | dict(info or {})
+        (told / "info").write_text(json.dumps(says))
         (told / "nodes").write_text("\n".join(nodes))
         (told / "network").write_text(json.dumps([_network(taken)]) if taken else "")
         self.add("docker", ANSWERING.format(told=told))

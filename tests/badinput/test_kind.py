@@ -105,6 +105,35 @@ def test_too_little_memory(machine: Machine) -> None:
     machine.is_untouched()
 
 
+@pytest.mark.parametrize(
+    ("info", "named"),
+    [
+        ({"SecurityOptions": ["name=seccomp,profile=default", "name=rootless"]}, "rootless Docker"),
+        # What podman 4 and 5 answer to `docker info --format={{json .}}`, reduced.
+        (
+            {
+                "ServerVersion": None,
+                "host": {"memTotal": 16_000_000_000, "os": "linux"},
+                "store": {"graphRoot": "/var"},
+                "version": {"Version": "5.4.0"},
+            },
+            "podman",
+        ),
+    ],
+)
+def test_an_engine_without_loop_devices(
+    machine: Machine, info: dict[str, object], named: str
+) -> None:
+    """Rootless Docker, and podman under Docker's name, are refused in one line; auto goes on."""
+    machine.tools.add_docker(info=info)
+    machine.installation.pgdrill("up").refuses(
+        ENVIRONMENT, f"engine is {named}", "loop devices", "--platform=local"
+    )
+    machine.is_untouched()
+    auto = machine.with_(PGDRILL_PLATFORM="auto").pgdrill("status")
+    assert f"platform: local (auto: the container engine is {named}" in auto.output
+
+
 @pytest.mark.parametrize("command", ["up", "down"])
 def test_cluster_of_somebody_else(machine: Machine, command: str) -> None:
     """A cluster of our name is left alone, and how to remove it is said, tools or no tools."""

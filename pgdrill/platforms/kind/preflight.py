@@ -82,6 +82,11 @@ def _places(engine: containers.Engine | None, how: str) -> Iterator[tuple[Path, 
 def _of_engine(engine: containers.Engine) -> str:
     if engine.system != "linux":
         return f"the container engine runs {engine.system} containers: switch it to linux"
+    if engine.kind != "Docker":
+        return (
+            f"the container engine is {engine.kind}, and volumes of a true size need loop devices,"
+            " which it does not give to nodes: use Docker as root, or --platform=local"
+        )
     if engine.memory < NEEDED_MEMORY_GB * 1e9:
         return (
             f"the container engine has {engine.memory / 1e9:.1f} GB of memory and platform kind"
