@@ -75,14 +75,16 @@ images: venv ## list what the kind platform is built from
 dashboards: venv ## renew infra/dashboards/*.json from pgdrill/dashboards
 	@$(BIN)/python -m pgdrill.dashboards
 
-.PHONY: test pulled lint lock
+.PHONY: test unit pulled lint lock
 # On `local` unless a PLATFORM is given: unit tests use its programs, controls sabotage its processes.
 test: export PGDRILL_PLATFORM ?= local
 test: venv lint up ## the project's own tests: lint, types, unit, rules, then a quick drill and what must go wrong
-	$(PYTEST) -m unit tests/unit
+	@$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory drill
 	PGDRILL_PROFILE=quick $(PYTEST) -m "controls or badinput"
 	@$(MAKE) --no-print-directory down
+unit: venv ## unit and rule tests alone: nothing is brought up
+	$(PYTEST) -m unit tests/unit
 pulled: venv ## drill kind from a registry and a release server of this machine, Go hidden, nothing cached
 	@$(BIN)/python -m tests.pulled
 lint: venv ## style, types, playbook and rule syntax
