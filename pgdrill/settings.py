@@ -204,6 +204,12 @@ OPTIONS: tuple[Option, ...] = (
         "tuned",
     ),
     Option(
+        "operator",
+        _one_of("1.30.0", "1.25.4"),
+        "kind platform: the version of CloudNativePG",
+        "1.30.0",
+    ),
+    Option(
         "node-image",
         _image,
         "kind platform: the image that its nodes run instead of the one that pgdrill pins",
@@ -247,6 +253,7 @@ class Settings:
     require_capabilities: bool
     images: str
     timing: str
+    operator: str
     node_image: str
     registry_mirror: Mirrors
     release_mirror: str

@@ -4,7 +4,7 @@ import platform
 import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from pgdrill.settings import ROOT
 
 IMAGES = ROOT / "infra/images"
 PREFIX = "localhost/pgdrill"
+OPERATORS = ("1.30.0", "1.25.4")  # versions of CloudNativePG, the default first
 
 
 def number(text: str) -> tuple[int, ...]:
@@ -50,6 +51,7 @@ class Rootfs:
 
     name: str
     packages: tuple[str, ...]
+    suite: str
     hook: Path | None = None
     only: tuple[str, ...] = ()
 
@@ -144,15 +146,18 @@ class Catalogue:
 
 
 @cache
-def catalogue() -> Catalogue:
-    """Read the list."""
-    table = tomllib.loads((IMAGES / "components.toml").read_text())
+def catalogue(operator: str = OPERATORS[0]) -> Catalogue:
+    """Read the list, as it is with a version of the operator."""
+    read = tomllib.loads((IMAGES / "components.toml").read_text())
+    keys = {kind: _keys(operator, entries) for kind, entries in read.items()}
+    table = {k: {name: read[k][key] for name, key in names.items()} for k, names in keys.items()}
     sources = table["sources"]
-    versions = {name: _pinned(IMAGES / name, s["module"]) for name, s in sources.items()}
+    directories = {name: IMAGES / key.replace("@", "-") for name, key in keys["sources"].items()}
+    versions = {name: _pinned(directories[name], s["module"]) for name, s in sources.items()}
     programs = {
         program: Program(
             name=program,
-            directory=IMAGES / name,
+            directory=directories[name],
             module=source["module"],
             package=package,
             version=versions[name],
@@ -170,6 +175,7 @@ def catalogue() -> Catalogue:
             name: Rootfs(
                 name,
                 tuple(r["packages"]),
+                r.get("suite", "bookworm"),
                 IMAGES / r["hook"] if "hook" in r else None,
                 tuple(r.get("only", ())),
             )
@@ -186,7 +192,7 @@ def catalogue() -> Catalogue:
         manifests={
             name: Manifest(
                 name,
-                IMAGES / m["source"],
+                directories[m["source"]],
                 sources[m["source"]]["module"],
                 versions[m["source"]],
                 m["url"].format(version=versions[m["source"]]),
@@ -200,6 +206,12 @@ def catalogue() -> Catalogue:
             for name, p in table["pulled"].items()
         },
     )
+
+
+def _keys(operator: str, entries: Iterable[str]) -> dict[str, str]:
+    """Return names and keys of the entries that hold with any version, or with this one."""
+    parts = {key: key.partition("@") for key in entries}
+    return {name: key for key, (name, _, only) in parts.items() if only in ("", operator)}
 
 
 def _tool(name: str, table: Mapping[str, Any], version: str) -> Tool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from pgdrill.provision.commands import Say
-from pgdrill.provision.components import Manifest, catalogue
+from pgdrill.provision.components import Manifest
 from pgdrill.provision.download import NotFetchedError
 from pgdrill.provision.releases import kept_manifest, manifest
 from pgdrill.provision.supply import Supply
@@ -31,10 +31,10 @@ def kustomize_tree(into: Path, overlay: str, supply: Supply, say: Say, *, built:
     shutil.rmtree(into, ignore_errors=True)
     shutil.copytree(ROOT / "infra/kustomize", into)
     for name, place in PLACES.items():
-        wanted = catalogue().manifests[name]
+        wanted = supply.known.manifests[name]
         _copy(_directory(wanted, supply, say) / wanted.root, into / place)
     for file in into.rglob("*.j2"):
-        file.with_suffix("").write_text(template(file.read_text(), pgdrill_images=images()))
+        file.with_suffix("").write_text(template(file.read_text(), pgdrill_images=images(supply)))
         file.unlink()
     top = into / "build"
     top.mkdir()
@@ -49,9 +49,9 @@ def kustomize_tree(into: Path, overlay: str, supply: Supply, say: Say, *, built:
     return top
 
 
-def images() -> dict[str, str]:
+def images(supply: Supply) -> dict[str, str]:
     """Return the references of our images by name."""
-    return {name: image.reference for name, image in catalogue().images.items()}
+    return {name: image.reference for name, image in supply.known.images.items()}
 
 
 def template(text: str, **variables: object) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pgdrill.provision.components import catalogue
+from pgdrill.provision.components import OPERATORS, Catalogue, catalogue
 from pgdrill.settings import Mirrors, Settings
 
 
@@ -18,6 +18,7 @@ class Supply:
     mirrors: Mirrors = field(default_factory=Mirrors)
     releases: str = ""
     node: str = ""
+    operator: str = OPERATORS[0]
 
     @classmethod
     def of(cls, settings: Settings) -> "Supply":
@@ -27,9 +28,15 @@ class Supply:
             settings.registry_mirror,
             settings.release_mirror,
             settings.node_image,
+            settings.operator,
         )
+
+    @property
+    def known(self) -> Catalogue:
+        """The list of components with this version of the operator."""
+        return catalogue(self.operator)
 
     @property
     def node_image(self) -> str:
         """The image of the nodes where it is pulled."""
-        return self.node or catalogue().pulled["node"].reference
+        return self.node or self.known.pulled["node"].reference

@@ -16,6 +16,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kind import making
 from pgdrill.provision import engine as containers
 from pgdrill.provision import images, node
+from pgdrill.provision.building import Builder
 from pgdrill.provision.commands import output
 from pgdrill.provision.components import catalogue
 from pgdrill.provision.registry import Reference
@@ -138,7 +139,7 @@ def _fill(scratch: Path, stack: ExitStack, table: Table) -> tuple[Registry, Sett
         for pulled in known.pulled.values():
             if pulled.build:
                 wanted = Reference.parse(pulled.reference)
-                archive = images.image_file(known.images[pulled.build])
+                archive = Builder(known).image_file(known.images[pulled.build])
                 served.push_archive(archive, wanted.path, wanted.tag)
     print(f"stand-ins of {built.reference} are in place", flush=True)
     reference = f"kindest/node:{known.versions['kubernetes']}@{digest}"
@@ -150,10 +151,10 @@ def _push_node(served: Registry, scratch: Path) -> str:
     known = catalogue()
     archives = []
     for name, called in IN_NODE.items():
-        archive = images.image_file(known.images[name])
+        archive = Builder(known).image_file(known.images[name])
         reference = called.format(**known.versions)
         archives.append(renamed(archive, reference, scratch / f"{name}.tar"))
-    rootfs, binaries = images.node_parts()
+    rootfs, binaries = Builder(known).node_parts()
     node.assemble(STANDIN, rootfs, binaries, archives, print)
     (scratch / "default-cni.yaml").write_text(CNI)
     container = output("docker", "create", STANDIN).strip()

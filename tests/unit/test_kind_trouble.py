@@ -215,18 +215,23 @@ def _api(version: str) -> Iterator[client.ApiClient]:
             thread.join()
 
 
-@pytest.mark.parametrize("version", ["v1.28.15", "v1.33.0"])
-def test_a_kubernetes_that_the_operator_does_not_support(version: str) -> None:
+@pytest.mark.parametrize(
+    ("operator", "version"),
+    [("1.30.0", "v1.28.15"), ("1.30.0", "v1.37.0"), ("1.25.4", "v1.28.15"), ("1.25.4", "v1.33.0")],
+)
+def test_a_kubernetes_that_the_operator_does_not_support(operator: str, version: str) -> None:
     """Both versions are named, in one line."""
     with _api(version) as api, pytest.raises(BrokenEnvironmentError, match=version) as refused:
-        require_supported(api, "cnpg")
+        require_supported(api, "cnpg", catalogue(operator))
     assert "\n" not in str(refused.value)
-    assert catalogue().versions["cnpg"] in str(refused.value)
+    assert operator in str(refused.value)
 
 
 def test_a_kubernetes_that_the_operator_supports() -> None:
-    """The one that is built, and the newest of the range."""
-    assert inside(number(catalogue().versions["kubernetes"]), catalogue().kubernetes["cnpg"])
-    for version in (catalogue().versions["kubernetes"], "v1.32.9+k3s1"):
-        with _api(version) as api:
-            require_supported(api, "cnpg")
+    """The one that is built with every operator, and the newest of a range."""
+    for operator, newest in (("1.30.0", "v1.36.1"), ("1.25.4", "v1.32.9+k3s1")):
+        known = catalogue(operator)
+        assert inside(number(known.versions["kubernetes"]), known.kubernetes["cnpg"])
+        for version in (known.versions["kubernetes"], newest):
+            with _api(version) as api:
+                require_supported(api, "cnpg", known)

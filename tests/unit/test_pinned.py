@@ -6,17 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from pgdrill.provision.components import IMAGES, Manifest, Pulled, catalogue
+from pgdrill.provision.components import OPERATORS, Manifest, Pulled, catalogue
 from pgdrill.provision.registry import Reference
 from pgdrill.provision.toolchain import has_go, module_directory
 from pgdrill.settings import BY_KEY, Mirrors, resolve
 
 needs_go = pytest.mark.skipif(not has_go(), reason="only Go brings modules")
 KNOWN = catalogue()
+MANIFESTS = {f"{m.name}-{m.version}": m for o in OPERATORS for m in catalogue(o).manifests.values()}
+PULLED = [(o, i) for o in OPERATORS for i in catalogue(o).pulled.values() if ": " in i.named]
 
 
 @needs_go
-@pytest.mark.parametrize("manifest", KNOWN.manifests.values(), ids=lambda m: m.name)
+@pytest.mark.parametrize("manifest", MANIFESTS.values(), ids=MANIFESTS)
 def test_a_manifest_is_the_one_of_its_module(manifest: Manifest) -> None:
     """The pinned digests are those of the files of the module."""
     module = module_directory(manifest.directory, manifest.module)
@@ -28,19 +30,17 @@ def test_a_manifest_is_the_one_of_its_module(manifest: Manifest) -> None:
 
 @needs_go
 @pytest.mark.parametrize(
-    "image", [i for i in KNOWN.pulled.values() if ": " in i.named], ids=lambda i: i.name
+    ("operator", "image"), PULLED, ids=[f"{image.name}-{operator}" for operator, image in PULLED]
 )
-def test_a_pulled_image_is_named_by_its_source(image: Pulled) -> None:
+def test_a_pulled_image_is_named_by_its_source(operator: str, image: Pulled) -> None:
     """The file of the module that is said to name it does."""
     source, _, file = image.named.partition(": ")
-    module = next(m for m in _modules() if m[0] == source)[1]
-    text = (module_directory(IMAGES / source, module) / file).read_text()
+    of_source = (source, f"{source}-{operator}")
+    programs = catalogue(operator).programs.values()
+    program = next(p for p in programs if p.directory.name in of_source)
+    text = (module_directory(program.directory, program.module) / file).read_text()
     assert [part for part in image.parts if part not in text] == []
     assert all(part in image.reference for part in image.parts)
-
-
-def _modules() -> list[tuple[str, str]]:
-    return [(p.directory.name, p.module) for p in KNOWN.programs.values()]
 
 
 def test_what_is_pulled_is_what_manifests_and_charts_run() -> None:
@@ -53,6 +53,20 @@ def test_what_is_pulled_is_what_manifests_and_charts_run() -> None:
     assert node.tag.rpartition(".")[0] == minor == "v1.29"
     major = KNOWN.images["postgresql"].tag
     assert Reference.parse(KNOWN.pulled["postgresql"].reference).tag.startswith(f"{major}.")
+
+
+def test_an_operator_is_known_by_its_version() -> None:
+    """The option offers exactly the versions of the list, each with its own module and images."""
+    option = BY_KEY["operator"]
+    assert option.default == OPERATORS[0]
+    for operator in OPERATORS:
+        assert option.parse(operator) == operator
+        known = catalogue(operator)
+        assert known.versions["cnpg"] == f"v{operator}"
+        assert known.pulled["cloudnative-pg"].reference.endswith(f":{operator}")
+        assert known.images["cloudnative-pg"].tag == f"v{operator}"
+    with pytest.raises(ValueError, match=r"1\.25\.4"):
+        option.parse("1.26.0")
 
 
 def test_a_mirror_may_stand_in_the_file(tmp_path: Path) -> None:

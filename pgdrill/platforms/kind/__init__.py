@@ -42,7 +42,6 @@ from pgdrill.progress import Reporter
 from pgdrill.provision import engine as containers
 from pgdrill.provision import images, playbook
 from pgdrill.provision.commands import mark, output, succeeds, workers
-from pgdrill.provision.components import catalogue
 from pgdrill.provision.node import clear_workshop
 from pgdrill.provision.supply import Supply
 from pgdrill.provision.toolchain import tool
@@ -144,7 +143,7 @@ class KindPlatform:
             making.create(kind, self._tool("kubectl"), found, self._say)
             paths = tools.result()
             collection.result()
-        require_supported(self.api, "cnpg")
+        require_supported(self.api, "cnpg", self._supply.known)
         if not found.built:
             with self._reporter.task("images into the nodes"):
                 pulling.pull_into(making.nodes(), self._supply, self._say)
@@ -404,7 +403,7 @@ class KindPlatform:
         """Versions of every running part."""
         with self.cluster().connect() as session:
             row = session.execute("SHOW server_version").fetchone()
-        known = catalogue()
+        known = self._supply.known
         return {
             "postgresql": str(row[0]) if row else "unknown",
             "kubernetes": str(client.VersionApi(self.api).get_code().git_version),

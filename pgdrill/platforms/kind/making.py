@@ -91,7 +91,7 @@ def create(kind: Path, kubectl: Path, found: Installation, say: Say) -> None:
     if gone:
         say(f"making the cluster: {gone}")
         delete(found.path)
-    images = catalogue().images
+    images = catalogue().images  # Kubernetes' own, the same with every operator
     configuration = found.path / "cluster.yaml"
     configuration.write_text(
         render.template(
@@ -149,7 +149,7 @@ def declare(found: Installation, tools: Mapping[str, Path], supply: Supply, say:
     """Let the playbook make the contents what they should be."""
     variables = found.path / "vars.json"
     tree = render.kustomize_tree(found.path / "kustomize", "kind", supply, say, built=found.built)
-    image = _images(found)
+    image = _images(found, supply)
     values = {
         "pgdrill_kubeconfig": str(found.kubeconfig),
         "pgdrill_tools": {name: str(path) for name, path in tools.items()},
@@ -162,6 +162,7 @@ def declare(found: Installation, tools: Mapping[str, Path], supply: Supply, say:
         "pgdrill_cluster": NAME,
         "pgdrill_password": found.password,
         "pgdrill_timing": found.timing,
+        "pgdrill_operator": supply.operator,
         "pgdrill_values": {
             "image": image["postgresql"],
             "pooler": {"image": image["pgbouncer"]},
@@ -169,24 +170,24 @@ def declare(found: Installation, tools: Mapping[str, Path], supply: Supply, say:
         },
         "pgdrill_members": MEMBERS,
         "pgdrill_webhook": {"host": network.gateway(), "port": found.webhook},
-        "pgdrill_monitoring": _monitoring(found),
+        "pgdrill_monitoring": _monitoring(found, supply),
     }
     private(variables, json.dumps(values))
     recap = playbook.play(variables, found.path / "ansible.log", say)
     say(f"the playbook changed {playbook.changed(recap)} things")
 
 
-def _images(found: Installation) -> dict[str, str]:
+def _images(found: Installation, supply: Supply) -> dict[str, str]:
     """Return the images that charts name: what was built, or what nodes pulled."""
-    known = catalogue()
+    known = supply.known
     built = {name: image.reference for name, image in known.images.items()}
     pulled = {name: image.reference for name, image in known.pulled.items()}
     return built if found.built else pulled
 
 
-def _monitoring(found: Installation) -> dict[str, Any]:
+def _monitoring(found: Installation, supply: Supply) -> dict[str, Any]:
     """Return values of the monitoring's chart."""
-    image = _images(found)
+    image = _images(found, supply)
     parts = {
         "prometheus": "prometheus",
         "alertmanager": "alertmanager",

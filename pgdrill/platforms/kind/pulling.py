@@ -9,7 +9,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kind import network
 from pgdrill.platforms.kind.nodes import run
 from pgdrill.provision.commands import Say, output, workers
-from pgdrill.provision.components import Pulled, catalogue
+from pgdrill.provision.components import Pulled
 from pgdrill.provision.pulls import pull
 from pgdrill.provision.registry import Place, Reference
 from pgdrill.provision.supply import Supply
@@ -29,7 +29,7 @@ def pull_into(nodes: Iterable[str], supply: Supply, say: Say) -> None:
     Raises:
         BrokenEnvironmentError: an image cannot be pulled, with the node's own words.
     """
-    names, wanted = list(nodes), catalogue().pulled.values()
+    names, wanted = list(nodes), supply.known.pulled.values()
     _lead_to_mirrors(names, supply)
     with workers(len(names)) as work:
         pulled = [work(_into, node, _of(node, wanted), say) for node in names]
@@ -94,7 +94,7 @@ def _full(reference: str) -> str:
 
 def _lead_to_mirrors(nodes: Iterable[str], supply: Supply) -> None:
     """Write hosts.toml of every registry whose images come from a mirror, and no other."""
-    hosts = {Reference.parse(one.reference).host for one in catalogue().pulled.values()}
+    hosts = {Reference.parse(one.reference).host for one in supply.known.pulled.values()}
     files = {host: _hosts_toml(host, supply) for host in sorted(hosts) if supply.mirrors.of(host)}
     script = f"rm -rf {HOSTS}\n" + "".join(
         f"mkdir -p {HOSTS}/{host}\ncat > {HOSTS}/{host}/hosts.toml <<'END'\n{text}END\n"
