@@ -20,7 +20,15 @@ from pgdrill.observe import rulefiles
 from pgdrill.observe.alertmanager import Alertmanager
 from pgdrill.observe.pooler import PoolerAutoscaler
 from pgdrill.observe.prometheus import NoDataError, Prometheus
-from pgdrill.platforms.base import Capability, Cluster, Endpoint, Health, Volume, health
+from pgdrill.platforms.base import (
+    Capability,
+    Cluster,
+    Endpoint,
+    Health,
+    Volume,
+    health,
+    psql_line,
+)
 from pgdrill.platforms.kind import leftovers, making, network, preflight
 from pgdrill.platforms.kind.nodes import NodeVolume
 from pgdrill.platforms.kind.state import (
@@ -47,6 +55,7 @@ from pgdrill.provision.node import clear_workshop
 from pgdrill.provision.toolchain import tool
 from pgdrill.settings import Settings
 from pgdrill.waiting import DeadlineError, eventually
+from pgdrill.workload import pgbench_program
 
 # Seconds for three members to stream; 85 were seen on two cores, and as long again where other
 # settings let the operator replace every pod, one by one.
@@ -345,6 +354,18 @@ class KindPlatform:
             user="pgdrill",
             passfile=self.installation.passfile,
         )
+
+    def pgbench(self) -> pgbench_program.Program:
+        """Return this machine's pgbench.
+
+        Raises:
+            BrokenEnvironmentError: none will do, with what was found instead.
+        """
+        return pgbench_program.on_host()
+
+    def psql(self) -> str:
+        """Return a command line that opens a session through the read-write address."""
+        return psql_line(self.cluster())
 
     def pooler(self) -> Endpoint:
         """Return the address of the connection pooler.
