@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision import debian, node, oci
-from pgdrill.provision.commands import Say, logged, output, succeeds, workers
+from pgdrill.provision.commands import Say, heartbeat, logged, output, succeeds, workers
 from pgdrill.provision.components import Image, Program, Rootfs, catalogue
 from pgdrill.provision.engine import lacks_sys_resource
 from pgdrill.provision.reduction import reduced
@@ -69,6 +69,45 @@ def node_image(how: str, say: Say) -> Node:
             )
         say("images cannot be pulled here: building them")
     return _made_node(Node(_build_node(say), built=True))
+
+
+def present(reference: str, say: Say) -> None:
+    """Make sure that the engine itself has an image that pods run, which the nodes alone may have.
+
+    Raises:
+        BrokenEnvironmentError: it can be neither loaded nor pulled.
+    """
+    built = next((i for i in catalogue().images.values() if i.reference == reference), None)
+    if built:
+        _load(built, say)
+    elif not (_engine_id(reference) or _pull(reference, say, patient="auto")):
+        raise BrokenEnvironmentError(
+            f"{reference} cannot be pulled: see {cache_dir()}/logs/pull.log"
+        )
+
+
+def _load(image: Image, say: Say) -> None:
+    """Load a built image into the engine, unless it has that very one."""
+    archived = _image_file(image)
+    if not archived.exists():  # the cache was cleared, and the nodes went on
+        debian.provide({"mmdebstrap": "mmdebstrap"}, "building images", say)
+        known = catalogue().rootfs
+        _image(image, {}, {n: _rootfs(known[n], say) for n in [image.rootfs] if n}, say)
+    # Its configuration's digest, or its manifest's where docker keeps images in containerd.
+    if _engine_id(image.reference) in (oci.image_id(archived), oci.digest_of(archived)):
+        return
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=archived.parent) as scratch:
+        copy = Path(scratch) / "image.tar"
+        with heartbeat(f"loading {image.reference}", say):
+            oci.for_docker(archived, image.reference, copy)
+            output("docker", "load", "--quiet", "--input", copy, within=300)
+
+
+def _engine_id(reference: str) -> str:
+    try:
+        return output("docker", "image", "inspect", "--format={{.Id}}", reference).strip()
+    except BrokenEnvironmentError:
+        return ""
 
 
 def made_before() -> bool:

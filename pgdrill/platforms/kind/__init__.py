@@ -29,7 +29,7 @@ from pgdrill.platforms.base import (
     health,
     psql_line,
 )
-from pgdrill.platforms.kind import leftovers, making, network, preflight
+from pgdrill.platforms.kind import leftovers, load_container, making, network, preflight
 from pgdrill.platforms.kind.nodes import NodeVolume
 from pgdrill.platforms.kind.state import (
     MEMBERS,
@@ -117,6 +117,7 @@ class KindPlatform:
                 containers.resume(self._say)  # the nodes are in that one and in no other
             containers.ensure(self._say)
         making.refuse_foreign(found)
+        load_container.remove_left(self._state)
         if found is None:
             preflight.require(settings.images)  # once more: of an engine only now started
             network.refuse_taken()
@@ -242,6 +243,7 @@ class KindPlatform:
             containers.resume(self._say)
         if containers.answers():
             making.refuse_foreign(found)
+            load_container.remove_left(self._state)
             with leftovers.building(self._say):
                 clear_workshop()
             if found:
@@ -326,10 +328,7 @@ class KindPlatform:
         Raises:
             BrokenEnvironmentError: `up` did not get so far.
         """
-        file = self.installation.endpoints
-        if not file.exists():
-            raise BrokenEnvironmentError("the database has no addresses yet: `make up` first")
-        return {name: Endpoint(*at) for name, at in json.loads(file.read_text()).items()}
+        return _addresses(self.installation.endpoints)
 
     def _connect(self, member: str) -> psycopg.Connection[tuple[Any, ...]]:
         return psycopg.connect(
@@ -356,12 +355,25 @@ class KindPlatform:
         )
 
     def pgbench(self) -> pgbench_program.Program:
-        """Return this machine's pgbench.
+        """Return this machine's pgbench, or one in a container of the image that the members run.
 
         Raises:
-            BrokenEnvironmentError: none will do, with what was found instead.
+            BrokenEnvironmentError: neither will do.
         """
-        return pgbench_program.on_host()
+        load_container.remove_left(self._state)
+        try:
+            return pgbench_program.on_host()
+        except pgbench_program.NoPgbenchError as error:
+            because = error.found
+        image = self.engine.image()
+        self._say(f"{because}: pgbench will run in a container of {image}")
+        inside = _addresses(self.installation.inside)
+        routes = {at: inside[name] for name, at in self._endpoints.items()}
+        with self._reporter.task("pgbench in a container"):
+            images.present(image, self._say)
+            return load_container.provide(
+                image, network.NETWORK, self._state, routes, because, self._say
+            )
 
     def psql(self) -> str:
         """Return a command line that opens a session through the read-write address."""
@@ -454,3 +466,14 @@ class KindPlatform:
             except BrokenEnvironmentError as error:
                 text = str(error)
             (into / name).write_text(text.replace(self.installation.password, "[secret]"))
+
+
+def _addresses(file: Path) -> dict[str, Endpoint]:
+    """Read addresses by service.
+
+    Raises:
+        BrokenEnvironmentError: they were not written yet.
+    """
+    if not file.exists():
+        raise BrokenEnvironmentError("the database has no addresses yet: `make up` first")
+    return {name: Endpoint(*at) for name, at in json.loads(file.read_text()).items()}
