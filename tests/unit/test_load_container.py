@@ -6,6 +6,7 @@ The stand-in's containers are process groups of this machine, which live on when
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -374,3 +375,19 @@ def test_an_image_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(BrokenEnvironmentError, match=r"some/image:1 cannot be pulled: see .*log"):
         images.present("some/image:1", lambda line: None)
     assert "no route" in (tmp_path / "cache/logs/pull.log").read_text()
+
+
+def test_the_hint_for_psql(
+    kind: KindPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without psql here it is the one in the primary's pod; either way one line."""
+    (tmp_path / "bin/kubectl").write_text("#!/bin/sh\necho 'Client Version: v1.29.15'\n")
+    (tmp_path / "bin/kubectl").chmod(0o755)
+    without = kind.psql()
+    assert without.startswith(f"KUBECONFIG={kind.installation.kubeconfig} ")
+    assert without.endswith("--namespace=pgdrill --container=postgres -- psql shop")
+    (tmp_path / "bin/psql").write_text("#!/bin/sh\n")
+    (tmp_path / "bin/psql").chmod(0o755)
+    assert kind.psql().startswith(f"PGPASSFILE={kind.installation.passfile} psql 'host=")
+    assert shutil.which("psql") == str(tmp_path / "bin/psql")
+    assert "\n" not in without + kind.psql()

@@ -1,6 +1,7 @@
 """The reference platform: a kind cluster with MetalLB and CloudNativePG, made from nothing."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
@@ -376,8 +377,18 @@ class KindPlatform:
             )
 
     def psql(self) -> str:
-        """Return a command line that opens a session through the read-write address."""
-        return psql_line(self.cluster())
+        """Return a command line that opens a session: in the primary's pod where there is no psql.
+
+        There it is the superuser's.
+        """
+        cluster = self.cluster()
+        if shutil.which("psql"):
+            return psql_line(cluster)
+        return (
+            f"KUBECONFIG={self.installation.kubeconfig} {tool('kubectl', self._say)} exec -it"
+            f" service/{NAME}-rw --namespace={NAMESPACE} --container=postgres"
+            f" -- psql {cluster.database}"
+        )
 
     def pooler(self) -> Endpoint:
         """Return the address of the connection pooler.
