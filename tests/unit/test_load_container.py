@@ -39,6 +39,7 @@ STAND_IN = """\
 #!/bin/sh
 PATH=/usr/bin:/bin
 there={place}/containers
+echo "$1 $2" >> {place}/asked
 case "$1" in
   info) echo '["name=seccomp,profile=default"]' ;;
   image) echo sha256:1 ;;
@@ -366,6 +367,8 @@ def test_kind_offers_a_container(
     assert kind.installation.password not in " ".join(words)
     assert "PGPASSWORD" not in " ".join(words)
     assert found.network == "kind"
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked.index("image inspect") < asked.index("run --rm"), "started an image not there"
 
 
 def test_an_image_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
