@@ -56,18 +56,11 @@ def _parser() -> argparse.ArgumentParser:
 def _up(platform: Platform, settings: Settings, reporter: Reporter) -> None:
     with platform.lock():
         platform.up(settings)
-    cluster = platform.cluster()
     reporter.line(f"primary: {platform.engine.primary().name}")
-    reporter.line(f"psql: PGPASSFILE={cluster.passfile} psql '{_short(cluster.conninfo())}'")
+    reporter.line(f"psql: {platform.psql()}")
     reporter.line(
         f"Prometheus: {platform.prometheus_url}  Alertmanager: {platform.alertmanager_url}"
     )
-
-
-def _short(conninfo: str) -> str:
-    """Leave out what a person need not type."""
-    unneeded = ("passfile", "connect_timeout", "tcp_user_timeout", "application_name")
-    return " ".join(w for w in conninfo.split() if not w.startswith(unneeded))
 
 
 def _down(platform: Platform, settings: Settings, reporter: Reporter) -> None:

@@ -174,6 +174,7 @@ class Bench(Record):
     aborted_clients: int
     exit_status: int
     slices: tuple[Slice, ...]
+    pgbench: str = ""  # version, place, and why there; '' in runs of before that was kept
 
 
 class MachineSecond(Record):
@@ -281,6 +282,7 @@ class Surge(Record):
     transactions: int
     aborted_clients: int
     exit_status: int
+    pgbench: str = ""  # as a Bench has it
 
     @property
     def seconds(self) -> float:

@@ -13,6 +13,7 @@ from pgdrill.trials import Bench, keep_suspects
 from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload import ledger, pgbench, surge
 from pgdrill.workload.attempt_log import Lane
+from pgdrill.workload.pgbench_program import Program, described
 from pgdrill.workload.prober import Prober
 
 CLIENTS = 8
@@ -46,15 +47,17 @@ def run_scaling(bench: Bench) -> Scaling:
 
     Raises:
         DeadlineError: the pooler was not at rest to begin with; with the autoscaler's reason.
-        BrokenEnvironmentError: no write came through the pooler at all.
+        BrokenEnvironmentError: no write came through the pooler at all, or there is no pgbench.
     """
     platform = bench.platform
+    program = platform.pgbench()
+    bench.reporter.line(described(program))
     assert isinstance(platform, Autoscaled), f"{platform.name} has no pooler that is scaled"
     direct, pooled = bench.cluster.conninfo(), bench.cluster.conninfo(platform.pooler())
     autoscaler = platform.autoscaler()
     scale = pgbench.scale_for(bench.settings.clients)
     with bench.reporter.task(f"pgbench tables, scale {scale}") as update:
-        pgbench.prepare(direct, scale, lambda line: update(0, line))
+        pgbench.prepare(program, direct, scale, lambda line: update(0, line))
     with bench.reporter.task("pooler at rest, its CPU known") as update:
         limits = _at_rest(autoscaler, update)
     table = f"ledger_scaling_{int(time.time())}"
@@ -65,7 +68,7 @@ def run_scaling(bench: Bench) -> Scaling:
         Prober(lanes(pooled), table, raw) as prober,
     ):
         prober.wait_for_acks(20, within=FIRST_ACKS)
-        load = _surge(bench, pooled, scale, raw)
+        load = _surge(bench, program, pooled, scale, raw)
         with bench.reporter.task("the pooler shrinks") as update:
             _shrink(watch, limits, load.ended_at, update)
         with suppress(DeadlineError):  # a silent lane has no gap, which the judgement sees
@@ -105,10 +108,11 @@ def _at_rest(autoscaler: Autoscaler, update: Update) -> Limits:
     return limits
 
 
-def _surge(bench: Bench, conninfo: str, scale: int, directory: Path) -> Surge:
+def _surge(bench: Bench, program: Program, conninfo: str, scale: int, directory: Path) -> Surge:
     with bench.reporter.task(f"{CLIENTS} clients, {RATE:g} connections/s", SECONDS) as update:
         bench.events.record("load", "surge through the pooler begins", f"{RATE:g} connections/s")
         load = surge.run(
+            program,
             conninfo,
             clients=CLIENTS,
             rate=RATE,

@@ -6,18 +6,21 @@ from pgdrill.platforms.base import Cluster
 from pgdrill.records import Bench
 from pgdrill.settings import Settings
 from pgdrill.workload import pgbench
+from pgdrill.workload.pgbench_program import Program
 
 # So few that a closed loop, where each client waits and counts once, would see 4 slow ones of many.
 CLIENTS = 4
 RATE = 100.0  # transactions/s
 
 
-def prepare(cluster: Cluster, settings: Settings) -> None:
+def prepare(program: Program, cluster: Cluster, settings: Settings) -> None:
     """Make sure of the tables, at the scale of the perf suite, so that those serve here too."""
-    pgbench.prepare(cluster.conninfo(), pgbench.scale_for(settings.clients), lambda line: None)
+    scale = pgbench.scale_for(settings.clients)
+    pgbench.prepare(program, cluster.conninfo(), scale, lambda line: None)
 
 
 def run(
+    program: Program,
     cluster: Cluster,
     settings: Settings,
     directory: Path,
@@ -26,6 +29,7 @@ def run(
 ) -> Bench:
     """Offer the load for so many seconds; its logs are left in directory."""
     return pgbench.run(
+        program,
         cluster.conninfo(),
         clients=CLIENTS,
         duration=seconds,

@@ -114,6 +114,21 @@ class CnpgEngine:
         Raises:
             BrokenEnvironmentError: the API server does not answer.
         """
+        return {pod.name: pod for pod in map(_pod, self._instances())}
+
+    def image(self) -> str:
+        """Return the image of the instances' PostgreSQL.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer, or there is no instance.
+        """
+        for pod in self._instances():
+            for container in pod["spec"]["containers"]:
+                if container["name"] == "postgres":
+                    return str(container["image"])
+        raise BrokenEnvironmentError(f"Cluster {self.cluster} has no instance")
+
+    def _instances(self) -> list[dict[str, Any]]:
         try:
             found = self._core.list_namespaced_pod(
                 self.namespace,
@@ -122,8 +137,7 @@ class CnpgEngine:
             )
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"pods cannot be listed: {_why(error)}") from None
-        pods = map(_pod, self._plain(found)["items"])
-        return {pod.name: pod for pod in pods}
+        return list(self._plain(found)["items"])
 
     def _plain(self, answer: object) -> dict[str, Any]:
         """Return an answer as the API's own JSON: in the client's types nearly all is optional."""

@@ -14,6 +14,7 @@ from pgdrill.faults.base import Fault
 from pgdrill.observe.autoscale import Autoscaler
 from pgdrill.settings import Settings
 from pgdrill.waiting import eventually
+from pgdrill.workload.pgbench_program import Program
 
 Capability = Literal[
     "node-loss",
@@ -93,6 +94,13 @@ class Cluster:
         )
 
 
+def psql_line(cluster: Cluster) -> str:
+    """Return a command line for people that opens a session through the read-write address."""
+    unneeded = ("passfile", "connect_timeout", "tcp_user_timeout", "application_name")
+    words = [w for w in cluster.conninfo().split() if not w.startswith(unneeded)]
+    return f"PGPASSFILE={cluster.passfile} psql '{' '.join(words)}'"
+
+
 @dataclass(frozen=True)
 class Health:
     """Why a cluster is not healthy; empty means healthy."""
@@ -158,6 +166,16 @@ class Platform(Protocol):
         Raises:
             BrokenEnvironmentError: nothing is running.
         """
+
+    def pgbench(self) -> Program:
+        """Return what carries loads here: this machine's pgbench, or another that was provided.
+
+        Raises:
+            BrokenEnvironmentError: there is none that is new enough, with what was found instead.
+        """
+
+    def psql(self) -> str:
+        """Return a command line that opens a session through the read-write address."""
 
     def observers(self) -> AbstractContextManager[Mapping[str, Callable[[], str]]]:
         """Cheap probes, polled every 50 ms in a trial: their changes are the parts of the RTO.

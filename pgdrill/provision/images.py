@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision import oci
 from pgdrill.provision.building import Builder
-from pgdrill.provision.commands import Say, output, succeeds
+from pgdrill.provision.commands import Say, heartbeat, output, succeeds
 from pgdrill.provision.components import (
     Image,
     Manifest,
@@ -66,7 +67,11 @@ def node_image(
     if supply.how != "build":
         try:
             say(f"to pull: {_sizes(supply, with_node=here is None)}")
-            return _made_node(here or Node(_pull_node(supply, say), built=False))
+            if here is None:
+                wanted = Reference.parse(supply.node_image)
+                _pull(wanted, supply, say)
+                here = Node(wanted.local, built=False)
+            return _made_node(here)
         except MissingImageError as error:
             raise BrokenEnvironmentError(f"{error}: put it there, or use --images=build") from None
         except UnreachableError as error:
@@ -88,6 +93,34 @@ def _here(supply: Supply, running: str) -> Node | None:
     if supply.how != "build" and any(d.endswith(wanted.digest) for d in _digests(wanted.local)):
         found.append(Node(wanted.local, built=False))
     return max(found, key=lambda node: node.reference == running, default=None)
+
+
+def present(reference: str, supply: Supply, say: Say) -> None:
+    """Make sure that Docker itself has an image that pods run, which the nodes alone may have.
+
+    Raises:
+        BrokenEnvironmentError: it can be neither loaded nor pulled.
+    """
+    known = supply.known.images.values()
+    built = next((image for image in known if image.reference == reference), None)
+    if built:
+        _load(Builder(supply.known).archive(built, say), reference, say)
+        return
+    wanted = Reference.parse(reference)
+    if not _digests(wanted.local):
+        _pull(wanted, supply, say)
+
+
+def _load(archived: Path, reference: str, say: Say) -> None:
+    """Load a built image into Docker, unless it has that very one."""
+    # Its configuration's digest, or its manifest's where Docker keeps images in containerd.
+    if set(_digests(reference)) & {oci.image_id(archived), oci.digest_of(archived)}:
+        return
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=archived.parent) as scratch:
+        copy = Path(scratch) / "image.tar"
+        with heartbeat(f"loading {reference}", say):
+            oci.for_docker(archived, reference, copy)
+            output("docker", "load", "--quiet", "--input", copy, within=300)
 
 
 def made_before() -> bool:
@@ -218,15 +251,13 @@ def _sizes(supply: Supply, *, with_node: bool) -> str:
     )
 
 
-def _pull_node(supply: Supply, say: Say) -> str:
-    """Pull the node image under the name that kind finds it by."""
-    wanted = Reference.parse(supply.node_image)
+def _pull(wanted: Reference, supply: Supply, say: Say) -> None:
+    """Let Docker pull an image under its own name, from its registry or a mirror."""
     name = Place.of(wanted.host, supply.mirrors).docker_name(wanted)
     log = cache_dir() / "logs" / "pull.log"
     pull(f"pulling {name}", ["docker", "pull", name], log, say, within=PULL_WITHIN)
     if name != wanted.local:
         output("docker", "tag", name, wanted.local)
-    return wanted.local
 
 
 def _file_digest(file: Path) -> str:

@@ -114,6 +114,41 @@ def digest_of(archived: Path) -> str:
         return str(json.load(index)["manifests"][0]["digest"])
 
 
+def image_id(archived: Path) -> str:
+    """Return what docker calls an image that archive() wrote: its configuration's digest."""
+    with tarfile.open(archived) as tar:
+        return str(_manifest(tar)["config"]["digest"])
+
+
+def for_docker(archived: Path, reference: str, into: Path) -> None:
+    """Copy what archive() wrote, with the table of contents that `docker load` wants besides.
+
+    containerd and docker from version 25 on do without.
+    """
+    with tarfile.open(archived) as source, tarfile.open(into, "w") as tar:
+        for member in source:
+            tar.addfile(member, source.extractfile(member))
+        manifest = _manifest(source)
+        contents = {
+            "Config": _blob(manifest["config"]),
+            "RepoTags": [reference],
+            "Layers": [_blob(layer) for layer in manifest["layers"]],
+        }
+        _add(tar, "manifest.json", json.dumps([contents]).encode())
+
+
+def _manifest(tar: tarfile.TarFile) -> dict[str, Any]:
+    index = tar.extractfile("index.json")
+    assert index is not None, f"{tar.name!r} was not written by archive()"
+    manifest = tar.extractfile(_blob(json.load(index)["manifests"][0]))
+    assert manifest is not None, f"{tar.name!r} lacks its manifest"
+    return dict(json.load(manifest))
+
+
+def _blob(described: Mapping[str, Any]) -> str:
+    return f"blobs/{described['digest'].replace(':', '/')}"
+
+
 def _layer(into: Path, fill: Any) -> Layer:  # noqa: ANN401  # a callable on a stream
     with into.open("wb") as file:
         outer = _Hashing(file)

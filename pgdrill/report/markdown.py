@@ -81,7 +81,8 @@ def _load(m: Material) -> str:
     )
     offered = (
         f"Offered {number(m.bench.rate)} tx/s for {seconds(m.bench.duration)}, calibrated"
-        f" {number(m.bench.calibration_tps)} tx/s."
+        f" {number(m.bench.calibration_tps)} tx/s"
+        + (f", by {_cell(m.bench.pgbench)}." if m.bench.pgbench else ".")
     )
     return _table(heads, rows) + f"\n\n{offered} {f'SLO: {slo}.' if slo else ''}".rstrip()
 

@@ -78,6 +78,7 @@ def _bench(m: Material) -> list[str]:
         f" mean {number(all_.mean_ms)} ms, p50 {number(all_.p50_ms)}, p95 {number(all_.p95_ms)},"
         f" p99 {number(all_.p99_ms)}, p99.9 {number(all_.p999_ms)} ms,"
         f" {all_.late + all_.skipped + all_.failed:,} bad of {all_.transactions:,}"
+        + (f"; {m.bench.pgbench}" if m.bench.pgbench else "")
         for all_ in m.bench.scripts[:1]
     ]
     slo = [v for v in m.promises if v.budget == m.budget_p99 or "bad" in v.budget.name]

@@ -11,19 +11,21 @@ from pgdrill.progress import Reporter
 from pgdrill.records import Bench
 from pgdrill.settings import Settings
 from pgdrill.workload import pgbench
+from pgdrill.workload.pgbench_program import Program
 
 CHECKPOINT_WITHIN = 120.0  # seconds
 CALIBRATION = 8  # seconds; enough to order magnitudes, and it warms the caches
 
 
 def bench_cluster(
+    program: Program,
     cluster: Cluster,
     settings: Settings,
     directory: Path,
     reporter: Reporter,
     in_the_quiet: Callable[[], None] = lambda: None,
 ) -> Bench:
-    """Prepare, calibrate and run pgbench through the read-write address.
+    """Prepare, calibrate and run one and the same pgbench through the read-write address.
 
     in_the_quiet is called when preparations are over and nothing of the load was sent yet, not
     even to warm up. Raw logs go to directory. A run during which the server died gives a Bench too.
@@ -35,9 +37,10 @@ def bench_cluster(
     conninfo, clients = cluster.conninfo(), settings.clients
     scale = pgbench.scale_for(clients)
     with reporter.task(f"pgbench tables, scale {scale}") as update:
-        pgbench.prepare(conninfo, scale, lambda line: update(0, line))
+        pgbench.prepare(program, conninfo, scale, lambda line: update(0, line))
     with reporter.task(f"calibration, {clients} clients, closed loop", CALIBRATION) as update:
         reached = pgbench.calibrate(
+            program,
             conninfo,
             clients,
             CALIBRATION,
@@ -52,6 +55,7 @@ def bench_cluster(
     reporter.line(f"calibration reached {reached:.0f}/s; offering {rate:g}/s")
     with reporter.task(f"pgbench, {clients} clients, {rate:g}/s", settings.duration) as update:
         return pgbench.run(
+            program,
             conninfo,
             clients=clients,
             duration=settings.duration,

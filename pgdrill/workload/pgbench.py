@@ -10,7 +10,6 @@ Choices, and why:
 
 import os
 import re
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,11 +19,12 @@ from tempfile import TemporaryDirectory
 from pgdrill import records
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.workload import pgbench_log, pgbench_process
+from pgdrill.workload.pgbench_process import SCRIPTS
+from pgdrill.workload.pgbench_program import Program, described
 from pgdrill.workload.pgbench_tables import prepare, scale_for, shop_sizes, tidy
 
 __all__ = ["MIX", "Script", "calibrate", "evaluate", "offered_rate", "prepare", "run", "scale_for"]
 
-SCRIPTS = Path(__file__).parent / "scripts"
 LOG, WARM_UP_LOG = "pgbench_log", "warm_up_log"
 # Share of what a closed loop reached that an open loop is asked to carry: below the knee, where
 # latency is the server's and not the queue's. Usual practice is 60-70 % of a server of its own;
@@ -70,6 +70,7 @@ class Plan(records.Record):
     latency_limit_ms: float
     scripts: tuple[str, ...]
     exit_status: int
+    pgbench: str = ""  # version, place and reason; '' in runs of before that was kept
 
 
 def offered_rate(asked: float, calibration_tps: float) -> float:
@@ -78,6 +79,7 @@ def offered_rate(asked: float, calibration_tps: float) -> float:
 
 
 def calibrate(
+    program: Program,
     conninfo: str,
     clients: int,
     seconds: int,
@@ -94,7 +96,7 @@ def calibrate(
     """
     shape = _shape(conninfo, clients, seconds, scale, seed, mix)
     with TemporaryDirectory() as directory:
-        done = _load(shape, conninfo, Path(directory), seconds, on_progress)
+        done = _load(program, shape, conninfo, Path(directory), seconds, on_progress)
     found = re.search(r"^tps = ([\d.]+)", done.output, re.MULTILINE)
     if done.status != 0 or not found or float(found[1]) == 0:
         raise BrokenEnvironmentError(
@@ -104,6 +106,7 @@ def calibrate(
 
 
 def run(
+    program: Program,
     conninfo: str,
     *,
     clients: int,
@@ -141,19 +144,22 @@ def run(
         with TemporaryDirectory() as thrown_away:
             shape = _shape(conninfo, clients, warming, scale, seed + 1, mix)
             _load(
+                program,
                 [*shape, *paced, f"--log-prefix={directory / WARM_UP_LOG}"],
                 conninfo,
                 Path(thrown_away),
                 warming,
                 lambda second, tps, latency: on_progress(second - warming - 1, tps, latency),
+                logs=directory,
             )
     shape = _shape(conninfo, clients, duration, scale, seed, mix)
     logged = [*paced, f"--log-prefix={directory / LOG}"]
-    started_at, started_us = time.monotonic(), time.time_ns() // 1000
-    done = _load([*shape, *logged], conninfo, directory, duration, on_progress)
+    done = _load(
+        program, [*shape, *logged], conninfo, directory, duration, on_progress, logs=directory
+    )
     plan = Plan(
-        started_at=started_at,
-        started_us=started_us,
+        started_at=done.began_at,
+        started_us=done.began_us,
         duration=duration,
         clients=clients,
         threads=_threads(clients),
@@ -163,6 +169,7 @@ def run(
         latency_limit_ms=latency_limit_ms,
         scripts=tuple(script.name for script in mix),
         exit_status=done.status,
+        pgbench=described(program),
     )
     records.write(directory / "plan.json", plan)
     return evaluate(directory)
@@ -213,6 +220,7 @@ def evaluate(directory: Path) -> records.Bench:
         ),
         aborted_clients=aborted,
         exit_status=plan.exit_status,
+        pgbench=plan.pgbench,
         slices=pgbench_log.slices(log, unsent, window, limit),
     )
 
@@ -254,7 +262,7 @@ def _read_log(directory: Path, plan: Plan, errors: str) -> pgbench_log.Log:
     except ValueError as error:
         raise BrokenEnvironmentError(str(error)) from None
     if log is None or not log.answered.any():
-        said = pgbench_process.Finished(plan.exit_status, "", errors).reason()
+        said = pgbench_process.last_words(errors)
         raise BrokenEnvironmentError(
             f"pgbench completed no transaction (exit status {plan.exit_status}): {said}"
         )
@@ -310,11 +318,14 @@ def _shape(
 
 
 def _load(
+    program: Program,
     arguments: Sequence[str],
     conninfo: str,
     directory: Path,
     seconds: float,
     on_progress: OnProgress,
+    *,
+    logs: Path | None = None,
 ) -> pgbench_process.Finished:
     def on_line(line: str) -> None:
         if found := PROGRESS.match(line):
@@ -322,5 +333,11 @@ def _load(
                 on_progress(float(found[1]), float(found[2]), float(found[3]))
 
     return pgbench_process.run(
-        arguments, conninfo, directory=directory, within=seconds + MARGIN, on_line=on_line
+        program,
+        arguments,
+        conninfo,
+        directory=directory,
+        within=seconds + MARGIN,
+        logs=logs,
+        on_line=on_line,
     )

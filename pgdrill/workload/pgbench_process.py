@@ -1,9 +1,9 @@
-"""Running the pgbench program: found, watched, bounded in time, no password in sight."""
+"""Running the pgbench program: watched, and bounded in time."""
 
 import contextlib
 import os
+import re
 import selectors
-import shutil
 import signal
 import subprocess
 import time
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pgdrill.workload.pgbench_program import Launch, Program
 
-from pgdrill.errors import BrokenEnvironmentError
-
+SCRIPTS = Path(__file__).parent / "scripts"
+# Said in the instant of its start by a program that takes a while to be started: Unix time.
+BEGINS = re.compile(r"pgbench begins at (\d+)\.(\d{6})$")
 OnLine = Callable[[str], None]
 
 
@@ -26,77 +27,62 @@ class Finished:
     status: int
     output: str
     errors: str
+    began_at: float  # monotonic seconds
+    began_us: int  # Unix time, microseconds, of the clock that its log is written with
 
     def reason(self) -> str:
-        """The line of stderr that says most: the server's own words before pgbench's."""
-        lines = self.errors.splitlines()
-        found = (line for word in ("FATAL", "error", "") for line in lines if word in line)
-        return next(found, "it said nothing")
+        """What went wrong, as last_words() has it."""
+        return last_words(self.errors)
 
 
-def program() -> str:
-    """Path of pgbench: the one on PATH, else the newest one that Debian keeps elsewhere.
-
-    Raises:
-        BrokenEnvironmentError: there is none.
-    """
-    on_path = shutil.which("pgbench")
-    # Debian's wrapper picks a version by the clusters it knows of, which are not ours.
-    if on_path and Path(on_path).resolve().name != "pg_wrapper":
-        return on_path
-    kept = Path("/usr/lib/postgresql").glob("*/bin/pgbench")
-    newest = max(kept, key=lambda path: int(path.parts[4]), default=None)
-    if newest is None:
-        raise BrokenEnvironmentError(
-            "pgbench is missing: install package postgresql-contrib (Debian keeps it in"
-            " postgresql-<version>), or put pgbench on PATH"
-        )
-    return str(newest)
+def last_words(errors: str) -> str:
+    """Return the line of stderr that says most: the server's own words before pgbench's."""
+    lines = errors.splitlines()
+    found = (line for word in ("FATAL", "error", "") for line in lines if word in line)
+    return next(found, "it said nothing")
 
 
 def run(
+    program: Program,
     arguments: Sequence[str],
     conninfo: str,
     *,
     directory: Path,
     within: float,
+    logs: Path | None = None,
     on_line: OnLine = lambda line: None,
 ) -> Finished:
     """Run pgbench and hand each line of its stderr to on_line as it appears.
 
     The process is killed after `within` seconds, and whenever this function is left (Ctrl-C).
-    Both outputs are kept in directory, as pgbench.out and pgbench.err.
-
-    Raises:
-        BrokenEnvironmentError: pgbench is not installed.
+    Both outputs are kept in directory, as pgbench.out and pgbench.err; logs is the directory, if
+    any, that the arguments tell pgbench to write into.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    target, environment = _target(conninfo)
+    launch = program.launch(arguments, conninfo, reads=SCRIPTS, logs=logs)
     output, errors = directory / "pgbench.out", directory / "pgbench.err"
+    began_at, began_us = time.monotonic(), time.time_ns() // 1000
     with output.open("wb") as out, errors.open("w") as err:
         process = subprocess.Popen(
-            [program(), *arguments, target],
+            launch.command,
+            stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.PIPE,
-            env=environment,
+            env=launch.environment,
             process_group=0,  # a Ctrl-C at the terminal is ours to pass on
         )
         assert process.stderr is not None
         with process.stderr as stream:
             try:
                 for line in _lines(stream, time.monotonic() + within):
+                    if begins := BEGINS.match(line):
+                        began_at, began_us = time.monotonic(), int(begins[1] + begins[2])
+                        continue
                     err.write(f"{line}\n")
                     on_line(line)
             finally:
-                _end(process)
-    return Finished(process.returncode, output.read_text(), errors.read_text())
-
-
-def _target(conninfo: str) -> tuple[str, dict[str, str]]:
-    """Split a connection string into what may be seen in the process list and the environment."""
-    parts = {name: str(value) for name, value in conninfo_to_dict(conninfo).items()}
-    secret = {"PGPASSWORD": parts.pop("password")} if "password" in parts else {}
-    return make_conninfo("", **parts), os.environ | {"LC_ALL": "C"} | secret
+                _end(process, launch)
+    return Finished(process.returncode, output.read_text(), errors.read_text(), began_at, began_us)
 
 
 def _lines(stream: IO[bytes], deadline: float) -> Iterator[str]:
@@ -112,12 +98,16 @@ def _lines(stream: IO[bytes], deadline: float) -> Iterator[str]:
                 return
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], launch: Launch) -> None:
     """Let a process that has closed its stderr exit, and make any other."""
-    for grace, word in ((0.2, signal.SIGTERM), (5, signal.SIGKILL)):
+    # Another that is behind this one does not end with it: no use to ask politely.
+    words = (signal.SIGKILL,) if launch.end else (signal.SIGTERM, signal.SIGKILL)
+    for grace, word in zip((0.2, 5), words, strict=False):
         try:
             process.wait(grace)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, word)
     process.wait(10)
+    if launch.end and process.returncode < 0:
+        launch.end()

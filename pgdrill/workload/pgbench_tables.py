@@ -9,6 +9,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.workload import pgbench_process
+from pgdrill.workload.pgbench_program import Program
 
 NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 
@@ -23,7 +24,12 @@ def scale_for(clients: int) -> int:
 
 
 def prepare(
-    conninfo: str, scale: int, progress: Callable[[str], None], *, within: float = 600
+    program: Program,
+    conninfo: str,
+    scale: int,
+    progress: Callable[[str], None],
+    *,
+    within: float = 600,
 ) -> bool:
     """Create pgbench's tables of that scale in schema bench; return False where they exist.
 
@@ -42,7 +48,12 @@ def prepare(
     in_schema = make_conninfo(conninfo, options="-c search_path=bench")
     with TemporaryDirectory() as directory:
         done = pgbench_process.run(
-            arguments, in_schema, directory=Path(directory), within=within, on_line=progress
+            program,
+            arguments,
+            in_schema,
+            directory=Path(directory),
+            within=within,
+            on_line=progress,
         )
     if done.status != 0:
         raise BrokenEnvironmentError(

@@ -11,12 +11,14 @@ from pathlib import Path
 from pgdrill.records import Surge
 from pgdrill.workload import pgbench_process
 from pgdrill.workload.pgbench import ABORTED, MARGIN, PROGRESS, OnProgress, Script
+from pgdrill.workload.pgbench_program import Program, described
 
 READ = Script("point_read", 1)
 PROCESSED = re.compile(r"^number of transactions actually processed: (\d+)", re.MULTILINE)
 
 
 def run(
+    program: Program,
     conninfo: str,
     *,
     clients: int,
@@ -31,9 +33,6 @@ def run(
 
     What pgbench said stays in directory. A load that could not start, or broke off, is a Surge
     too: with its exit status, the clients it lost and what it did until then.
-
-    Raises:
-        BrokenEnvironmentError: pgbench is not installed.
     """
     arguments = [
         "--connect",
@@ -52,17 +51,22 @@ def run(
         if (found := PROGRESS.match(line)) and "NaN" not in found[3]:
             on_progress(float(found[1]), float(found[2]), float(found[3]))
 
-    began = time.monotonic()
     done = pgbench_process.run(
-        arguments, conninfo, directory=directory, within=seconds + MARGIN, on_line=on_line
+        program,
+        arguments,
+        conninfo,
+        directory=directory,
+        within=seconds + MARGIN,
+        on_line=on_line,
     )
     counted = PROCESSED.search(done.output)
     return Surge(
-        started_at=began,
+        started_at=done.began_at,
         ended_at=time.monotonic(),
         clients=clients,
         rate=rate,
         transactions=int(counted[1]) if counted else 0,
         aborted_clients=len(set(ABORTED.findall(done.errors))),
         exit_status=done.status,
+        pgbench=described(program),
     )

@@ -13,6 +13,7 @@ from pgdrill.platforms.base import Cluster, Platform
 from pgdrill.publishing import JOB, LoadPublisher
 from pgdrill.settings import Settings
 from pgdrill.waiting import eventually
+from pgdrill.workload.pgbench_program import Program
 from pgdrill.workload.pgbench_tail import Tail
 from tests import short_load
 from tests.alerts.truth import meanwhile
@@ -25,17 +26,17 @@ GOOD_FOR = 4.0  # seconds; pgbench writes its log in blocks of some 2 s at this 
 
 @contextmanager
 def published_load(
-    platform: Platform, cluster: Cluster, settings: Settings, directory: Path
+    program: Program, platform: Platform, cluster: Cluster, settings: Settings, directory: Path
 ) -> Iterator[Tail]:
     """Run the load for the time of the block, at least LASTS; yield its log as clients wrote it."""
-    short_load.prepare(cluster, settings)
+    short_load.prepare(program, cluster, settings)
     gateway = Pushgateway(platform.pushgateway_url, JOB)
     limit = budgets.P99.limit
     with (
         ThreadPoolExecutor(1) as pool,
         LoadPublisher(gateway, Tail(directory, limit), f"{settings.run_id}-burn"),
     ):
-        running = pool.submit(short_load.run, cluster, settings, directory, LASTS)
+        running = pool.submit(short_load.run, program, cluster, settings, directory, LASTS)
         yield Tail(directory, limit)
         running.result()
 

@@ -9,6 +9,7 @@ from pgdrill.platforms.base import Cluster, Platform
 from pgdrill.records import AlertLife, Seed
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
+from pgdrill.workload.pgbench_program import Program
 from tests.alerts.load import bad_share, last_bad, published_load, stalls
 from tests.alerts.truth import (
     a_standby,
@@ -139,6 +140,7 @@ def test_operator_away(platform: Platform, alert_watch: AlertWatch, judge_alert:
 
 def test_stalled_load(
     require: Callable[[str], None],
+    program: Program,
     platform: Platform,
     healthy: Cluster,
     seeded: Seed,
@@ -151,7 +153,7 @@ def test_stalled_load(
     require("pushgateway")
     burn = Expectation("PgSloBurnFast")
     quiet = alert_watch.quiet_at_last(lasting=QUIET, within=CALM)
-    with published_load(platform, healthy, settings, run.raw / "burn") as log:
+    with published_load(program, platform, healthy, settings, run.raw / "burn") as log:
         with stalls(healthy):
             burning = instant_when("a burn", lambda: bad_share(log) > LIMIT_BURN, within=30)
             until_paged(alert_watch, burn, quiet)

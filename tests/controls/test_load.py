@@ -22,6 +22,7 @@ from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.waiting import pause
 from pgdrill.workload import pgbench
+from pgdrill.workload.pgbench_program import Program
 from pgdrill.workload.pgbench_tail import Tail, Tally
 from tests import short_load
 from tests.controls.control import Control
@@ -53,14 +54,14 @@ def directory(run: RunDir, request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def load_struck_by(
-    healthy: Cluster, seeded: Seed, settings: Settings, directory: Path
+    program: Program, healthy: Cluster, seeded: Seed, settings: Settings, directory: Path
 ) -> Callable[[Callable[[], object]], Bench]:
     """Run a short load with a sabotage in the middle of it."""
-    short_load.prepare(healthy, settings)
+    short_load.prepare(program, healthy, settings)
 
     def load(strike: Callable[[], object]) -> Bench:
         once = Once(strike)
-        bench = short_load.run(healthy, settings, directory, DURATION, once)
+        bench = short_load.run(program, healthy, settings, directory, DURATION, once)
         assert once.done, "the load was over before the sabotage"
         return bench
 

@@ -16,6 +16,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from pgdrill.workload import pgbench_program
+
 # Durability is not what unit tests are about; every saved fsync is time for another test.
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -154,3 +156,9 @@ def scratch_postgres() -> Iterator[ScratchPostgres]:
         yield server
     finally:
         server.discard()
+
+
+@pytest.fixture(scope="session")
+def program() -> pgbench_program.HostProgram:
+    """The pgbench of this machine."""
+    return pgbench_program.on_host()

@@ -159,6 +159,9 @@ def verdicts(of: list[Trial]) -> list[Verdict]:
     ]
 
 
+PGBENCH = "pgbench 16.2 in a container of <pg>, because /usr/bin/pgbench is 13.4"
+
+
 def bench() -> Bench:
     """Five minutes of load with a quiet wave in its latency and one hiccup."""
     rng = random.Random(3)
@@ -203,6 +206,7 @@ def bench() -> Bench:
         aborted_clients=0,
         exit_status=0,
         slices=tuple(slices),
+        pgbench=PGBENCH,
     )
 
 
@@ -307,6 +311,7 @@ def scaling() -> Scaling:
             transactions=24_000,
             aborted_clients=0,
             exit_status=0,
+            pgbench=PGBENCH,
         ),
         points=tuple(points),
         lanes={name: lane(1.2, SURGE_AT, 5) for name in ("fresh", "held")},

@@ -15,8 +15,8 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kind.network import SIZE, choose
 from pgdrill.platforms.kind.state import MONITORS, PORTS, SERVICES, Installation, plan
 from pgdrill.platforms.lock import exclusive
-from pgdrill.provision import oci
-from pgdrill.provision.commands import logged, output
+from pgdrill.provision import engine, oci
+from pgdrill.provision.commands import logged, output, succeeds
 from pgdrill.provision.components import catalogue, inside
 from pgdrill.provision.playbook import changed
 from pgdrill.provision.reduction import LOADER, reduced
@@ -43,6 +43,28 @@ def test_the_same_inputs_make_the_same_image(tmp_path: Path) -> None:
     other, _ = _image(tmp_path / "c", "two")
     assert first == again == oci.digest_of(file)
     assert first != other
+
+
+def test_docker_loads_an_image_as_containerd_imports_it(tmp_path: Path) -> None:
+    """What docker of before version 25 looks for names every blob, and the image keeps its id."""
+    _, file = _image(tmp_path / "a", "one")
+    copy = tmp_path / "copy.tar"
+    oci.for_docker(file, "localhost/pgdrill/x:1", copy)
+    with tarfile.open(file) as before, tarfile.open(copy) as after:
+        (contents,) = json.load(after.extractfile("manifest.json"))  # type: ignore[arg-type]
+        assert after.getnames() == [*before.getnames(), "manifest.json"]
+        assert {contents["Config"], *contents["Layers"]} < set(after.getnames())
+        assert contents["RepoTags"] == ["localhost/pgdrill/x:1"]
+    assert oci.image_id(file) == f"sha256:{Path(contents['Config']).name}"
+    assert oci.digest_of(copy) == oci.digest_of(file)
+    if not engine.answers():
+        return
+    try:
+        output("docker", "load", "--quiet", "--input", copy)
+        told = output("docker", "image", "inspect", "--format={{.Id}}", "localhost/pgdrill/x:1")
+    finally:
+        succeeds("docker", "rmi", "localhost/pgdrill/x:1")
+    assert told.strip() in (oci.image_id(file), oci.digest_of(file))
 
 
 def test_an_image_holds_what_was_put_in(tmp_path: Path) -> None:

@@ -25,17 +25,18 @@ from pgdrill.settings import MIN_ROWS
 from pgdrill.waiting import eventually
 from pgdrill.workload import dataset, pgbench, pgbench_process
 from pgdrill.workload.pgbench import Script
+from pgdrill.workload.pgbench_program import HostProgram, on_host
 from tests.unit.conftest import ScratchPostgres
 
 TPCB = (Script("tpcb", 1),)
 
 
 @pytest.fixture(scope="module")
-def database(scratch_postgres: ScratchPostgres) -> str:
+def database(program: HostProgram, scratch_postgres: ScratchPostgres) -> str:
     """A database with a small shop and pgbench's tables."""
     conninfo = scratch_postgres.database("pgbench")
     dataset.seed(conninfo, {}, rows=MIN_ROWS, seed=42)
-    assert pgbench.prepare(conninfo, 1, lambda line: None, within=60)
+    assert pgbench.prepare(program, conninfo, 1, lambda line: None, within=60)
     return conninfo
 
 
@@ -66,7 +67,7 @@ def _run(conninfo: str, directory: Path, **options: Any) -> Bench:  # noqa: ANN4
         "warm_up": 0,
         "mix": TPCB,
     }
-    return pgbench.run(conninfo, directory=directory, **(chosen | options))
+    return pgbench.run(on_host(), conninfo, directory=directory, **(chosen | options))
 
 
 def _printed(bench: Bench) -> str:
@@ -192,13 +193,13 @@ def test_a_killed_server_fails_the_bench(
 
 
 def test_a_server_that_is_down_is_one_line(
-    database: str, killed: ScratchPostgres, tmp_path: Path
+    program: HostProgram, database: str, killed: ScratchPostgres, tmp_path: Path
 ) -> None:
     """prepare, calibrate and run refuse in one line that names the address."""
     killed.stop("immediate")
     attempts = (
-        lambda: pgbench.prepare(database, 1, lambda line: None),
-        lambda: pgbench.calibrate(database, 1, 1, scale=1, seed=1),
+        lambda: pgbench.prepare(program, database, 1, lambda line: None),
+        lambda: pgbench.calibrate(program, database, 1, 1, scale=1, seed=1),
         lambda: _run(database, tmp_path),
     )
     for attempt in attempts:
@@ -218,12 +219,14 @@ def test_a_server_that_is_down_is_one_line(
     ],
     ids=["no-key", "rows-missing", "table-missing"],
 )
-def test_tables_are_made_once_and_redone_when_incomplete(database: str, spoil: str) -> None:
+def test_tables_are_made_once_and_redone_when_incomplete(
+    program: HostProgram, database: str, spoil: str
+) -> None:
     """prepare finds its complete tables again, and starts over where something is missing."""
-    assert not pgbench.prepare(database, 1, lambda line: None)
+    assert not pgbench.prepare(program, database, 1, lambda line: None)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(spoil)
-    assert pgbench.prepare(database, 1, lambda line: None)
+    assert pgbench.prepare(program, database, 1, lambda line: None)
     with psycopg.connect(database) as connection:
         found = connection.execute(
             "SELECT (SELECT count(*) FROM bench.pgbench_accounts),"
@@ -240,29 +243,29 @@ def test_a_run_that_answers_nothing_is_refused(database: str, tmp_path: Path) ->
 
 
 def test_an_unprepared_database_is_one_line(
-    scratch_postgres: ScratchPostgres, tmp_path: Path
+    program: HostProgram, scratch_postgres: ScratchPostgres, tmp_path: Path
 ) -> None:
     """A database without a shop, or without pgbench's tables, says what to do first."""
     empty = scratch_postgres.database("empty")
     with pytest.raises(BrokenEnvironmentError, match=r"shop\.products has no rows"):
-        pgbench.calibrate(empty, 1, 1, scale=1, seed=1)
+        pgbench.calibrate(program, empty, 1, 1, scale=1, seed=1)
     with pytest.raises(BrokenEnvironmentError, match=r"pgbench's tables are missing"):
         _run(empty, tmp_path)
 
 
-def test_tpcb_is_pgbench_s_own() -> None:
+def test_tpcb_is_pgbench_s_own(program: HostProgram) -> None:
     """Our TPC-B differs from the built-in tpcb-like script by the schema name only."""
     shown = subprocess.run(
-        [pgbench_process.program(), "--show-script=tpcb-like"], capture_output=True, text=True
+        [program.path, "--show-script=tpcb-like"], capture_output=True, text=True
     )
-    ours = (pgbench.SCRIPTS / "tpcb.sql").read_text().splitlines()
+    ours = (pgbench_process.SCRIPTS / "tpcb.sql").read_text().splitlines()
     theirs = (shown.stdout + shown.stderr).splitlines()
     assert [line.replace("bench.pgbench_", "pgbench_") for line in ours[1:]] == [
         line for line in theirs if line and not line.startswith("--")
     ]
 
 
-def test_calibration_is_a_rate_and_hides_the_password(database: str, tmp_path: Path) -> None:
+def test_calibration_is_a_rate_and_hides_the_password(program: HostProgram, database: str) -> None:
     """A closed loop gives transactions per second; no argument of the process holds a secret."""
     seen: list[str] = []
 
@@ -272,14 +275,14 @@ def test_calibration_is_a_rate_and_hides_the_password(database: str, tmp_path: P
                 seen.append(" ".join(child.cmdline()))
 
     secret = make_conninfo(database, password="hunter2")
-    tps = pgbench.calibrate(secret, 2, 2, scale=1, seed=1, mix=TPCB, on_progress=look)
+    tps = pgbench.calibrate(program, secret, 2, 2, scale=1, seed=1, mix=TPCB, on_progress=look)
     assert tps > 10
     assert seen
     assert not any("hunter2" in line for line in seen)
 
 
 def test_a_frozen_server_cannot_hang_the_run(
-    database: str, scratch_postgres: ScratchPostgres, tmp_path: Path
+    program: HostProgram, database: str, scratch_postgres: ScratchPostgres, tmp_path: Path
 ) -> None:
     """pgbench is ended at its deadline, and at once when the caller is interrupted."""
     arguments = ["--time=600", "--progress=1", "--no-vacuum", "--define=scale=1"]
@@ -290,7 +293,7 @@ def test_a_frozen_server_cannot_hang_the_run(
 
     try:
         done = pgbench_process.run(
-            arguments, database, directory=tmp_path, within=2, on_line=freeze
+            program, arguments, database, directory=tmp_path, within=2, on_line=freeze
         )
     finally:
         _signal(scratch_postgres, signal.SIGCONT)
@@ -300,5 +303,7 @@ def test_a_frozen_server_cannot_hang_the_run(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pgbench_process.run(arguments, database, directory=tmp_path, within=9, on_line=interrupt)
+        pgbench_process.run(
+            program, arguments, database, directory=tmp_path, within=9, on_line=interrupt
+        )
     assert not [p for p in psutil.Process(os.getpid()).children() if p.name() == "pgbench"]

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from pgdrill.errors import BadUsageError
-from pgdrill.records import Clock, append, write
+from pgdrill.records import Bench, Clock, Surge, append, write
 from pgdrill.report import plots, rebuild, splice, terminal
 from pgdrill.report.attempts import traces
 from pgdrill.report.headline import headline
 from pgdrill.report.html import BEGIN, END
+from pgdrill.report.markdown import tables
 from pgdrill.report.material import coverage, read_run
 from pgdrill.report.words import at_most
 from pgdrill.rundir import RunDir
@@ -28,7 +29,10 @@ from tests.unit.fake_run import (
     LOST,
     P99,
     PAGED,
+    PGBENCH,
     START,
+    bench,
+    scaling,
     slos,
     trial,
     trials,
@@ -402,6 +406,25 @@ def test_our_part_stands_on_top_of_a_real_pytest_html_page(tmp_path: Path) -> No
     blob = re.search(r'data-jsonblob="([^"]*)"', text[text.index(END) :])
     assert blob
     assert len(json.loads(html.unescape(blob[1]))["tests"]) == 2
+
+
+def test_the_pgbench_in_use_is_told_everywhere(whole: RunDir) -> None:
+    """Page (of both loads), terminal and tables say which one it was and why."""
+    page = splice(whole.path).read_text()
+    assert f"Load and calibration were made by {html.escape(PGBENCH)}." in page
+    assert f"The load was made by {html.escape(PGBENCH)}." in page
+    assert any(line.startswith("load:") and PGBENCH in line for line in terminal(whole.path))
+    assert "calibrated 912 tx/s, by pgbench 16.2 in a container of &lt;pg>" in tables(whole.path)
+
+
+def test_runs_of_before_the_pgbench_was_kept_are_read(whole: RunDir) -> None:
+    """Their records lack the field, and their reports the sentence."""
+    old = bench().model_dump(mode="json", exclude={"pgbench"})
+    whole.bench.write_text(json.dumps(old))
+    surge = scaling().surge.model_dump(mode="json", exclude={"pgbench"})
+    assert Surge.model_validate(surge).pgbench == Bench.model_validate(old).pgbench == ""
+    assert "Load and calibration were made by" not in splice(whole.path).read_text()
+    assert "calibrated 912 tx/s. SLO" in tables(whole.path)
 
 
 def test_objectives_that_disagree_are_in_the_page_and_on_the_terminal(whole: RunDir) -> None:

@@ -18,6 +18,7 @@ from pgdrill.report import scaleplots, splice, terminal
 from pgdrill.report.markdown import tables
 from pgdrill.waiting import eventually
 from pgdrill.workload import pgbench, surge
+from pgdrill.workload.pgbench_program import HostProgram
 from tests.unit.conftest import ScratchPostgres
 from tests.unit.fake_run import POOLERS, SURGE_AT, scale_point, scaling, write_run
 
@@ -286,22 +287,26 @@ def test_transactions_are_those_of_clients(text: str, count: int | None) -> None
 
 
 def test_a_real_surge_connects_anew_and_is_counted(
-    scratch_postgres: ScratchPostgres, tmp_path: Path
+    program: HostProgram, scratch_postgres: ScratchPostgres, tmp_path: Path
 ) -> None:
     """pgbench's own count of a short load is the record's, and no client is lost."""
     conninfo = scratch_postgres.database("surge")
-    pgbench.prepare(conninfo, 1, lambda line: None)
-    load = surge.run(conninfo, clients=2, rate=50, seconds=2, scale=1, seed=1, directory=tmp_path)
+    pgbench.prepare(program, conninfo, 1, lambda line: None)
+    load = surge.run(
+        program, conninfo, clients=2, rate=50, seconds=2, scale=1, seed=1, directory=tmp_path
+    )
     assert (load.exit_status, load.aborted_clients) == (0, 0)
     assert 40 <= load.transactions <= 160
     assert load.seconds >= 1.5
     assert "including reconnection times" in (tmp_path / "pgbench.out").read_text()
 
 
-def test_a_surge_at_nobody_is_a_load_that_did_nothing(tmp_path: Path) -> None:
+def test_a_surge_at_nobody_is_a_load_that_did_nothing(program: HostProgram, tmp_path: Path) -> None:
     """A pooler that does not answer gives a record without transactions, not an error."""
     nobody = "host=127.0.0.1 port=1 dbname=x user=x"
-    load = surge.run(nobody, clients=1, rate=5, seconds=1, scale=1, seed=1, directory=tmp_path)
+    load = surge.run(
+        program, nobody, clients=1, rate=5, seconds=1, scale=1, seed=1, directory=tmp_path
+    )
     assert load.transactions == 0
     assert load.exit_status != 0
 

@@ -1,6 +1,7 @@
 """The reference platform: a kind cluster with MetalLB and CloudNativePG, made from nothing."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
@@ -20,8 +21,23 @@ from pgdrill.observe import rulefiles
 from pgdrill.observe.alertmanager import Alertmanager
 from pgdrill.observe.pooler import PoolerAutoscaler
 from pgdrill.observe.prometheus import NoDataError, Prometheus
-from pgdrill.platforms.base import Capability, Cluster, Endpoint, Health, Volume, health
-from pgdrill.platforms.kind import leftovers, making, network, preflight, pulling
+from pgdrill.platforms.base import (
+    Capability,
+    Cluster,
+    Endpoint,
+    Health,
+    Volume,
+    health,
+    psql_line,
+)
+from pgdrill.platforms.kind import (
+    leftovers,
+    load_container,
+    making,
+    network,
+    preflight,
+    pulling,
+)
 from pgdrill.platforms.kind.nodes import NodeVolume
 from pgdrill.platforms.kind.state import (
     MEMBERS,
@@ -47,6 +63,7 @@ from pgdrill.provision.supply import Supply
 from pgdrill.provision.toolchain import tool
 from pgdrill.settings import Settings
 from pgdrill.waiting import DeadlineError, eventually
+from pgdrill.workload import pgbench_program
 
 # Seconds for three members to stream; 85 were seen on two cores, and as long again where other
 # settings let the operator replace every pod, one by one.
@@ -109,6 +126,7 @@ class KindPlatform:
                 containers.resume(self._say)  # the nodes are in that one and in no other
             containers.ensure(self._say)
         making.refuse_foreign(found)
+        load_container.remove_left(self._state)
         if found is None:
             preflight.require(settings.images)  # once more: of an engine only now started
             network.refuse_taken()
@@ -247,6 +265,7 @@ class KindPlatform:
             containers.resume(self._say)
         if containers.answers():
             making.refuse_foreign(found)
+            load_container.remove_left(self._state)
             with leftovers.building(self._say):
                 clear_workshop()
             if found:
@@ -331,10 +350,7 @@ class KindPlatform:
         Raises:
             BrokenEnvironmentError: `up` did not get so far.
         """
-        file = self.installation.endpoints
-        if not file.exists():
-            raise BrokenEnvironmentError("the database has no addresses yet: `make up` first")
-        return {name: Endpoint(*at) for name, at in json.loads(file.read_text()).items()}
+        return _addresses(self.installation.endpoints)
 
     def _connect(self, member: str) -> psycopg.Connection[tuple[Any, ...]]:
         return psycopg.connect(
@@ -358,6 +374,41 @@ class KindPlatform:
             database="shop",
             user="pgdrill",
             passfile=self.installation.passfile,
+        )
+
+    def pgbench(self) -> pgbench_program.Program:
+        """Return this machine's pgbench, or one in a container of the image that the members run.
+
+        Raises:
+            BrokenEnvironmentError: neither will do.
+        """
+        load_container.remove_left(self._state)
+        try:
+            return pgbench_program.on_host()
+        except pgbench_program.NoPgbenchError as error:
+            because = error.found
+        image = self.engine.image()
+        self._say(f"{because}: pgbench will run in a container of {image}")
+        inside = _addresses(self.installation.inside)
+        routes = {at: inside[name] for name, at in self._endpoints.items()}
+        with self._reporter.task("pgbench in a container"):
+            images.present(image, self._supply, self._say)
+            return load_container.provide(
+                image, network.NETWORK, self._state, routes, because, self._say
+            )
+
+    def psql(self) -> str:
+        """Return a command line that opens a session: in the primary's pod where there is no psql.
+
+        There it is the superuser's.
+        """
+        cluster = self.cluster()
+        if shutil.which("psql"):
+            return psql_line(cluster)
+        return (
+            f"KUBECONFIG={self.installation.kubeconfig} {self._tool('kubectl')} exec -it"
+            f" service/{NAME}-rw --namespace={NAMESPACE} --container=postgres"
+            f" -- psql {cluster.database}"
         )
 
     def pooler(self) -> Endpoint:
@@ -448,3 +499,14 @@ class KindPlatform:
             except BrokenEnvironmentError as error:
                 text = str(error)
             (into / name).write_text(text.replace(self.installation.password, "[secret]"))
+
+
+def _addresses(file: Path) -> dict[str, Endpoint]:
+    """Read addresses by service.
+
+    Raises:
+        BrokenEnvironmentError: they were not written yet.
+    """
+    if not file.exists():
+        raise BrokenEnvironmentError("the database has no addresses yet: `make up` first")
+    return {name: Endpoint(*at) for name, at in json.loads(file.read_text()).items()}

@@ -205,7 +205,10 @@ def _monitoring(found: Installation, supply: Supply) -> dict[str, Any]:
 
 
 def find_endpoints(api: client.ApiClient, found: Installation, say: Say) -> None:
-    """Write down how this host reaches the services: through the load balancer if it can."""
+    """Write down how this host reaches the services: through the load balancer if it can.
+
+    A container in the docker network always can.
+    """
 
     def addresses() -> dict[str, str]:
         listed = client.CoreV1Api(api).list_service_for_all_namespaces(_request_timeout=5)
@@ -238,6 +241,7 @@ def find_endpoints(api: client.ApiClient, found: Installation, say: Say) -> None
             seen = eventually(lb, working, lambda s: "load balancer" in s, within=ROUTABLE_WITHIN)
         except DeadlineError:
             say("the docker network cannot be routed to from here: using node ports")
+    found.inside.write_text(json.dumps(routes["load balancer"]))
     found.endpoints.write_text(json.dumps(routes[seen[0]]))
 
 
@@ -264,7 +268,7 @@ def delete(state: Path) -> None:
         BrokenEnvironmentError: something is left of them.
     """
     # First, so that a cut-off deletion is gone on with and never taken for a cluster.
-    for left in ("ready", "created", "endpoints.json", "kubeconfig"):
+    for left in ("ready", "created", "endpoints.json", "endpoints-inside.json", "kubeconfig"):
         (state / left).unlink(missing_ok=True)
     there = nodes()
     if not there:

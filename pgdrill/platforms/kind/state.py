@@ -101,6 +101,11 @@ class Installation:
         return self.path / "endpoints.json"
 
     @property
+    def inside(self) -> Path:
+        """How a container in the docker network reaches them."""
+        return self.path / "endpoints-inside.json"
+
+    @property
     def created(self) -> Path:
         """Exists from the moment that kind has finished, until the cluster is deleted."""
         return self.path / "created"

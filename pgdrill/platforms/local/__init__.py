@@ -18,7 +18,7 @@ import requests
 from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.faults.base import Fault
-from pgdrill.platforms.base import Capability, Cluster, Volume, health
+from pgdrill.platforms.base import Capability, Cluster, Volume, health, psql_line
 from pgdrill.platforms.local import layout as layouts
 from pgdrill.platforms.local.faults import local_faults
 from pgdrill.platforms.local.layout import MEMBERS, Layout
@@ -29,6 +29,7 @@ from pgdrill.platforms.lock import exclusive
 from pgdrill.progress import Reporter
 from pgdrill.settings import ROOT, Settings, cache_dir
 from pgdrill.waiting import DeadlineError, eventually
+from pgdrill.workload import pgbench_program
 
 UP_WITHIN = 180.0  # seconds for three members to stream; 13 s were seen on two idle cores
 INSTALL_WITHIN = 1200.0  # seconds for the playbook, Debian packages included
@@ -291,6 +292,18 @@ class LocalPlatform:
             user="pgdrill",
             passfile=self._state / "etc" / "passfile",
         )
+
+    def pgbench(self) -> pgbench_program.Program:
+        """Return this machine's pgbench: there is no other here.
+
+        Raises:
+            BrokenEnvironmentError: none will do, with what was found instead.
+        """
+        return pgbench_program.on_host()
+
+    def psql(self) -> str:
+        """Return a command line that opens a session through the read-write address."""
+        return psql_line(self.cluster())
 
     def processes(self, member: str) -> MemberProcesses:
         """Return the processes of a member."""

@@ -1,0 +1,199 @@
+"""Which pgbench carries a load: this machine's, or one that a platform offers instead."""
+
+import os
+import re
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from pgdrill.errors import BrokenEnvironmentError
+
+OLDEST: Final = 15  # major version; our scripts, and the log as we read it, are of this one
+TOLD_WITHIN = 5.0  # seconds for a program of this machine to tell its version
+MOST_TOLD = 4096  # bytes that are read of its answer
+DEBIAN_KEEPS = Path("/usr/lib/postgresql")  # <major>/bin/pgbench, not on PATH
+# PostgreSQL, or what a vendor calls its own; the rest of the word may be 15.18, 17devel, 16rc1.
+_TOLD = re.compile(r"^pgbench \([^)]*\) ((\d+)\S*)", re.MULTILINE)
+
+
+class NoPgbenchError(BrokenEnvironmentError):
+    """This machine has no pgbench that will do; found says what it has, path and version."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"the load needs pgbench {OLDEST} or newer, and {found}: install it (Debian: package"
+            f" postgresql-{OLDEST}) or put a newer one on PATH"
+        )
+        self.found = found
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How one pgbench is started; end takes away what killing that process would leave."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    end: Callable[[], None] | None = None
+
+
+class Program(Protocol):
+    """A pgbench that can be started, as often as one likes."""
+
+    @property
+    def version(self) -> str:
+        """What it says of itself, such as 15.18."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, and why no better place was found, for people."""
+
+    def launch(
+        self, arguments: Sequence[str], conninfo: str, *, reads: Path, logs: Path | None
+    ) -> Launch:
+        """Return how to start it against a database; the password is in no argument.
+
+        reads is the directory of its scripts; logs, which exists, the one it writes logs to.
+        """
+
+
+def described(program: Program) -> str:
+    """Name a program in one line: version, place and reason."""
+    return f"pgbench {program.version} {program.place}"
+
+
+@dataclass(frozen=True)
+class HostProgram:
+    """A pgbench of this machine; passed_over says which others came first and would not do."""
+
+    path: str
+    version: str
+    passed_over: str = ""
+
+    @property
+    def place(self) -> str:
+        """Its path, and why not another's."""
+        return f"at {self.path}" + (f", because {self.passed_over}" if self.passed_over else "")
+
+    def launch(
+        self, arguments: Sequence[str], conninfo: str, *, reads: Path, logs: Path | None
+    ) -> Launch:
+        """Return its own command line: a program of this machine sees every file of it."""
+        target, secret = without_password(conninfo)
+        return Launch((self.path, *arguments, target), os.environ | {"LC_ALL": "C"} | secret)
+
+
+def on_host() -> HostProgram:
+    """Return the first pgbench on PATH that is new enough, else the newest that Debian keeps.
+
+    Every candidate is asked for its version; one that cannot tell it is none.
+
+    Raises:
+        NoPgbenchError: there is none; with what was found instead.
+    """
+    complaints: list[str] = []
+    for path in _candidates():
+        told = asked([str(path), "--version"], within=TOLD_WITHIN)
+        if told.major >= OLDEST:
+            return HostProgram(str(path), told.version, " and ".join(complaints))
+        complaints.append(f"{path} {told.trouble or f'is {told.version}'}")
+    raise NoPgbenchError(" and ".join(complaints) or "this machine has none on PATH")
+
+
+def _candidates() -> Iterator[Path]:
+    seen = set()
+    for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = Path(directory or ".", "pgbench")
+        # Debian's wrapper picks a version by the clusters it knows of, which are not ours.
+        real = path.resolve()
+        if real.name != "pg_wrapper" and real not in seen and _is_program(path):
+            seen.add(real)
+            yield path
+    kept = [p for p in DEBIAN_KEEPS.glob("*/bin/pgbench") if p.parts[-3].isdigit()]
+    newest = max(kept, key=lambda path: int(path.parts[-3]), default=None)
+    if newest and newest.resolve() not in seen:
+        yield newest
+
+
+def _is_program(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a pgbench answered to --version; major 0: nothing of use, for the reason in trouble."""
+
+    major: int = 0
+    version: str = ""
+    trouble: str = ""
+
+
+def asked(
+    command: Sequence[str], *, within: float, environment: Mapping[str, str] | None = None
+) -> Told:
+    """Ask for a version, for at most within seconds and a few kilobytes of answer."""
+    deadline = time.monotonic() + within
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            process_group=0,
+        )
+    except OSError as error:
+        return Told(trouble=f"cannot be started ({error.strerror})")
+    assert process.stdout is not None
+    with process.stdout as stream:
+        try:
+            text = _read(stream.fileno(), deadline)
+            with suppress(subprocess.TimeoutExpired):
+                # What has more to say than that will not end while nobody reads on.
+                process.wait(max(0.0, deadline - time.monotonic()) if len(text) < MOST_TOLD else 0)
+        finally:
+            status = process.poll()
+            if status is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+    return _understood(text.decode(errors="replace"), status, within)
+
+
+def _read(descriptor: int, deadline: float) -> bytes:
+    """Read until the end, the deadline or MOST_TOLD bytes."""
+    text = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while len(text) < MOST_TOLD and selector.select(max(0.0, deadline - time.monotonic())):
+            chunk = os.read(descriptor, MOST_TOLD - len(text))
+            if not chunk:
+                break
+            text += chunk
+    return text
+
+
+def _understood(text: str, status: int | None, within: float) -> Told:
+    """Read an answer; status None: the program had to be killed."""
+    if status is None and len(text) < MOST_TOLD:
+        return Told(trouble=f"does not tell its version within {within:g} s")
+    found = _TOLD.search(text)
+    if status == 0 and found:
+        return Told(int(found[2]), found[1])
+    first = "".join(c for c in text.strip().partition("\n")[0][:80] if c.isprintable())
+    said = f"it says '{first}'" if first else f"exit status {status}"
+    return Told(trouble=f"does not tell its version ({said})")
+
+
+def without_password(conninfo: str) -> tuple[str, dict[str, str]]:
+    """Split a connection string into what may be in the process list, and the environment."""
+    parts = {name: str(value) for name, value in conninfo_to_dict(conninfo).items()}
+    secret = {"PGPASSWORD": parts.pop("password")} if "password" in parts else {}
+    return make_conninfo("", **parts), secret
