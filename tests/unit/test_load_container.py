@@ -23,9 +23,10 @@ from pgdrill.platforms.base import Endpoint
 from pgdrill.platforms.kind import KindPlatform, load_container
 from pgdrill.platforms.kind.load_container import ContainerProgram, provide, remove_left
 from pgdrill.platforms.kind.state import MONITORS, SERVICES, plan
-from pgdrill.provision import engine, images
+from pgdrill.provision import engine, images, pulls
 from pgdrill.provision.commands import output, succeeds
 from pgdrill.provision.components import catalogue
+from pgdrill.provision.supply import Supply
 from pgdrill.waiting import eventually
 from pgdrill.workload import pgbench, pgbench_process, pgbench_program
 from pgdrill.workload.pgbench_program import described
@@ -42,7 +43,7 @@ there={place}/containers
 echo "$1 $2" >> {place}/asked
 case "$1" in
   info) echo '["name=seccomp,profile=default"]' ;;
-  image) echo sha256:1 ;;
+  image) echo '["some/image@sha256:1"] "sha256:1"' ;;
   run)
     while [ "$1" != --entrypoint=sh ]; do
       case "$1" in --name=*) name=${{1#*=}} ;; --label=*) label=${{1#*=}} ;; esac
@@ -375,8 +376,11 @@ def test_an_image_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """A pull that fails is one line, with the log that says why."""
     monkeypatch.setenv("PGDRILL_CACHE_DIR", str(tmp_path / "cache"))
     _put_docker(tmp_path, monkeypatch, "#!/bin/sh\necho 'no route' >&2\nexit 1\n")
-    with pytest.raises(BrokenEnvironmentError, match=r"some/image:1 cannot be pulled: see .*log"):
-        images.present("some/image:1", lambda line: None)
+    monkeypatch.setattr(pulls, "TRY_AGAIN_EVERY", 0.01)
+    said: list[str] = []
+    with pytest.raises(BrokenEnvironmentError, match=r"some/image:1 failed: no route \(log: .*log"):
+        images.present("some/image:1", Supply(), said.append)
+    assert len([line for line in said if "going on" in line]) == pulls.TRIES - 1
     assert "no route" in (tmp_path / "cache/logs/pull.log").read_text()
 
 
