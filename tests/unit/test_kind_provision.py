@@ -144,7 +144,7 @@ def test_a_root_that_lacks_something_is_refused(tmp_path: Path) -> None:
 
 def test_an_installation_is_read_back_as_written(tmp_path: Path) -> None:
     """What `up` planned is what later commands see, readable by nobody else."""
-    made = plan(tmp_path, "node:1", True).timed("default")
+    made = plan(tmp_path, "node:1", True, 2).timed("default")
     made.save()
     assert Installation.load(tmp_path) == made
     assert Installation.load(tmp_path / "absent") is None

@@ -125,7 +125,7 @@ class KindPlatform:
             if found:
                 self._say("the images have changed: making the cluster anew")
                 making.delete(self._state)
-            found = plan(self._state, node.reference, node.built)
+            found = plan(self._state, node.reference, node.built, containers.cores())
         found = found.timed(settings.timing)
         found.save()
         self._forget_views()
