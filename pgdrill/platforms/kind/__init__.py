@@ -20,6 +20,7 @@ from pgdrill.observe import rulefiles
 from pgdrill.observe.alertmanager import Alertmanager
 from pgdrill.observe.pooler import PoolerAutoscaler
 from pgdrill.observe.prometheus import NoDataError, Prometheus
+from pgdrill.platforms import session
 from pgdrill.platforms.base import Capability, Cluster, Endpoint, Health, Volume, health
 from pgdrill.platforms.kind import leftovers, making, network, preflight
 from pgdrill.platforms.kind.nodes import NodeVolume
@@ -323,11 +324,7 @@ class KindPlatform:
         return {name: Endpoint(*at) for name, at in json.loads(file.read_text()).items()}
 
     def _connect(self, member: str) -> psycopg.Connection[tuple[Any, ...]]:
-        return psycopg.connect(
-            self.cluster().conninfo(self._endpoints[member], timeout=2),
-            autocommit=True,
-            options="-c statement_timeout=2000",
-        )
+        return session.connect(self.cluster().conninfo(self._endpoints[member], timeout=2), 2.0)
 
     def cluster(self) -> Cluster:
         """Return the handle of the running database.
@@ -387,8 +384,8 @@ class KindPlatform:
 
     def versions(self) -> dict[str, str]:
         """Versions of every running part."""
-        with self.cluster().connect() as session:
-            row = session.execute("SHOW server_version").fetchone()
+        with self.cluster().connect() as asking:
+            row = asking.execute("SHOW server_version").fetchone()
         known = catalogue()
         return {
             "postgresql": str(row[0]) if row else "unknown",

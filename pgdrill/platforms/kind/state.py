@@ -11,6 +11,7 @@ from pgdrill.errors import BrokenEnvironmentError
 
 WRITTEN, DRAFT = "installation.json", "installation.json.part"
 NAME = "pgdrill"
+CONTROL_PLANE = f"{NAME}-control-plane"  # the container that is this node
 NAMESPACE = "pgdrill"
 MONITORING = "pgdrill-monitoring"  # the namespace of what watches
 # Where the API has the objects that hold its rules: group, version, namespace, plural.
