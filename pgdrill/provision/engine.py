@@ -152,7 +152,7 @@ def require_startable(complaint: str) -> None:
             f"no container engine answers at {where}, where the docker client looks ({complaint}):"
             " start it, or unset DOCKER_HOST and DOCKER_CONTEXT"
         )
-    if _alive("dockerd"):
+    if sys.platform == "linux" and _alive("dockerd"):
         raise BrokenEnvironmentError(
             f"dockerd runs but does not answer ({complaint}): mend that, or use --platform=local"
         )

@@ -6,18 +6,25 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.alerts import listening_address
 from pgdrill.platforms import session
 from pgdrill.platforms.kind import making
 from pgdrill.settings import ROOT
 from pgdrill.waiting import DeadlineError
+from pgdrill.workload import prober_cost
+from pgdrill.workload.attempt_log import Lane, Outcome
+from pgdrill.workload.dataset.load import must_fit
+from pgdrill.workload.ledger import create_table
+from pgdrill.workload.prober import Prober
 from tests.unit.conftest import ScratchPostgres
 
 
@@ -54,20 +61,17 @@ def test_node_ports_are_used_where_nothing_else_answers(
 
 
 def test_a_late_load_balancer_is_waited_for(shop: tuple[str, int], tmp_path: Path) -> None:
-    """With a route, an address that is announced a few seconds later is still the one."""
-    announced = threading.Event()
+    """With a route, an address that is announced a moment later is still the one."""
+    with socket.create_server(("127.0.0.1", 0)) as late:
+        address = late.getsockname()
+    with ExitStack() as announced:
 
-    class Late(dict[str, tuple[str, int]]):
-        """The first look at the routes finds nobody at the load balancer's address."""
+        def routable() -> bool:  # asked after the first look, which found nobody
+            announced.enter_context(_relay(address[1], to=shop[1]))
+            return True
 
-        def items(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
-            nobody = ("127.0.0.1", 1)
-            here = shop if announced.is_set() else nobody
-            announced.set()
-            return {"load balancer": here, "node ports": shop}.items()
-
-    late = Late({"load balancer": shop, "node ports": shop})
-    assert making.choose_route(late, tmp_path, lambda: True) == "load balancer"
+        routes = {"load balancer": address, "node ports": shop}
+        assert making.choose_route(routes, tmp_path, routable) == "load balancer"
 
 
 def test_no_route_at_all_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,30 +92,28 @@ def test_pages_are_received_at_our_own_address_or_at_loopback() -> None:
 
 
 @contextmanager
-def _deaf_proxy(to: int) -> Iterator[int]:
-    """Lead to a server's port until told otherwise; acknowledge, as a proxy does, when it is gone.
-
-    The first statement is let through, later ones are swallowed.
-    """
-    with socket.create_server(("127.0.0.1", 0)) as server:
+def _relay(port: int, to: int, swallow: bytes = b"") -> Iterator[int]:
+    """Lead from a port (0: any) to another; acknowledge and keep what holds the word to swallow."""
+    with socket.create_server(("127.0.0.1", port)) as server:
 
         def serve() -> None:
-            client, _ = server.accept()
-            with client, socket.create_connection(("127.0.0.1", to)) as behind:
-                threading.Thread(target=_copy, args=(behind, client, b""), daemon=True).start()
-                _copy(client, behind, b"swallow me")
+            with suppress(OSError):  # the test is over
+                while True:
+                    client, _ = server.accept()
+                    behind = socket.create_connection(("127.0.0.1", to))
+                    for ends in ((behind, client, b""), (client, behind, swallow)):
+                        threading.Thread(target=_copy, args=ends, daemon=True).start()
 
         threading.Thread(target=serve, daemon=True).start()
         yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
 
 
 def _copy(source: socket.socket, sink: socket.socket, swallow: bytes) -> None:
-    try:
+    with suppress(OSError), source, sink:
         while data := source.recv(65536):
             if not swallow or swallow not in data:
                 sink.sendall(data)
-    except OSError:
-        pass
 
 
 def test_a_statement_ends_although_a_proxy_acknowledges_it(
@@ -120,7 +122,7 @@ def test_a_statement_ends_although_a_proxy_acknowledges_it(
     """A session gives up on a server that is gone, where no TCP time-out would tell it."""
     monkeypatch.setattr(session, "GRACE", 0.3)
     parts = conninfo_to_dict(scratch_postgres.conninfo)
-    with _deaf_proxy(int(str(parts["port"]))) as port:
+    with _relay(0, int(str(parts["port"])), b"swallow me") as port:
         through = psycopg.conninfo.make_conninfo(scratch_postgres.conninfo, port=port)
         asking = session.connect(through, statement_timeout=0.2)
         assert asking.execute("SELECT 1").fetchone() == (1,)
@@ -169,3 +171,62 @@ def test_too_few_open_files_are_refused() -> None:
     told, left = _with_limit(256, 600, 500).stdout.splitlines()
     assert "500 clients need 1012 open files and no more than 600" in told
     assert left == "256"
+
+
+@pytest.fixture
+def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what this process starts in Python believe that it is on a Mac."""
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.as_mac "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(wrapper))
+
+
+@pytest.mark.usefixtures("mac")
+def test_the_prober_probes_on_a_mac(scratch_postgres: ScratchPostgres, tmp_path: Path) -> None:
+    """Without a real-time schedule every write is acknowledged all the same, new session or old."""
+    at = scratch_postgres.database("mac")
+    create_table(at, "t")
+    lanes = [Lane("fresh", "fresh", at, 20), Lane("held", "held", at, 50)]
+    with Prober(lanes, "t", tmp_path) as prober:
+        prober.wait_for_acks(20, within=20)
+    attempts = prober.result()
+    assert attempts.of(Outcome.ACKED).size == attempts.rows.size >= 40
+
+
+@pytest.mark.usefixtures("mac")
+def test_the_probers_memory_is_known_on_a_mac() -> None:
+    """Its peak is counted there in bytes, by getrusage: Linux, which counts in KiB, fakes it."""
+    told = prober_cost.measure_memory(10_000) * 1024  # MB
+    assert 20 < told < 2000
+
+
+def test_memory_for_rows_is_asked_of_the_system() -> None:
+    """More rows than fit into what is available are refused with how many would."""
+    must_fit(1000)
+    available = psutil.virtual_memory().available
+    with pytest.raises(BrokenEnvironmentError, match=r"are available: ask for --rows=\d+"):
+        must_fit(2 * available)
+
+
+def test_the_fake_mac_hides_linux() -> None:
+    """Our modules are hidden from /proc and from what Linux alone has: this would see a relapse."""
+    asked = (
+        "import os, sys, platform, resource; from pathlib import Path\n"
+        "import pgdrill.provision.engine as engine, pgdrill.provision.host as host\n"
+        "assert sys.platform == 'darwin' and platform.machine() == 'arm64'\n"
+        "assert not hasattr(os, 'sched_setscheduler') and not hasattr(resource, 'RLIMIT_RTTIME')\n"
+        "assert not engine.lacks_sys_resource()\n"
+        "host.raise_inotify(print)\n"
+        "try: host.mount_cgroups(print)\n"
+        "except FileNotFoundError as error: print(error.filename)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.as_mac", "-c", asked],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        check=True,
+    )
+    assert done.stdout == "/proc/mounts\n"
