@@ -1,11 +1,13 @@
 """What differs on another machine than a Linux one with its own Docker, tried on this one."""
 
+import os
 import resource
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.alerts import listening_address
 from pgdrill.platforms import session
-from pgdrill.platforms.kind import making
+from pgdrill.platforms.kind import host, making
 from pgdrill.settings import ROOT
 from pgdrill.waiting import DeadlineError
 from pgdrill.workload import prober_cost
@@ -25,6 +27,7 @@ from pgdrill.workload.attempt_log import Lane, Outcome
 from pgdrill.workload.dataset.load import must_fit
 from pgdrill.workload.ledger import create_table
 from pgdrill.workload.prober import Prober
+from tests.badinput.standins import Tools
 from tests.unit.conftest import ScratchPostgres
 
 
@@ -55,9 +58,11 @@ def test_node_ports_are_used_where_nothing_else_answers(
     shop: tuple[str, int], tmp_path: Path
 ) -> None:
     """Without a route to the docker network the node ports are taken at once."""
+    began = time.monotonic()
     with _mute() as nobody:
         routes = {"load balancer": nobody, "node ports": shop}
         assert making.choose_route(routes, tmp_path, lambda: False) == "node ports"
+    assert time.monotonic() - began < making.ROUTABLE_WITHIN / 2
 
 
 def test_a_late_load_balancer_is_waited_for(shop: tuple[str, int], tmp_path: Path) -> None:
@@ -91,6 +96,56 @@ def test_pages_are_received_at_our_own_address_or_at_loopback() -> None:
     assert listening_address("192.0.2.254") == "127.0.0.1"
 
 
+NODE = """\
+case "$*" in
+  "network inspect kind") echo '[{{"IPAM": {{"Config": [{{"Subnet": "{subnet}"}}]}}}}]' ;;
+  "exec node getent "*) test -n "{proxy}" && echo "{proxy} STREAM host.docker.internal" ;;
+  "exec node "*) shift 2; exec "$@" ;;
+esac
+"""
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Let a node be this machine, in a docker network of a subnet, with a name for its host."""
+
+    def stand_in(subnet: str, proxy: str) -> None:
+        tools = Tools(tmp_path / "bin")
+        tools.add("docker", NODE.format(subnet=subnet, proxy=proxy))
+        monkeypatch.setenv("PATH", tools.path, prepend=os.pathsep)
+
+    return stand_in
+
+
+def _silent(line: str) -> None:
+    raise AssertionError(f"nothing was to be said: {line}")
+
+
+def test_pages_go_to_the_gateway_where_it_is_this_host(node: Callable[[str, str], None]) -> None:
+    """With an engine on this machine they go straight to it, whatever else would lead here."""
+    node("127.0.77.0/24", "127.0.0.1")
+    assert host.address("node", _silent) == "127.0.77.1"
+
+
+def test_pages_go_through_the_proxy_where_the_gateway_is_none_of_ours(
+    node: Callable[[str, str], None],
+) -> None:
+    """With an engine in a virtual machine they go to what it calls this host."""
+    node("198.51.100.0/24", "127.0.0.1")
+    assert host.address("node", _silent) == "127.0.0.1"
+
+
+@pytest.mark.parametrize("proxy", ["", "198.51.100.7"])
+def test_that_no_page_can_arrive_is_said(node: Callable[[str, str], None], proxy: str) -> None:
+    """Where nothing that was sent arrives, every address that was tried is named."""
+    node("198.51.100.0/24", proxy)
+    said: list[str] = []
+    assert host.address("node", said.append) == "198.51.100.1"
+    [line] = said
+    assert " or ".join(filter(None, ("198.51.100.1", proxy))) in line
+    assert "packet filter" in line
+
+
 @contextmanager
 def _relay(port: int, to: int, swallow: bytes = b"") -> Iterator[int]:
     """Lead from a port (0: any) to another; acknowledge and keep what holds the word to swallow."""
@@ -110,6 +165,7 @@ def _relay(port: int, to: int, swallow: bytes = b"") -> Iterator[int]:
 
 
 def _copy(source: socket.socket, sink: socket.socket, swallow: bytes) -> None:
+    source.settimeout(30)  # a session that waited for ever would let the test do so, too
     with suppress(OSError), source, sink:
         while data := source.recv(65536):
             if not swallow or swallow not in data:
@@ -214,10 +270,12 @@ def test_the_fake_mac_hides_linux() -> None:
     asked = (
         "import os, sys, platform, resource; from pathlib import Path\n"
         "import pgdrill.provision.engine as engine, pgdrill.provision.host as host\n"
+        "import pgdrill.workload.dataset.load as load\n"
         "assert sys.platform == 'darwin' and platform.machine() == 'arm64'\n"
         "assert not hasattr(os, 'sched_setscheduler') and not hasattr(resource, 'RLIMIT_RTTIME')\n"
         "assert not engine.lacks_sys_resource()\n"
         "host.raise_inotify(print)\n"
+        "load.must_fit(1000)\n"
         "try: host.mount_cgroups(print)\n"
         "except FileNotFoundError as error: print(error.filename)"
     )
