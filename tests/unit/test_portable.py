@@ -51,7 +51,7 @@ def shop(scratch_postgres: ScratchPostgres) -> tuple[str, int]:
 def test_the_load_balancer_comes_first(shop: tuple[str, int], tmp_path: Path) -> None:
     """Where both routes lead to the database, no node port is used, routable or not."""
     routes = {"load balancer": shop, "node ports": shop}
-    assert making.choose_route(routes, tmp_path, _never_asked) == "load balancer"
+    assert making.choose_route(routes, tmp_path / "none", _never_asked) == "load balancer"
 
 
 def test_node_ports_are_used_where_nothing_else_answers(
@@ -61,7 +61,7 @@ def test_node_ports_are_used_where_nothing_else_answers(
     began = time.monotonic()
     with _mute() as nobody:
         routes = {"load balancer": nobody, "node ports": shop}
-        assert making.choose_route(routes, tmp_path, lambda: False) == "node ports"
+        assert making.choose_route(routes, tmp_path / "none", lambda: False) == "node ports"
     assert time.monotonic() - began < making.ROUTABLE_WITHIN / 2
 
 
@@ -76,14 +76,14 @@ def test_a_late_load_balancer_is_waited_for(shop: tuple[str, int], tmp_path: Pat
             return True
 
         routes = {"load balancer": address, "node ports": shop}
-        assert making.choose_route(routes, tmp_path, routable) == "load balancer"
+        assert making.choose_route(routes, tmp_path / "none", routable) == "load balancer"
 
 
 def test_no_route_at_all_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that answers nowhere ends in an error, not in a route."""
     monkeypatch.setattr(making, "ANSWERS_WITHIN", 1.0)
     with _mute() as nobody, pytest.raises(DeadlineError, match="the database to answer"):
-        making.choose_route({"load balancer": nobody}, tmp_path, _never_asked)
+        making.choose_route({"load balancer": nobody}, tmp_path / "none", _never_asked)
 
 
 def _never_asked() -> bool:
