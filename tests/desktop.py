@@ -122,8 +122,9 @@ class Desktop:
             seen = await asyncio.to_thread(_run, "docker", "ps", "--format={{.Names}} {{.Ports}}")
             for line in seen.splitlines():
                 name, _, ports = line.partition(" ")
-                for text in re.findall(r"127\.0\.0\.1:(\d+)->", ports):
-                    await self._publish(int(text))
+                for first, last in re.findall(r"127\.0\.0\.1:(\d+)(?:-(\d+))?->", ports):
+                    for port in range(int(first), int(last or first) + 1):
+                        await self._publish(port)
                 if name not in self._named:
                     await asyncio.to_thread(_name_host, name)
                     self._named.add(name)

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from pgdrill.workload.attempt_log import Lane, Outcome
 from pgdrill.workload.dataset.load import must_fit
 from pgdrill.workload.ledger import create_table
 from pgdrill.workload.prober import Prober
+from tests import desktop
 from tests.badinput.standins import Tools
 from tests.unit.conftest import ScratchPostgres
 
@@ -288,3 +290,26 @@ def test_the_fake_mac_hides_linux() -> None:
         check=True,
     )
     assert done.stdout == "/proc/mounts\n"
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("iptables") or not shutil.which("docker"),
+    reason="needs root, iptables and a docker client",
+)
+def test_the_fake_desktop_has_loopback_alone_and_leaves_nothing() -> None:
+    """A command there sees one interface and no route; afterwards this machine is as it was."""
+    seen = subprocess.run(
+        [sys.executable, "-m", "tests.desktop", "sh", "-c", "ip -o link; ip route; exit 3"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+    )
+    assert seen.returncode == 3, seen.stderr
+    [interface] = seen.stdout.splitlines()
+    assert ": lo: " in interface
+    left = subprocess.run(["ip", "-o", "address"], capture_output=True, text=True, timeout=10)
+    rules = ["iptables", "-w", "-t", "nat", "-S"]
+    left_rules = subprocess.run(rules, capture_output=True, text=True, timeout=10)
+    assert left.returncode == left_rules.returncode == 0
+    assert desktop.PROXY not in left.stdout + left_rules.stdout
