@@ -17,7 +17,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -115,6 +115,7 @@ class Desktop:
         self._served: set[int] = set()
         self._named: set[str] = set()
         self._servers: list[asyncio.Server] = []
+        self._relays: set[asyncio.Task[None]] = set()  # asyncio itself keeps no hold of them
 
     async def follow(self) -> None:
         """Serve each port that a container publishes, and let each know the host's name."""
@@ -136,24 +137,29 @@ class Desktop:
         self._served.add(port)
         there = self._inside.make(lambda: socket.create_server(("127.0.0.1", port), backlog=256))
 
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await _relay(reader, writer, socket.socket(), port)
+        def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._keep(_relay(reader, writer, socket.socket(), port))
 
         self._servers.append(await asyncio.start_server(serve, sock=there, limit=BUFFER))
 
     async def receive(self) -> int:
         """Serve what containers send to the proxy; return the port where it is to arrive."""
 
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             wire = writer.get_extra_info("socket")
             (port,) = struct.unpack_from(
                 "!H", wire.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16), 2
             )
-            await _relay(reader, writer, self._inside.make(socket.socket), port)
+            self._keep(_relay(reader, writer, self._inside.make(socket.socket), port))
 
         server = await asyncio.start_server(serve, "0.0.0.0", 0, limit=BUFFER)
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
+
+    def _keep(self, relay: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(relay)
+        self._relays.add(task)
+        task.add_done_callback(self._relays.discard)
 
     def forget(self) -> None:
         """Take the host's name back."""
