@@ -15,7 +15,7 @@ $(foreach option,$(OPTIONS),$(if $(filter command%,$(origin $(option))),$(eval e
 help: ## explain the targets
 	@echo "pgdrill: would my database survive this, would users notice, would anyone be paged?"
 	@echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "options (make bench CLIENTS=32): $(OPTIONS)"
 
@@ -91,6 +91,7 @@ lint: venv ## style, types, playbook and rule syntax
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 	ANSIBLE_CONFIG=infra/ansible/ansible.cfg $(BIN)/ansible-playbook -i localhost, infra/ansible/site.yml --syntax-check
 	$(BIN)/python -m pgdrill.observe.rulefiles infra/alerts/*.yaml infra/alerts/rules/*.yaml
 lock: venv ## renew the lock files from requirements/*.in

@@ -349,6 +349,9 @@ def _read_file(file: Path) -> dict[str, str]:
 
 
 def cache_dir() -> Path:
-    """Downloads and builds that outlive a cluster."""
+    """Downloads and builds that outlive a cluster.
+
+    Below the home directory on macOS too: see pgdrill.platforms.kind.state.state_dir.
+    """
     chosen = os.environ.get("PGDRILL_CACHE_DIR")
     return Path(chosen) if chosen else Path.home() / ".cache" / "pgdrill"

@@ -1,6 +1,8 @@
 """The life of an alert, watched from outside: pending, firing, at Alertmanager, paged, resolved."""
 
+import errno
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -303,6 +305,21 @@ def _listening(
         thread.join()
 
 
+def listening_address(host: str) -> str:
+    """Return where to listen for what is sent to host: there, if it is an address of this machine.
+
+    If not, it is a proxy of a container engine in a virtual machine, which leads to this machine's
+    loopback address.
+    """
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                return "127.0.0.1"
+    return host
+
+
 def _pager(
     address: tuple[str, int], note: Callable[[Stage, Expectation], None]
 ) -> ThreadingHTTPServer:
@@ -325,10 +342,10 @@ def _pager(
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing: pages are sightings, not lines on a terminal."""
 
+    host, port = address
     try:
-        return ThreadingHTTPServer(address, Handler)
+        return ThreadingHTTPServer((listening_address(host), port), Handler)
     except OSError as error:
-        host, port = address
         raise BrokenEnvironmentError(
             f"cannot receive pages at {host}:{port} ({error.strerror}):"
             " does another alerts suite run?"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import psycopg
 
@@ -12,6 +12,7 @@ from pgdrill.engines.base import Engine, Member
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault
 from pgdrill.observe.autoscale import Autoscaler
+from pgdrill.platforms import session
 from pgdrill.settings import Settings
 from pgdrill.waiting import eventually
 from pgdrill.workload.pgbench_program import Program
@@ -61,7 +62,7 @@ class Cluster:
     ) -> str:
         """Return a libpq connection string without a password (default: the read-write address).
 
-        timeout bounds the connection attempt and unanswered TCP, in seconds.
+        timeout bounds the connection attempt and, on Linux, unanswered TCP, in seconds.
         """
         at = endpoint or self.read_write
         return psycopg.conninfo.make_conninfo(
@@ -71,7 +72,7 @@ class Cluster:
             user=self.user,
             passfile=str(self.passfile),
             connect_timeout=timeout,
-            tcp_user_timeout=timeout * 1000,
+            tcp_user_timeout=timeout * 1000,  # ignored by libpq where the system has none
             application_name="pgdrill",
         )
 
@@ -81,17 +82,13 @@ class Cluster:
         *,
         database: str | None = None,
         statement_timeout: float = 30.0,
-    ) -> psycopg.Connection[tuple[Any, ...]]:
+    ) -> session.Session:
         """Open an autocommit session whose statements end after statement_timeout seconds.
 
         Raises:
             psycopg.OperationalError: the address does not answer.
         """
-        return psycopg.connect(
-            self.conninfo(endpoint, database=database),
-            autocommit=True,
-            options=f"-c statement_timeout={int(statement_timeout * 1000)}",
-        )
+        return session.connect(self.conninfo(endpoint, database=database), statement_timeout)
 
 
 def psql_line(cluster: Cluster) -> str:

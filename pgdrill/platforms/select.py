@@ -1,6 +1,9 @@
 """Choosing the platform, and saying why: the first line that every command prints."""
 
-from pgdrill.errors import BadUsageError
+import platform
+import sys
+
+from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.platforms.base import Platform
 from pgdrill.platforms.local import LocalPlatform
 from pgdrill.platforms.local import layout as layouts
@@ -16,6 +19,7 @@ def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platfo
 
     Raises:
         BadUsageError: a combination of options that cannot be.
+        BrokenEnvironmentError: local was asked for, and this is not Linux.
     """
     wanted = settings.platform
     why = f"--platform={wanted}"
@@ -33,6 +37,11 @@ def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platfo
         )
     if settings.context:
         raise BadUsageError("--context names a Kubernetes cluster: it goes with --platform=kube")
+    if sys.platform != "linux":
+        raise BrokenEnvironmentError(
+            f"platform local ({why}) runs on Linux only and this is {platform.system()}:"
+            " use --platform=kind, with Docker"
+        )
     return LocalPlatform(reporter), why
 
 
@@ -57,6 +66,8 @@ def _detect(settings: Settings) -> tuple[str, str]:
         return "kind", f"auto: {state.state_dir()} is there"
     if Layout.load(layouts.state_dir()):
         return "local", f"auto: {layouts.state_dir()} is there"
+    if sys.platform != "linux":
+        return "kind", "auto: the other platform, local, runs on Linux only"
     if not containers.answers():
         return "local", "auto: no container engine answers"
     reason = preflight.shortcoming(settings.images)

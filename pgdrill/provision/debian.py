@@ -23,6 +23,10 @@ def provide(programs: Mapping[str, str], why: str, say: Say) -> None:
     missing = sorted({package for name, package in programs.items() if not shutil.which(name)})
     if not missing:
         return
+    if not shutil.which("apt-get"):
+        raise BrokenEnvironmentError(
+            f"{why} needs {', '.join(missing)}, which pgdrill can install on Debian only"
+        )
     if not can_install():
         raise BrokenEnvironmentError(
             f"{why} needs {', '.join(missing)}: run `apt-get install {' '.join(missing)}` as root"

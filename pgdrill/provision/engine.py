@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +31,13 @@ ENDS_WITHIN = 30.0  # seconds after SIGTERM; with no container left it takes one
 
 @dataclass(frozen=True)
 class Engine:
-    """What an answering engine says of itself; memory in bytes, kind in people's words."""
+    """What an answering engine says of itself; memory in bytes, kind in people's words.
+
+    With Docker Desktop, memory, cores and data are those of its virtual machine.
+    """
 
     memory: int
+    cores: int
     system: str
     data: Path
     kind: str = "Docker"
@@ -48,17 +53,31 @@ def look() -> Engine | str:
         return str(error).split(" failed: ")[-1].strip()
     if "host" in told and "store" in told:  # podman under the name of docker
         host, store = told["host"], told["store"]
-        return Engine(host["memTotal"], host["os"], Path(store["graphRoot"]), "podman")
+        cores, data = host.get("cpus") or 1, Path(store["graphRoot"])
+        return Engine(host["memTotal"], cores, host["os"], data, "podman")
     if not told.get("ServerVersion"):  # some clients end well without one
         return " ".join(told.get("ServerErrors") or ["the docker client sees no engine"])
     rootless = any("rootless" in option for option in told.get("SecurityOptions") or ())
     kind = "rootless Docker" if rootless else "Docker"
-    return Engine(told["MemTotal"], told["OSType"], Path(told["DockerRootDir"]), kind)
+    data = Path(told["DockerRootDir"])
+    return Engine(told["MemTotal"], told.get("NCPU") or 1, told["OSType"], data, kind)
 
 
 def answers() -> bool:
     """Whether a container engine is there and answers."""
     return isinstance(look(), Engine)
+
+
+def cores() -> int:
+    """Return how many cores the engine has; on a Mac they are fewer than the machine's own.
+
+    Raises:
+        BrokenEnvironmentError: it does not answer.
+    """
+    seen = look()
+    if isinstance(seen, str):
+        raise BrokenEnvironmentError(f"the container engine does not answer any more: {seen}")
+    return seen.cores
 
 
 def ensure(say: Say) -> None:
@@ -118,7 +137,12 @@ def stop() -> None:
 
 
 def lacks_sys_resource() -> bool:
-    """Whether this machine was started without CAP_SYS_RESOURCE."""
+    """Whether this machine was started without CAP_SYS_RESOURCE.
+
+    A virtual machine that Docker Desktop starts has it.
+    """
+    if sys.platform != "linux":
+        return False
     bounding = re.search(r"^CapBnd:\s*(\w+)", Path("/proc/self/status").read_text(), re.M)
     return bounding is not None and not int(bounding.group(1), 16) >> CAP_SYS_RESOURCE & 1
 
@@ -135,15 +159,16 @@ def require_startable(complaint: str) -> None:
             f"no container engine answers at {where}, where the docker client looks ({complaint}):"
             " start it, or unset DOCKER_HOST and DOCKER_CONTEXT"
         )
-    if _alive("dockerd"):
+    if sys.platform == "linux" and _alive("dockerd"):
         raise BrokenEnvironmentError(
             f"dockerd runs but does not answer ({complaint}): mend that, or use --platform=local"
         )
-    if not debian.can_install():
-        raise BrokenEnvironmentError(
-            f"platform kind needs a container engine and none answers ({complaint}): start Docker"
-            " (on Debian as root pgdrill does it by itself), or use --platform=local"
-        )
+    if debian.can_install():
+        return
+    needs = f"platform kind needs a container engine and none answers ({complaint}): start Docker"
+    if sys.platform == "linux":
+        needs += " (on Debian as root pgdrill does it by itself), or use --platform=local"
+    raise BrokenEnvironmentError(needs)
 
 
 def _endpoint() -> str:

@@ -15,6 +15,13 @@ from pgdrill.settings import ROOT, cache_dir
 LOCK = ROOT / "requirements/collections.lock"  # why this package: see collections.in
 COLLECTION = "ansible_collections/kubernetes/core/"
 PLAY_WITHIN = 900.0  # seconds; 60 were seen
+# Ansible demands a UTF-8 locale, and macOS has no C.UTF-8. It also forks, after which macOS kills
+# whoever touches Objective-C, as a look at the system's proxies does: the play needs no proxy.
+SURROUNDINGS = (
+    {"LC_ALL": "en_US.UTF-8", "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES", "no_proxy": "*"}
+    if sys.platform == "darwin"
+    else {"LC_ALL": "C.UTF-8"}
+)
 
 
 def collections(say: Say) -> Path:
@@ -87,13 +94,13 @@ def play(variables: Path, log: Path, say: Say, *options: str) -> str:
 
 def environment(say: Say) -> dict[str, str]:
     """Return what ansible-playbook needs to find everything by itself."""
-    return os.environ | {
+    ours = {
         "ANSIBLE_CONFIG": str(ROOT / "infra/ansible/ansible.cfg"),
         "ANSIBLE_COLLECTIONS_PATH": str(collections(say)),
         "ANSIBLE_HOME": str(cache_dir() / "ansible"),
         "ANSIBLE_FORCE_COLOR": "0",
-        "LC_ALL": "C.UTF-8",
     }
+    return os.environ | SURROUNDINGS | ours
 
 
 def changed(recap: str) -> int:

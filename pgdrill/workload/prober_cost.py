@@ -15,9 +15,10 @@ from pgdrill.workload.prober import Prober
 FRESH_SHARE = 0.04  # 20 of 500 attempts/s connect anew: what the chaos suite's fresh lane does
 TABLE = "prober_cost"
 
-# Different attempts, one of a hundred with a reason; VmHWM is the peak of this very program
-# (getrusage would count the parent's memory from before the exec).
+# Different attempts, one of a hundred with a reason. VmHWM is the peak of this very program: on
+# Linux getrusage would count the parent's memory from before the exec. macOS counts in bytes.
 _RECORD = """
+import resource
 import sys
 from pathlib import Path
 from pgdrill.workload import probe_loop
@@ -30,8 +31,11 @@ for n in range(int(sys.argv[1])):
     else:
         loop.log.add(n, 0, instants, Outcome.REFUSED, f"connect: reason {n % 7}")
 loop.log.save(Path(sys.argv[2]))
-status = Path("/proc/self/status").read_text()
-print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+if sys.platform == "linux":
+    status = Path("/proc/self/status").read_text()
+    print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+else:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 

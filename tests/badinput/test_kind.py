@@ -178,7 +178,7 @@ def test_down_without_up(machine: Machine) -> None:
 
 def test_down_while_the_engine_is_gone(machine: Machine) -> None:
     """Nodes that cannot be seen are not forgotten: `down` refuses, and keeps what it knows."""
-    plan(machine.installation.state, "node:1", built=True).save()
+    plan(machine.installation.state, "node:1", built=True, cores=2).save()
     machine.tools.add_silent_docker()
     machine.installation.pgdrill("down").refuses(
         ENVIRONMENT, "engine that holds the nodes", "Cannot connect", "start it"

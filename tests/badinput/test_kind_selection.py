@@ -51,6 +51,6 @@ def test_what_is_up_on_local_stays_in_use(machine: Machine) -> None:
 def test_what_is_up_on_kind_stays_in_use(machine: Machine) -> None:
     """An engine that is gone does not hide one either."""
     machine.tools.add_silent_docker()
-    plan(machine.installation.state, "node:1", built=True).save()
+    plan(machine.installation.state, "node:1", built=True, cores=2).save()
     line = _chosen(machine)
     assert line == f"platform: kind (auto: {machine.installation.state} is there)"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kind import making
+from pgdrill.platforms.kind.state import CONTROL_PLANE
 from pgdrill.provision import engine as containers
 from pgdrill.provision import images, node
 from pgdrill.provision.building import Builder
@@ -234,7 +235,7 @@ def _let_kubelet_pull(scratch: Path) -> None:
     ask: list[str | Path] = [kubectl, f"--kubeconfig={scratch / 'state/kind/kubeconfig'}"]
     of = ["--namespace=pgdrill-monitoring", "--selector=app.kubernetes.io/name=pushgateway"]
     image = catalogue().pulled["pushgateway"].reference
-    inside = ["docker", "exec", making.control_plane(), "ctr", "--namespace=k8s.io", "images"]
+    inside = ["docker", "exec", CONTROL_PLANE, "ctr", "--namespace=k8s.io", "images"]
     output(*ask, "scale", "deployment/pushgateway", of[0], "--replicas=0")
     output(*ask, "wait", "pod", *of, "--for=delete", "--timeout=60s", within=70)
     output(*inside, "rm", "--sync", image)

@@ -1,5 +1,6 @@
 """The cluster is what it claims to be: the gate for every other suite."""
 
+import time
 from collections.abc import Callable
 
 import psycopg
@@ -8,6 +9,8 @@ import pytest
 from pgdrill.observe.prometheus import Prometheus
 from pgdrill.platforms.base import Cluster, Platform
 from pgdrill.waiting import eventually
+
+CLOCKS_APART = 0.5  # seconds; a tenth of what lies between two scrapes
 
 
 def _ask(session: psycopg.Connection[tuple[object, ...]], query: str) -> object:
@@ -97,6 +100,17 @@ def test_monitoring_sees_every_member(prometheus: Prometheus, platform: Platform
     assert not prometheus.down_targets()
     up = prometheus.values("pgdrill:member_up")
     assert {m for m, value in up.items() if value == 1} == set(platform.cluster().members), up
+
+
+@pytest.mark.usefixtures("healthy")
+def test_clocks_agree(prometheus: Prometheus) -> None:
+    """Prometheus has this host's time: what it counted is compared between instants of this host.
+
+    An engine in a virtual machine has a clock of its own, which stops while a laptop sleeps.
+    """
+    before = time.time()
+    there = prometheus.values("vector(time())")[""]
+    assert before - CLOCKS_APART <= there <= time.time() + CLOCKS_APART
 
 
 def test_volumes_have_a_true_size(

@@ -325,7 +325,7 @@ def test_files_are_the_user_s_whatever_the_engine(
 def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KindPlatform:
     """The platform with an installation on a machine that reaches it by node ports, without API."""
     monkeypatch.setenv("PGDRILL_STATE_DIR", str(tmp_path / "state"))
-    installation = plan(tmp_path / "state", "node:1", built=True)
+    installation = plan(tmp_path / "state", "node:1", built=True, cores=2)
     installation.save()
     ports = installation.node_ports
     installation.endpoints.write_text(json.dumps({n: ("127.0.0.1", p) for n, p in ports.items()}))

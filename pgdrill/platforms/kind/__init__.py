@@ -21,6 +21,7 @@ from pgdrill.observe import rulefiles
 from pgdrill.observe.alertmanager import Alertmanager
 from pgdrill.observe.pooler import PoolerAutoscaler
 from pgdrill.observe.prometheus import NoDataError, Prometheus
+from pgdrill.platforms import session
 from pgdrill.platforms.base import (
     Capability,
     Cluster,
@@ -149,7 +150,7 @@ class KindPlatform:
             if found:
                 self._say("the images have changed: making the cluster anew")
                 making.delete(self._state)
-            found = plan(self._state, node.reference, node.built)
+            found = plan(self._state, node.reference, node.built, containers.cores())
         found = found.timed(settings.timing)
         found.save()
         self._forget_views()
@@ -353,11 +354,7 @@ class KindPlatform:
         return _addresses(self.installation.endpoints)
 
     def _connect(self, member: str) -> psycopg.Connection[tuple[Any, ...]]:
-        return psycopg.connect(
-            self.cluster().conninfo(self._endpoints[member], timeout=2),
-            autocommit=True,
-            options="-c statement_timeout=2000",
-        )
+        return session.connect(self.cluster().conninfo(self._endpoints[member], timeout=2), 2.0)
 
     def cluster(self) -> Cluster:
         """Return the handle of the running database.
@@ -452,8 +449,8 @@ class KindPlatform:
 
     def versions(self) -> dict[str, str]:
         """Versions of every running part."""
-        with self.cluster().connect() as session:
-            row = session.execute("SHOW server_version").fetchone()
+        with self.cluster().connect() as asking:
+            row = asking.execute("SHOW server_version").fetchone()
         known = self._supply.known
         return {
             "postgresql": str(row[0]) if row else "unknown",

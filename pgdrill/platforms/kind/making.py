@@ -4,7 +4,8 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from kubernetes import client
 from pytest_kind import KindCluster
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.platforms.kind import network, pulling
+from pgdrill.platforms.kind import host, network, pulling
 from pgdrill.platforms.kind.state import (
+    CONTROL_PLANE,
     DRAFT,
     MEMBERS,
     NAME,
@@ -44,11 +46,6 @@ def nodes() -> list[str]:
     """Return the names of the nodes' containers."""
     label = f"label=io.x-k8s.kind.cluster={NAME}"
     return sorted(output("docker", "ps", "-a", "--filter", label, "--format={{.Names}}").split())
-
-
-def control_plane() -> str:
-    """Return the name of the node that holds the API server."""
-    return f"{NAME}-control-plane"
 
 
 def refuse_foreign(found: Installation | None) -> None:
@@ -169,7 +166,10 @@ def declare(found: Installation, tools: Mapping[str, Path], supply: Supply, say:
             "nodePorts": found.node_ports,
         },
         "pgdrill_members": MEMBERS,
-        "pgdrill_webhook": {"host": network.gateway(), "port": found.webhook},
+        "pgdrill_webhook": {
+            "host": host.address(CONTROL_PLANE, say),
+            "port": found.webhook,
+        },
         "pgdrill_monitoring": _monitoring(found, supply),
     }
     private(variables, json.dumps(values))
@@ -196,7 +196,7 @@ def _monitoring(found: Installation, supply: Supply) -> dict[str, Any]:
         "grafana": "grafana",
     }
     # Grafana has no module to be built from, and a mirror need not have it.
-    shown = not found.built and pulling.has(control_plane(), image["grafana"])
+    shown = not found.built and pulling.has(CONTROL_PLANE, image["grafana"])
     return {
         "images": {part: image[name] for part, name in parts.items() if name in image},
         "grafana": {"enabled": shown},
@@ -208,6 +208,9 @@ def find_endpoints(api: client.ApiClient, found: Installation, say: Say) -> None
     """Write down how this host reaches the services: through the load balancer if it can.
 
     A container in the docker network always can.
+
+    Raises:
+        DeadlineError: there are no addresses, or the database answers at none of them.
     """
 
     def addresses() -> dict[str, str]:
@@ -230,22 +233,42 @@ def find_endpoints(api: client.ApiClient, found: Installation, say: Say) -> None
         "load balancer": {name: (address, PORTS[name]) for name, address in at.items()},
         "node ports": {name: ("127.0.0.1", port) for name, port in found.node_ports.items()},
     }
+    chosen = choose_route(
+        {route: services["rw"] for route, services in routes.items()},
+        found.passfile,
+        lambda: network.routable(CONTROL_PLANE),
+    )
+    if chosen != "load balancer":
+        say("the load balancer's addresses cannot be reached from here: using node ports")
+    found.inside.write_text(json.dumps(routes["load balancer"]))
+    found.endpoints.write_text(json.dumps(routes[chosen]))
+
+
+def choose_route(
+    routes: Mapping[str, tuple[str, int]], passfile: Path, routable: Callable[[], bool]
+) -> str:
+    """Return the first of the routes by which the database answers.
+
+    Where the docker network is routable, the first of all is waited for: a load balancer needs a
+    moment to announce its address.
+
+    Raises:
+        DeadlineError: it answers by none of them.
+    """
+    best = next(iter(routes))
 
     def working() -> list[str]:
-        return [route for route in routes if _answers(found, *routes[route]["rw"])]
+        return [route for route, at in routes.items() if _answers(passfile, *at)]
 
     seen = eventually("the database to answer", working, within=ANSWERS_WITHIN, every=0.5)
-    if "load balancer" not in seen:
-        try:
-            lb = "an answer through the load balancer"
-            seen = eventually(lb, working, lambda s: "load balancer" in s, within=ROUTABLE_WITHIN)
-        except DeadlineError:
-            say("the docker network cannot be routed to from here: using node ports")
-    found.inside.write_text(json.dumps(routes["load balancer"]))
-    found.endpoints.write_text(json.dumps(routes[seen[0]]))
+    if best not in seen and routable():
+        with suppress(DeadlineError):
+            what = f"an answer through the {best}"
+            seen = eventually(what, working, lambda now: best in now, within=ROUTABLE_WITHIN)
+    return seen[0]
 
 
-def _answers(found: Installation, host: str, port: int) -> bool:
+def _answers(passfile: Path, host: str, port: int) -> bool:
     """Whether PostgreSQL itself answers; an open port may be nobody but docker's proxy."""
     try:
         psycopg.connect(
@@ -253,7 +276,7 @@ def _answers(found: Installation, host: str, port: int) -> bool:
             port=port,
             user="pgdrill",
             dbname="shop",
-            passfile=str(found.passfile),
+            passfile=str(passfile),
             connect_timeout=2,
         ).close()
     except psycopg.OperationalError:
@@ -292,7 +315,8 @@ def delete(state: Path) -> None:
 def _held_devices() -> set[str]:
     """Return the loop devices behind volumes of nodes (infra/ansible/roles/kind_volumes).
 
-    The kernel names a file as its node sees it, so this tells nothing about whose node it is.
+    The kernel names a file as its node sees it, so this tells nothing about whose node it is. Of a
+    virtual machine's kernel (Docker Desktop) nothing is seen: it frees them when the nodes end.
     """
     files = Path("/sys/block").glob("loop*/loop/backing_file")
     return {f.parts[3] for f in files if re.search(r"/pv/\d+\.ext4", f.read_text())}

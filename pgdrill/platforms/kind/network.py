@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision.commands import output, succeeds
 
 NETWORK = "kind"
+API_SERVER = 6443  # a port that every control plane listens on
+ROUTED_WITHIN = 2.0  # seconds
 SIZE = 21  # addresses, at the upper end of the network, where docker assigns last
 
 
@@ -24,12 +27,27 @@ def pool() -> str:
 
 
 def gateway() -> str:
-    """Return this host's address in the docker network: where pods find what listens here.
+    """Return the engine's own address in the docker network.
 
     Raises:
         BrokenEnvironmentError: the network has no IPv4 subnet.
     """
     return str(next(_subnet(_inspect()).hosts()))  # docker takes the first
+
+
+def routable(node: str) -> bool:
+    """Whether this host reaches the control plane's node at its address in the docker network.
+
+    Raises:
+        BrokenEnvironmentError: the engine does not know the node.
+    """
+    asked = f"{{{{(index .NetworkSettings.Networks {json.dumps(NETWORK)}).IPAddress}}}}"
+    address = output("docker", "inspect", f"--format={asked}", node).strip()
+    try:
+        socket.create_connection((address, API_SERVER), timeout=ROUTED_WITHIN).close()
+    except OSError:
+        return False
+    return True
 
 
 def _inspect() -> dict[str, Any]:

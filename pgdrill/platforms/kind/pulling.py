@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.platforms.kind import network
+from pgdrill.platforms.kind import host as this_host
 from pgdrill.platforms.kind.nodes import run
+from pgdrill.platforms.kind.state import CONTROL_PLANE
 from pgdrill.provision.commands import Say, output, workers
 from pgdrill.provision.components import Pulled
 from pgdrill.provision.pulls import pull
@@ -30,7 +31,7 @@ def pull_into(nodes: Iterable[str], supply: Supply, say: Say) -> None:
         BrokenEnvironmentError: an image cannot be pulled, with the node's own words.
     """
     names, wanted = list(nodes), supply.known.pulled.values()
-    _lead_to_mirrors(names, supply)
+    _lead_to_mirrors(names, supply, say)
     with workers(len(names)) as work:
         pulled = [work(_into, node, _of(node, wanted), say) for node in names]
         count, size = map(sum, zip(*(one.result() for one in pulled), strict=True))
@@ -51,8 +52,8 @@ def sizes(node: str) -> Mapping[str, int]:
 
 def _of(node: str, wanted: Iterable[Pulled]) -> list[Pulled]:
     """Return what a node will run; the nodes' own image is none of it."""
-    first = node.endswith("-control-plane")
-    return [one for one in wanted if one.build or one.optional if first or one.where == "every"]
+    used = [one for one in wanted if one.build or one.optional]
+    return [one for one in used if node == CONTROL_PLANE or one.where == "every"]
 
 
 def _into(node: str, wanted: Iterable[Pulled], say: Say) -> tuple[int, int]:
@@ -92,10 +93,11 @@ def _full(reference: str) -> str:
     return f"{wanted.host}/{wanted.path}:{wanted.tag}"
 
 
-def _lead_to_mirrors(nodes: Iterable[str], supply: Supply) -> None:
+def _lead_to_mirrors(nodes: Iterable[str], supply: Supply, say: Say) -> None:
     """Write hosts.toml of every registry whose images come from a mirror, and no other."""
     hosts = {Reference.parse(one.reference).host for one in supply.known.pulled.values()}
-    files = {host: _hosts_toml(host, supply) for host in sorted(hosts) if supply.mirrors.of(host)}
+    mirrored = [host for host in sorted(hosts) if supply.mirrors.of(host)]
+    files = {host: _hosts_toml(Place.of(host, supply.mirrors), say) for host in mirrored}
     script = f"rm -rf {HOSTS}\n" + "".join(
         f"mkdir -p {HOSTS}/{host}\ncat > {HOSTS}/{host}/hosts.toml <<'END'\n{text}END\n"
         for host, text in files.items()
@@ -104,17 +106,16 @@ def _lead_to_mirrors(nodes: Iterable[str], supply: Supply) -> None:
         output("docker", "exec", "--interactive", node, "sh", "-s", stdin=script, within=30)
 
 
-def _hosts_toml(host: str, supply: Supply) -> str:
+def _hosts_toml(place: Place, say: Say) -> str:
     """Return containerd's configuration of a registry: its mirror, and never itself."""
-    place = Place.of(host, supply.mirrors)
-    url = f"{seen_from_nodes(place.api)}/{place.prefix}".rstrip("/")
+    url = f"{_seen_from_nodes(place.api, say)}/{place.prefix}".rstrip("/")
     return (
         f'server = "{url}"\n[host."{url}"]\n'
         '  capabilities = ["pull", "resolve"]\n  override_path = true\n'
     )
 
 
-def seen_from_nodes(url: str) -> str:
+def _seen_from_nodes(url: str, say: Say) -> str:
     """Return how nodes reach an address: what is this machine here is another for them."""
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -125,7 +126,7 @@ def seen_from_nodes(url: str) -> str:
     if not loopback:
         return url
     port = f":{parts.port}" if parts.port else ""
-    return urlunsplit(parts._replace(netloc=f"{network.gateway()}{port}"))
+    return urlunsplit(parts._replace(netloc=f"{this_host.address(CONTROL_PLANE, say)}{port}"))
 
 
 def _from(supply: Supply) -> str:

@@ -11,6 +11,7 @@ from pgdrill.errors import BrokenEnvironmentError
 
 WRITTEN, DRAFT = "installation.json", "installation.json.part"
 NAME = "pgdrill"
+CONTROL_PLANE = f"{NAME}-control-plane"  # the container that is this node
 NAMESPACE = "pgdrill"
 MONITORING = "pgdrill-monitoring"  # the namespace of what watches
 # Where the API has the objects that hold its rules: group, version, namespace, plural.
@@ -26,7 +27,11 @@ MANY_CORES = 4  # from here on a third worker
 
 
 def state_dir() -> Path:
-    """Directory of everything that `up` makes."""
+    """Directory of everything that `up` makes.
+
+    Below the home directory on macOS too: nothing else of a Mac is sure to be shared with the
+    virtual machine of its container engine.
+    """
     chosen = os.environ.get("PGDRILL_STATE_DIR")
     if chosen:
         return Path(chosen).resolve()
@@ -116,8 +121,8 @@ class Installation:
         return self.path / "ready"
 
 
-def plan(directory: Path, image: str, built: bool) -> Installation:
-    """Choose what an installation is made of on this machine.
+def plan(directory: Path, image: str, built: bool, cores: int) -> Installation:
+    """Choose what an installation is made of; cores are the container engine's.
 
     Raises:
         BrokenEnvironmentError: no ports are free.
@@ -127,7 +132,7 @@ def plan(directory: Path, image: str, built: bool) -> Installation:
         directory=str(directory),
         image=image,
         built=built,
-        workers=3 if (os.cpu_count() or 1) >= MANY_CORES else 2,
+        workers=3 if cores >= MANY_CORES else 2,
         node_ports=dict(zip(PORTS, ports, strict=True)),
         webhook=webhook,
         password=secrets.token_urlsafe(18),

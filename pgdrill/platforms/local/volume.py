@@ -1,6 +1,7 @@
 """A member's file system, filled and released by one file of our own."""
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +32,9 @@ class DirectoryVolume:
         missing = int((share - self.used()) * stat.f_blocks) * stat.f_frsize
         if missing <= 0:
             raise ValueError(f"{self.path} is at {self.used():.0%} already")
-        with self._filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, missing)
+        if sys.platform == "linux":  # pgdrill.platforms.select refuses local elsewhere
+            with self._filler.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, missing)
 
     def release(self) -> None:
         """Remove that file; safe to repeat."""

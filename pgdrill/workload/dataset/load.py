@@ -3,9 +3,10 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
+
+import psutil
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.workload.dataset.encode import Column, stream
@@ -25,8 +26,7 @@ def must_fit(rows: int, available: int | None = None) -> None:
         BrokenEnvironmentError: saying how many rows would fit.
     """
     if available is None:
-        fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        available = int(fields["MemAvailable"].split()[0]) * 1024
+        available = psutil.virtual_memory().available
     if rows * ROW_MEMORY > available:
         raise BrokenEnvironmentError(
             f"{rows} rows need {rows * ROW_MEMORY / 1e9:.1f} GB of memory to generate,"
