@@ -34,7 +34,8 @@ from tests.unit.conftest import ScratchPostgres
 
 IMAGE = catalogue().images["postgresql"].reference
 ELSEWHERE = Endpoint("127.0.0.1", 1)  # where this machine would reach the database
-FOREVER = ["--time=600", "--progress=1", "--no-vacuum", "--define=scale=1", pgbench.MIX[0].argument]
+LASTS = f"--time={10_000 + os.getpid()}"  # tells this session's pgbench from any other's
+FOREVER = [LASTS, "--progress=1", "--no-vacuum", "--define=scale=1", pgbench.MIX[0].argument]
 
 STAND_IN = """\
 #!/bin/sh
@@ -196,7 +197,7 @@ def test_a_password_is_in_no_process_list(contained: Contained, tmp_path: Path) 
     )
     assert done.status == 0, done.reason()
     assert any("pgdrill-load-" in line for line in seen)
-    assert any("pgbench --time=600" in line for line in seen)
+    assert any(f"pgbench {LASTS}" in line for line in seen)
     assert not any("hunter2" in line for line in seen)
 
 
@@ -270,7 +271,7 @@ def _running(contained: Contained) -> list[int]:
     return [
         p.info["pid"]
         for p in seen
-        if p.info["name"] == "pgbench" and "--time=600" in (p.info["cmdline"] or [])
+        if p.info["name"] == "pgbench" and LASTS in (p.info["cmdline"] or [])
     ]
 
 

@@ -1,5 +1,6 @@
 """Which pgbench is taken, and what is said of those that are not."""
 
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ import pytest
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.workload import pgbench_program
 from pgdrill.workload.pgbench_program import NoPgbenchError, described, on_host
+
+SLEEP = f"61.{os.getpid()}"  # seconds; tells this session's sleeper from any other's
 
 
 def _telling(version: str) -> str:
@@ -96,9 +99,9 @@ def test_debian_s_newest_is_taken_behind_its_wrapper(machine: Machine) -> None:
             "echo 'libpq.so.5: not found' >&2; exit 127", "(it says 'libpq.so.5", id="no library"
         ),
         pytest.param(f"{_telling('15.1')}; exit 1", "does not tell its version", id="fails"),
-        pytest.param("sleep 61.7", "within 0.5 s", id="hangs"),
-        pytest.param("sleep 61.7 & wait", "within 0.5 s", id="hangs with a child"),
-        pytest.param(f"{_telling('15.1')}; sleep 61.7", "within 0.5 s", id="does not end"),
+        pytest.param(f"sleep {SLEEP}", "within 0.5 s", id="hangs"),
+        pytest.param(f"sleep {SLEEP} & wait", "within 0.5 s", id="hangs with a child"),
+        pytest.param(f"{_telling('15.1')}; sleep {SLEEP}", "within 0.5 s", id="does not end"),
         pytest.param("yes pgbench", "(it says 'pgbench')", id="endless"),
     ],
 )
@@ -116,7 +119,7 @@ def test_one_that_will_not_do_is_named(machine: Machine, script: str, said: str)
     assert re.search(r"needs pgbench 15 or newer.*package postgresql-15", line)
     assert line.isprintable()
     left = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"])]
-    assert ["sleep", "61.7"] not in left
+    assert ["sleep", SLEEP] not in left
 
 
 def test_a_file_that_is_no_program_is_named(machine: Machine) -> None:
