@@ -7,7 +7,6 @@ compiles nothing, and an interrupted run goes on where it ended.
 import hashlib
 import json
 import os
-import platform
 import shutil
 import tempfile
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision import debian, node, oci
 from pgdrill.provision.commands import Say, logged, output, succeeds, workers
-from pgdrill.provision.components import Catalogue, Image, Rootfs
+from pgdrill.provision.components import Catalogue, Image, Rootfs, this_machine
 from pgdrill.provision.engine import lacks_sys_resource
 from pgdrill.provision.reduction import reduced
 from pgdrill.provision.toolchain import build, cached_program, module_directory
@@ -47,9 +46,9 @@ class Builder:
         reference = self.reference
         if succeeds("docker", "image", "inspect", reference):
             return reference
-        if platform.machine() not in ("x86_64", "AMD64"):
+        if this_machine() != ("linux", "amd64"):
             raise BrokenEnvironmentError(
-                f"images are built for x86_64 only, this machine is {platform.machine()}:"
+                f"images are built on Linux for x86-64 only, this is {'/'.join(this_machine())}:"
                 " use --images=pull"
             )
         debian.provide({"mmdebstrap": "mmdebstrap"}, "building images", say)

@@ -19,6 +19,7 @@ from pgdrill.provision.components import (
     Program,
     Pulled,
     Tool,
+    this_machine,
 )
 from pgdrill.provision.pulls import pull
 from pgdrill.provision.registry import (
@@ -75,7 +76,7 @@ def node_image(
         except MissingImageError as error:
             raise BrokenEnvironmentError(f"{error}: put it there, or use --images=build") from None
         except UnreachableError as error:
-            if supply.how == "pull" or not has_go():
+            if supply.how == "pull" or not has_go() or this_machine() != ("linux", "amd64"):
                 raise BrokenEnvironmentError(
                     f"images cannot be pulled: {error}; check the network, or use --registry-mirror"
                 ) from None

@@ -106,7 +106,8 @@ def _end(process: subprocess.Popen[bytes], launch: Launch) -> None:
         try:
             process.wait(grace)
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
+            # macOS forbids signals to a group of processes that have ended, Linux finds none.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, word)
     process.wait(10)
     if launch.end and process.returncode < 0:

@@ -85,14 +85,18 @@ def _of_engine(engine: containers.Engine) -> str:
     if engine.kind != "Docker":
         return (
             f"the container engine is {engine.kind}, and volumes of a true size need loop devices,"
-            " which it does not give to nodes: use Docker as root, or --platform=local"
+            f" which it does not give to nodes: use Docker as root{_or_local()}"
         )
     if engine.memory < NEEDED_MEMORY_GB * 1e9:
         return (
             f"the container engine has {engine.memory / 1e9:.1f} GB of memory and platform kind"
-            f" needs {NEEDED_MEMORY_GB}: give it more, or use --platform=local"
+            f" needs {NEEDED_MEMORY_GB}: give it more{_or_local()}"
         )
     return ""
+
+
+def _or_local() -> str:
+    return ", or use --platform=local" if sys.platform == "linux" else ""
 
 
 def _free_gb(place: Path) -> float:

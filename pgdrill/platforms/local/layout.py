@@ -193,12 +193,13 @@ def plan(port_offset: int) -> Layout:
     missing = missing_packages()
     if missing and not root:
         raise BrokenEnvironmentError(
-            f"missing and only root can install: run `apt-get install {' '.join(missing)}` as root"
+            "platform local lacks programs that only root can install: run `apt-get install"
+            f" {' '.join(missing)}` as root, or start Docker and use --platform=kind"
         )
     if missing and not shutil.which("apt-get"):
         raise BrokenEnvironmentError(
-            f"missing programs of {', '.join(missing)}, and no apt-get here:"
-            " install them, or use --platform=kind"
+            f"platform local lacks programs of {', '.join(missing)}, and there is no apt-get:"
+            " install them, or start Docker and use --platform=kind"
         )
     return Layout(
         state=str(state),
