@@ -63,10 +63,10 @@ def _into(node: str, wanted: Iterable[Pulled], say: Say) -> tuple[int, int]:
     for name, one in missing.items():
         try:
             _pull(node, name, OPTIONAL_WITHIN if one.optional else PULLED_WITHIN, say)
-        except BrokenEnvironmentError as error:
+        except BrokenEnvironmentError:
             if not one.optional:
                 raise
-            say(f"without {one.name}: {error}")
+            say(f"without {one.name}, which nothing needs: {node} cannot pull {name}")
     came = [size for name, size in sizes(node).items() if name in missing]
     return len(came), sum(came)
 
