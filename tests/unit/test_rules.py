@@ -15,6 +15,7 @@ import yaml
 
 from pgdrill.judge.budgets import BAD_TRANSACTIONS
 from pgdrill.observe import rulefiles
+from pgdrill.observe.prometheus import UNALERTED
 from pgdrill.settings import ROOT
 from tests.alerts import test_fires_and_resolves as live
 from tests.alerts.scenarios import SCENARIOS, Exemption
@@ -148,6 +149,27 @@ def test_the_operators_recordings_read_series_that_exist() -> None:
     jobs = set(re.findall(r'job="([\w-]+)"', recordings))
     assert jobs
     assert jobs <= set(re.findall(r"targetLabel: job, replacement: ([\w-]+)", targets))
+
+
+def test_what_is_scraped_slowly_feeds_no_alert() -> None:
+    """Slow targets are those whose pace does not count, and no alert reads what comes from them."""
+    targets = (ROOT / "infra/helm/monitoring/templates/targets.yaml").read_text()
+    monitors, own = targets.split("{{- range")
+    slow = [part for part in monitors.split("---") if "slowScrapeInterval" in part]
+    assert [re.findall(r"^  name: (\S+)", part, re.M) for part in slow] == [["kubelet"]]
+    assert 'list "prometheus" "alertmanager"' in own
+    assert "slowScrapeInterval" in own
+    assert {"kubelet", "prometheus", "alertmanager"} == UNALERTED
+    groups = yaml.safe_load((ALERTS / "recording.cnpg.yaml").read_text())["groups"]
+    recorded = {rule["record"]: rule["expr"] for group in groups for rule in group["rules"]}
+    from_kubelet = {name for name, expression in recorded.items() if "container_" in expression}
+    assert from_kubelet
+    read = " ".join(rule["expr"] for rule in _rules().values())
+    reached = {name for name in recorded if name in read}
+    while more := {n for n in recorded for r in reached if n in recorded[r]} - reached:
+        reached |= more
+    assert reached
+    assert not reached & from_kubelet
 
 
 def test_every_alert_has_a_live_scenario_or_a_reason() -> None:
