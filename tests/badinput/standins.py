@@ -22,6 +22,7 @@ case "$*" in
   info*) cat {told}/info ;;
   "ps "*label=*) cat {told}/nodes ;;
   "ps "* | "images "*) ;;
+  pull*) echo "failed to register layer: {pull}" >&2; exit 1 ;;
   "network inspect kind") test -s {told}/network && cat {told}/network ;;
   *) echo "docker $*: not here" >&2; exit 1 ;;
 esac
@@ -58,12 +59,13 @@ class Tools:
         nodes: tuple[str, ...] = (),
         taken: str | None = None,
         info: Mapping[str, Any] | None = None,
+        pull: str = "no network",
     ) -> None:
         """Put a docker client there whose engine is as told and refuses everything else.
 
         info replaces or adds to what `docker info` says; memory is in bytes; nodes are those of a
         kind cluster named pgdrill; taken is an address that a container in the network kind
-        (172.18.0.0/16) has.
+        (172.18.0.0/16) has; pull is what it says to every pull, which fails.
         """
         told = self.directory.with_name("docker-says")
         told.mkdir(exist_ok=True)
@@ -72,7 +74,7 @@ class Tools:
         (told / "info").write_text(json.dumps(says))
         (told / "nodes").write_text("\n".join(nodes))
         (told / "network").write_text(json.dumps([_network(taken)]) if taken else "")
-        self.add("docker", ANSWERING.format(told=told))
+        self.add("docker", ANSWERING.format(told=told, pull=pull))
 
 
 def _network(taken: str) -> dict[str, Any]:

@@ -105,6 +105,18 @@ def test_a_mirror_without_one_image(laptop: Machine, releases: tuple[Path, str])
     _nothing_begun(laptop)
 
 
+def test_a_disk_that_fills_while_pulling(laptop: Machine, releases: tuple[Path, str]) -> None:
+    """Sizes are said before the pull; a disk that fills is refused with where to make room."""
+    named = [Reference.parse(i.reference) for i in KNOWN.pulled.values()]
+    sizes = {f"{r.path}{'@' if r.digest else ':'}{r.version}": 350_000_000 for r in named}
+    laptop.tools.add_docker(pull="write /layer.tar: no space left on device")
+    with Registry(sizes).url() as url:
+        outcome = _up(laptop, PGDRILL_RELEASE_MIRROR=releases[1], PGDRILL_REGISTRY_MIRROR=url)
+    outcome.refuses(ENVIRONMENT, "no space left on device", "make room where Docker keeps")
+    assert "to pull: kindest/node:v1.29.14, 350 MB; then " in outcome.output
+    _nothing_begun(laptop)
+
+
 def test_a_mirror_that_is_no_url(laptop: Machine) -> None:
     """A mistyped address, a password in one, and an image without a tag are usage errors."""
     for option in (
