@@ -32,7 +32,7 @@ def kustomize_tree(into: Path, overlay: str, supply: Supply, say: Say, *, built:
     shutil.copytree(ROOT / "infra/kustomize", into)
     for name, place in PLACES.items():
         wanted = supply.known.manifests[name]
-        _copy(_directory(wanted, supply, say) / wanted.root, into / place)
+        _copy(_directory(wanted, supply, say, built=built) / wanted.root, into / place)
     for file in into.rglob("*.j2"):
         file.with_suffix("").write_text(template(file.read_text(), pgdrill_images=images(supply)))
         file.unlink()
@@ -60,12 +60,12 @@ def template(text: str, **variables: object) -> str:
     return environment.from_string(text).render(**variables)
 
 
-def _directory(wanted: Manifest, supply: Supply, say: Say) -> Path:
+def _directory(wanted: Manifest, supply: Supply, say: Say, *, built: bool) -> Path:
     """Return a directory that holds a manifest's files, fetched or read from its module."""
     kept = kept_manifest(wanted)
     if kept:
         return kept
-    if supply.how != "build":
+    if supply.how == "pull" or not (built and has_go()):  # what was built has the module already
         try:
             return manifest(wanted, supply, say)
         except NotFetchedError as error:
