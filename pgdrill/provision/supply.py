@@ -1,6 +1,6 @@
 """Where tools, manifests and images come from: releases, registries, mirrors, or a compiler."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pgdrill.provision.components import OPERATORS, Catalogue, catalogue
 from pgdrill.settings import Mirrors, Settings
@@ -11,14 +11,14 @@ class Supply:
     """What the settings say about it.
 
     how is auto, pull or build; releases is a URL below which releases are fetched by host and path,
-    '' for the releases' own.
+    '' for the releases' own; node and operator are '' where nobody asked for one.
     """
 
     how: str = "auto"
     mirrors: Mirrors = field(default_factory=Mirrors)
     releases: str = ""
     node: str = ""
-    operator: str = OPERATORS[0]
+    operator: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> "Supply":
@@ -28,13 +28,20 @@ class Supply:
             settings.registry_mirror,
             settings.release_mirror,
             settings.node_image,
-            settings.operator,
+            settings.operator if settings.sources["operator"] != "default" else "",
         )
+
+    def after(self, image: str, operator: str) -> "Supply":
+        """Return what holds where a cluster runs already: what nobody asked to change stays.
+
+        image is that of its nodes if it was pulled, else ''.
+        """
+        return replace(self, node=self.node or image, operator=self.operator or operator)
 
     @property
     def known(self) -> Catalogue:
         """The list of components with this version of the operator."""
-        return catalogue(self.operator)
+        return catalogue(self.operator or OPERATORS[0])
 
     @property
     def node_image(self) -> str:

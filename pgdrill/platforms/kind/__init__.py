@@ -59,6 +59,7 @@ from pgdrill.progress import Reporter
 from pgdrill.provision import engine as containers
 from pgdrill.provision import images, playbook
 from pgdrill.provision.commands import mark, output, succeeds, workers
+from pgdrill.provision.components import OPERATORS
 from pgdrill.provision.node import clear_workshop
 from pgdrill.provision.supply import Supply
 from pgdrill.provision.toolchain import tool
@@ -79,11 +80,14 @@ class KindPlatform:
 
     def __init__(self, reporter: Reporter | None = None, supply: Supply | None = None) -> None:
         self._reporter = reporter or Reporter()
-        self._supply = supply or Supply()
         self._say = self._reporter.line
         self._state = state_dir()
         found = Installation.load(self._state)
         self.tuning_name = found.timing if found else "tuned"
+        self._supply = supply or Supply()
+        if found:
+            pulled = "" if found.built else found.image
+            self._supply = self._supply.after(pulled, found.operator)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -146,11 +150,14 @@ class KindPlatform:
                 running=found.image if found and not making.lost(found) else "",
                 before_building=lambda: preflight.require("build"),
             )
-        if found is None or found.image != node.reference:
+        operator = self._supply.operator or OPERATORS[0]
+        if found is None or (found.image, found.operator) != (node.reference, operator):
             if found:
-                self._say("the images have changed: making the cluster anew")
+                what = "images have" if found.operator == operator else "operator has"
+                self._say(f"the {what} changed: making the cluster anew")
                 making.delete(self._state)
-            found = plan(self._state, node.reference, node.built, containers.cores())
+            cores = containers.cores()
+            found = plan(self._state, node.reference, node.built, cores, operator)
         found = found.timed(settings.timing)
         found.save()
         self._forget_views()

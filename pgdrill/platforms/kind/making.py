@@ -159,7 +159,7 @@ def declare(found: Installation, tools: Mapping[str, Path], supply: Supply, say:
         "pgdrill_cluster": NAME,
         "pgdrill_password": found.password,
         "pgdrill_timing": found.timing,
-        "pgdrill_operator": supply.operator,
+        "pgdrill_operator": found.operator,
         "pgdrill_values": {
             "image": image["postgresql"],
             "pooler": {"image": image["pgbouncer"]},

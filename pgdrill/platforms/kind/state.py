@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.provision.components import OPERATORS
 
 WRITTEN, DRAFT = "installation.json", "installation.json.part"
 NAME = "pgdrill"
@@ -51,6 +52,7 @@ class Installation:
     webhook: int  # where a run listens for the pages of Alertmanager
     password: str
     timing: str = "tuned"
+    operator: str = "1.25.4"  # that of installations from before there was a choice
 
     @classmethod
     def load(cls, directory: Path) -> "Installation | None":
@@ -121,7 +123,9 @@ class Installation:
         return self.path / "ready"
 
 
-def plan(directory: Path, image: str, built: bool, cores: int) -> Installation:
+def plan(
+    directory: Path, image: str, built: bool, cores: int, operator: str = OPERATORS[0]
+) -> Installation:
     """Choose what an installation is made of; cores are the container engine's.
 
     Raises:
@@ -136,6 +140,7 @@ def plan(directory: Path, image: str, built: bool, cores: int) -> Installation:
         node_ports=dict(zip(PORTS, ports, strict=True)),
         webhook=webhook,
         password=secrets.token_urlsafe(18),
+        operator=operator,
     )
 
 

@@ -1,0 +1,58 @@
+"""Where a cluster runs already, what nobody asked to change stays as it is."""
+
+from pathlib import Path
+
+import pytest
+
+from pgdrill.platforms.kind import KindPlatform
+from pgdrill.platforms.kind.state import Installation, plan
+from pgdrill.provision.components import OPERATORS
+from pgdrill.provision.supply import Supply
+from pgdrill.settings import BY_KEY, resolve
+
+OLD = OPERATORS[-1]
+
+
+def _supply(**options: str) -> Supply:
+    return Supply.of(resolve(dict.fromkeys(BY_KEY) | options, {}, Path("/nonexistent")))
+
+
+def _running(monkeypatch: pytest.MonkeyPatch, state: Path, *, built: bool) -> None:
+    monkeypatch.setenv("PGDRILL_STATE_DIR", str(state))
+    plan(state, "my/node:1", built=built, cores=2, operator=OLD).save()
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_a_later_command_keeps_operator_and_nodes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, built: bool
+) -> None:
+    """`make up OPERATOR=... NODE_IMAGE=...`, then `make chaos`: the cluster is not made anew."""
+    _running(monkeypatch, tmp_path, built=built)
+    kept = KindPlatform(supply=_supply())._supply  # no view of it before `up`
+    assert kept.operator == OLD
+    assert kept.known.versions["cnpg"] == f"v{OLD}"
+    if not built:
+        assert kept.node_image == "my/node:1"
+
+
+def test_what_is_asked_for_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The default's own version, asked for by name, is a change too."""
+    _running(monkeypatch, tmp_path, built=False)
+    asked = _supply(operator=OPERATORS[0], node_image="other/node:2")
+    wanted = KindPlatform(supply=asked)._supply  # see above
+    assert (wanted.operator, wanted.node_image) == (OPERATORS[0], "other/node:2")
+
+
+def test_without_a_cluster_it_is_the_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first of the list, and an installation of before there was a choice has the old one."""
+    monkeypatch.setenv("PGDRILL_STATE_DIR", str(tmp_path))
+    fresh = KindPlatform(supply=_supply())._supply  # see above
+    assert fresh.known.versions["cnpg"] == f"v{OPERATORS[0]}"
+    plan(tmp_path, "node:1", built=True, cores=2).save()
+    record = tmp_path / "installation.json"
+    record.write_text(record.read_text().replace(f', "operator": "{OPERATORS[0]}"', ""))
+    found = Installation.load(tmp_path)
+    assert found is not None
+    assert found.operator == OLD
