@@ -14,17 +14,20 @@ import psycopg
 import pytest
 
 from fixtures.load import watch_waits
+from pgdrill.judge import waits as judged
 from pgdrill.observe import pressure
 from pgdrill.observe.machine import MachineWatch
 from pgdrill.observe.waits import AGAIN, EVERY, LONGEST_LOOK, WaitWatch
 from pgdrill.platforms import session
 from pgdrill.platforms.base import Cluster, Endpoint
-from pgdrill.records import WaitLook
+from pgdrill.records import MachineSecond, WaitLook
+from pgdrill.report.waits import meaning, sentences
 from pgdrill.waiting import eventually, pause
 from pgdrill.workload import pgbench
 from pgdrill.workload.pgbench import Script
 from pgdrill.workload.pgbench_program import HostProgram
 from tests.unit.conftest import ScratchPostgres
+from tests.unit.fake_run import bench, machine, waits
 
 pytestmark = pytest.mark.unit
 APPLICATION = "looked at"
@@ -180,21 +183,23 @@ def test_the_sessions_of_pgbench_are_looked_at(
     pgbench.prepare(program, at, 1, lambda line: None, within=60)
     here = Endpoint("127.0.0.1", scratch_postgres.port)
     cluster = Cluster("scratch", here, here, {}, "looked_at", "postgres", tmp_path / "passfile")
-    with watch_waits(cluster) as watch:
+    with psycopg.connect(at) as holder, watch_waits(cluster) as watch:
+        holder.execute("LOCK TABLE bench.pgbench_accounts")
         pgbench.run(
             program,
             cluster.conninfo(),
             clients=4,
-            duration=2,
-            rate=500.0,
+            duration=3,
+            rate=100.0,
             directory=tmp_path / "logs",
             scale=1,
             seed=42,
             calibration_tps=0,
             warm_up=0,
             mix=(Script("tpcb", 1),),
+            on_progress=lambda second, tps, latency: holder.commit(),
         )
-    assert [look for look in watch.seen if look.sessions], watch.seen
+    assert {"Lock:relation": 4} in [look.sessions for look in watch.seen]
     assert not any(look.trouble for look in watch.seen)
 
 
@@ -261,3 +266,116 @@ def test_a_system_without_proc_tells_nothing(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(pressure, "_read", lambda path: b"")
     assert pressure.Pressure().look() == {"cpu": None, "io": None, "memory": None}
     assert pressure.RunQueue().look() is None
+
+
+def test_shares_of_busy_time() -> None:
+    """Seconds count alike, however often they were looked at; gaps are told and not counted."""
+    found = judged.waits(bench(), waits())
+    assert found is not None
+    assert (found.looks, len(found.seconds), found.late_seconds) == (298 * 4 + 1, 299, 1)
+    assert (found.unseen, found.troubles) == (1, ("connection <lost>",))
+    assert found.active == pytest.approx((298 * 5 + 16) / 299)
+    of = {share.event: share for share in found.shares}
+    whole = 298 * 5 + 16
+    assert of["CPU"].overall == pytest.approx(100 * (298 * 3 + 12) / whole)
+    assert of["IPC:SyncRep"].overall == pytest.approx(100 * 298 / whole)
+    assert of["CPU"].late == 75
+    assert of["CPU"].otherwise == pytest.approx(60)
+    assert (of["LWLock:WALWrite"].late, of["LWLock:WALWrite"].otherwise) == (25, 0)
+    assert of["IPC:SyncRep"].late == 0
+    assert sum(share.overall for share in found.shares) == pytest.approx(100)
+    assert found.top(3) == ("CPU", "LWLock:WALWrite", "IPC:SyncRep")
+
+
+def test_looks_before_and_after_the_load_are_none_at_it() -> None:
+    """Those of the warm-up are left out, and without others there is nothing to say."""
+    one = bench()
+    early = [look for look in waits() if look.at < one.started_at]
+    late = [look.model_copy(update={"at": look.at + one.duration + 10}) for look in early]
+    assert early
+    assert judged.waits(one, [*early, *late]) is None
+    assert judged.waits(one, []) is None
+    failed = WaitLook(at=one.started_at + 1, sessions={}, trouble="no answer")
+    assert judged.waits(one, [failed]) is None
+
+
+def test_a_load_without_late_transactions() -> None:
+    """Nothing is said of seconds that there were not; idle sessions give no shares, no error."""
+    good = bench().model_copy(
+        update={"slices": tuple(s.model_copy(update={"bad": 0}) for s in bench().slices)}
+    )
+    found = judged.waits(good, waits())
+    assert found is not None
+    assert {share.late for share in found.shares} == {None}
+    idle = judged.waits(good, [WaitLook(at=good.started_at + 1, sessions={})])
+    assert idle is not None
+    assert (idle.shares, idle.active, idle.unseen) == ((), 0, 299)
+    assert sentences(idle, None) == ["No session was busy at any look."]
+    pressed = judged.strains(good, machine())
+    assert pressed is not None
+    assert pressed.cpu is not None
+    assert pressed.cpu.during == pressed.cpu.otherwise == pytest.approx(40 + 50 / 300)
+    assert pressed.cpu.late is None
+
+
+def test_pressure_where_transactions_came_late() -> None:
+    """Each pressure has a mean of its own there; a kernel that tells none gives none."""
+    found = judged.strains(bench(), machine())
+    assert found is not None
+    assert found.cpu is not None
+    assert found.cpu.during == pytest.approx(40 + 50 / 300)
+    assert (found.cpu.late, found.cpu.otherwise) == (90, 40)
+    assert (found.io, found.memory) == (judged.Strain(4, 4, 4), judged.Strain(0, 0, 0))
+    assert found.run_queue is not None
+    assert found.run_queue.during == pytest.approx(0.8 + 2.2 / 300)
+    assert found.run_queue.late == 3
+    assert found.cpu_by_second[200] == (200, 90)
+    told = {"cpu_pressure", "io_pressure", "memory_pressure", "run_queue"}
+    old = [MachineSecond(**one.model_dump(exclude=told)) for one in machine()]
+    untold = judged.strains(bench(), old)
+    assert untold == judged.Strains(None, None, None, None, (), ())
+    assert judged.strains(bench(), []) is None
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        ("CPU", "on or waiting for a CPU"),
+        ("IPC:SyncRep", "waiting for a standby (SyncRep)"),
+        ("IO:WalSync", "waiting for the WAL flush"),
+        ("Lock:relation", "waiting for a lock (relation)"),
+        ("Extension:Extension", "waiting (Extension)"),
+        ("Unheard", "waiting (Unheard)"),
+    ],
+)
+def test_every_event_has_words(event: str, words: str) -> None:
+    """Those of a load have their own, also as PostgreSQL 17 spells them; others by their kind."""
+    assert meaning(event) == words
+
+
+def test_a_sentence_says_why() -> None:
+    """What means the same is one part; the parts are in order, and small ones are left out."""
+    looks = [
+        WaitLook(
+            at=bench().started_at + 0.5,
+            sessions={
+                "IPC:SyncRep": 150,
+                "CPU": 650,
+                "IO:WALSync": 70,
+                "LWLock:WALWrite": 50,
+                "Lock:tuple": 75,
+                "BufferPin:BufferPin": 5,
+            },
+        )
+    ]
+    said = sentences(judged.waits(bench(), looks), judged.strains(bench(), machine()))
+    assert said == [
+        "Of the time that sessions were busy, 65 % was spent on or waiting for a CPU, 15 % waiting"
+        " for a standby (SyncRep), 12 % waiting for the WAL flush.",
+        "CPU pressure 40 %, I/O pressure 4 %.",
+    ]
+    few = looks[0].model_copy(update={"sessions": {"CPU": 995, "Lock:tuple": 5}})
+    assert sentences(judged.waits(bench(), [few]), None) == [
+        "Of the time that sessions were busy, 100 % was spent on or waiting for a CPU."
+    ]
+    assert sentences(None, None) == []
