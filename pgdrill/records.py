@@ -184,6 +184,21 @@ class MachineSecond(Record):
     busy: float  # % of all cores, since the look before
     stolen: float  # % of all cores that the hypervisor says it gave to others
     work_ms: float  # CPU time that a fixed piece of work took
+    # % of the time since the look before in which somebody waited for it; None: the kernel does
+    # not say, or the run is older than these.
+    cpu_pressure: float | None = None
+    io_pressure: float | None = None
+    memory_pressure: float | None = None
+    # Seconds that PostgreSQL's processes together waited for a CPU, in one second; None: as above.
+    run_queue: float | None = None
+
+
+class WaitLook(Record):
+    """What the load's sessions on the primary did at one moment."""
+
+    at: float
+    sessions: dict[str, int]  # active ones by event: 'IPC:SyncRep'; 'CPU' where there is none
+    trouble: str = ""  # why nobody could look; sessions is empty then
 
 
 class SloComparison(Record):

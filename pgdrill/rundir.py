@@ -85,6 +85,11 @@ class RunDir:
         return self.path / "machine.jsonl"
 
     @property
+    def waits(self) -> Path:
+        """records.WaitLook, one a line."""
+        return self.path / "waits.jsonl"
+
+    @property
     def slos(self) -> Path:
         """records.SloComparison, one a line."""
         return self.path / "slos.jsonl"

@@ -9,6 +9,7 @@ import time
 
 import psutil
 
+from pgdrill.observe.pressure import Pressure, RunQueue
 from pgdrill.records import MachineSecond
 
 EVERY = 1.0  # seconds
@@ -38,14 +39,20 @@ class MachineWatch:
 
     def _watch(self) -> None:
         psutil.cpu_times_percent()  # the first one has nothing to compare with
+        pressure, queue = Pressure(), RunQueue()
         while not self._ended.wait(EVERY):
             times = psutil.cpu_times_percent()._asdict()  # platforms differ in what they count
+            shares = pressure.look()
             self._seen.append(
                 MachineSecond(
                     at=time.monotonic(),
                     busy=100 - times["idle"] - times.get("iowait", 0.0),
                     stolen=times.get("steal", 0.0),
                     work_ms=_work(),
+                    cpu_pressure=shares["cpu"],
+                    io_pressure=shares["io"],
+                    memory_pressure=shares["memory"],
+                    run_queue=queue.look(),
                 )
             )
 

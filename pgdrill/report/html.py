@@ -8,7 +8,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pgdrill.dashboards.panels import ABSENT
 from pgdrill.judge import machine, scaling
-from pgdrill.report import loadplots, panels, plots, scaleplots, words
+from pgdrill.judge import waits as judged_waits
+from pgdrill.report import loadplots, panels, plots, scaleplots, waits, words
 from pgdrill.report.attempts import traces
 from pgdrill.report.detection import matrix
 from pgdrill.report.facts import acked, drilled_ledger
@@ -103,6 +104,8 @@ def _environment() -> Environment:
         "scaleplots": scaleplots,
         "scaling": scaling,
         "machine": machine,
+        "judged_waits": judged_waits,
+        "waits": waits,
         "panels": panels,
         "absent": ABSENT,
         "coverage": coverage,

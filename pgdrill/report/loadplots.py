@@ -1,11 +1,14 @@
 """The plots of steady load over time, and the strokes that other plots share with them."""
 
+import math
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, groupby
+from statistics import mean
 
 from markupsafe import Markup
 
 from pgdrill.judge.machine import Pace
+from pgdrill.judge.waits import Strains, Waits
 from pgdrill.records import Bench, Event
 from pgdrill.report.svg import (
     MOST_POINTS,
@@ -17,10 +20,13 @@ from pgdrill.report.svg import (
     nice_top,
     thin,
 )
+from pgdrill.report.waits import OTHERS, TOP
 from pgdrill.report.words import number, seconds
 
 LEFT, RIGHT = 64, WIDTH - 18
+MOST_COLUMNS = 350  # 3 pixels each; longer loads have columns of several seconds, which are means
 Instant = tuple[float, str]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def fault_instants(happened: Sequence[Event], low: float, high: float) -> list[Instant]:
@@ -87,6 +93,51 @@ def machine(bench: Bench, pace: Pace) -> Markup:
     lowest = min(share for _, share in busy)
     canvas.text(RIGHT, y(lowest) + 14, "CPUs in use", "t label-series2", "end")
     return canvas.svg()
+
+
+def waits(bench: Bench, found: Waits, strains: Strains | None, faults: Sequence[Instant]) -> Markup:
+    """What busy sessions did in each second, stacked by event, and the machine's pressure."""
+    pressed = strains is not None and bool(strains.cpu_by_second or strains.io_by_second)
+    bottom = 330 if pressed else 230
+    canvas = Canvas(bottom + 40, "What the sessions waited for over time")
+    x = Scale(0, bench.duration, LEFT, RIGHT)
+    y = Scale(0, nice_top(max(one.active for one in found.seconds)), 230, 24)
+    canvas.y_axis(y, LEFT, RIGHT, "busy sessions of the load, by what they wait for")
+    canvas.x_axis(x, bottom, 24, "seconds of measured load")
+    top = found.top(TOP)
+    wide = math.ceil(bench.duration / MOST_COLUMNS)
+    boxes: dict[str, list[Box]] = {event: [] for event in (*top, OTHERS)}
+    for start, part in groupby(found.seconds, key=lambda one: one.second // wide * wide):
+        whole, base = list(part), 0.0
+        heights = {e: mean(one.sessions.get(e, 0.0) for one in whole) for e in top}
+        heights[OTHERS] = mean(one.active for one in whole) - sum(heights.values())
+        for event, height in heights.items():
+            if height > 1e-6:
+                boxes[event].append((x(start), y(base + height), x(start + wide), y(base)))
+                base += height
+    for number_, (event, drawn) in enumerate(boxes.items()):
+        if drawn:
+            canvas.columns(drawn, f"wait{number_ if event != OTHERS else TOP}", event)
+    late = [(x(one.second), 18.0, x(one.second + 1), 23.0) for one in found.seconds if one.bad]
+    if late:
+        canvas.columns(late, "refused", "seconds with late transactions")
+    if strains is not None and pressed:
+        _pressure(canvas, x, strains)
+    fault_lines(canvas, x, 24, bottom, [(at - bench.started_at, text) for at, text in faults])
+    return canvas.svg()
+
+
+def _pressure(canvas: Canvas, x: Scale, strains: Strains) -> None:
+    """Draw the pressure below the sessions, on the same seconds."""
+    y = Scale(0, 100, 330, 262)
+    canvas.y_axis(y, LEFT, RIGHT, "pressure: % of the time in which somebody waited for it", 2)
+    for points, kind, name in (
+        (strains.io_by_second, "series2", "I/O"),
+        (strains.cpu_by_second, "series1", "CPU"),
+    ):
+        if points:
+            curve(canvas, x, y, [(float(at), share) for at, share in points], kind, f"{name}, %")
+            canvas.text(RIGHT, y(points[-1][1]) - 5, name, f"t label-{kind}", "end")
 
 
 def calibration(bench: Bench) -> Markup:

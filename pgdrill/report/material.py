@@ -25,6 +25,7 @@ from pgdrill.records import (
     SloComparison,
     Trial,
     Verdict,
+    WaitLook,
     read,
     read_lines,
 )
@@ -117,6 +118,7 @@ class Material:
     seed: Seed | None
     bench: Bench | None
     machine: tuple[MachineSecond, ...]
+    waits: tuple[WaitLook, ...]
     snapshots: tuple[Snapshot, ...]
     slos: tuple[SloComparison, ...]
     groups: tuple[Group, ...]
@@ -217,6 +219,7 @@ def read_run(path: Path) -> Material:
         seed=one(run.seed, Seed),
         bench=one(run.bench, Bench),
         machine=many(run.machine, MachineSecond),
+        waits=many(run.waits, WaitLook),
         snapshots=many(run.dashboards, Snapshot),
         slos=many(run.slos, SloComparison),
         groups=_groups(many(run.trials, Trial), verdicts),

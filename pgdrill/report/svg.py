@@ -102,10 +102,12 @@ class Canvas:
         """Draw many small dots as one mark, which keeps the page small."""
         self.add("path", f"cloud {kind}", d="".join(f"M{x:g},{y:g}h0" for x, y in points))
 
-    def columns(self, boxes: Iterable[tuple[float, float, float, float]], kind: str) -> None:
+    def columns(
+        self, boxes: Iterable[tuple[float, float, float, float]], kind: str, tip: str = ""
+    ) -> None:
         """Draw many rectangles (left, top, right, bottom) as one mark."""
         drawn = (f"M{a:g},{b:g}H{c:g}V{d:g}H{a:g}z" for a, b, c, d in boxes)
-        self.add("path", kind, d="".join(drawn))
+        self.add("path", kind, tip, d="".join(drawn))
 
     def x_axis(self, x: Scale, y: float, top: float, unit: str, wanted: int = 9) -> None:
         """Draw grid lines upwards from y to top, tick values, and the unit at the right end."""

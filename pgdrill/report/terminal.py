@@ -6,7 +6,9 @@ from statistics import median
 
 from pgdrill.judge import machine
 from pgdrill.judge import scaling as judged
+from pgdrill.judge import waits as judged_waits
 from pgdrill.records import AlertLife, Bench, Scaling
+from pgdrill.report import waits
 from pgdrill.report.detection import summary
 from pgdrill.report.facts import acked, drilled_ledger, wrong_controls
 from pgdrill.report.material import FIRE_BUDGET, Group, LaneGaps, Material, read_run
@@ -83,7 +85,14 @@ def _bench(m: Material) -> list[str]:
     ]
     slo = [v for v in m.promises if v.budget == m.budget_p99 or "bad" in v.budget.name]
     told = [f"SLO {v.outcome}: {v.line()}" for v in slo]
-    return lines + told + _machine(m, m.bench) + _twice(m)
+    return lines + told + _waits(m, m.bench) + _machine(m, m.bench) + _twice(m)
+
+
+def _waits(m: Material, bench: Bench) -> list[str]:
+    seen = judged_waits.waits(bench, m.waits)
+    told = waits.sentences(seen, judged_waits.strains(bench, m.machine))
+    gap = f" Nobody could look in {count(seen.unseen, 'second')}." if seen and seen.unseen else ""
+    return [f"waits: {' '.join(told)}{gap}"] if told else []
 
 
 def _machine(m: Material, bench: Bench) -> list[str]:

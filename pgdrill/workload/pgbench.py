@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from psycopg.conninfo import make_conninfo
+
 from pgdrill import records
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.workload import pgbench_log, pgbench_process
@@ -25,6 +27,7 @@ from pgdrill.workload.pgbench_tables import prepare, scale_for, shop_sizes, tidy
 
 __all__ = ["MIX", "Script", "calibrate", "evaluate", "offered_rate", "prepare", "run", "scale_for"]
 
+APPLICATION = "pgbench"  # the name of every load's sessions, however pgbench is told to connect
 LOG, WARM_UP_LOG = "pgbench_log", "warm_up_log"
 # Share of what a closed loop reached that an open loop is asked to carry: below the knee, where
 # latency is the server's and not the queue's. Usual practice is 60-70 % of a server of its own;
@@ -335,7 +338,7 @@ def _load(
     return pgbench_process.run(
         program,
         arguments,
-        conninfo,
+        make_conninfo(conninfo, application_name=APPLICATION),
         directory=directory,
         within=seconds + MARGIN,
         logs=logs,

@@ -30,6 +30,7 @@ from pgdrill.records import (
     TableSeed,
     Trial,
     Verdict,
+    WaitLook,
     append,
     write,
 )
@@ -214,10 +215,33 @@ def machine() -> list[MachineSecond]:
     """A machine that does half its work in the second of the hiccup and the nine after it."""
     return [
         MachineSecond(
-            at=START + 20.5 + second, busy=64, stolen=0, work_ms=10 if 200 <= second < 210 else 5
+            at=START + 20.5 + second,
+            busy=64,
+            stolen=0,
+            work_ms=10 if 200 <= second < 210 else 5,
+            cpu_pressure=90 if second == 200 else 40,
+            io_pressure=4,
+            memory_pressure=0,
+            run_queue=3 if second == 200 else 0.8,
         )
         for second in range(-30, 300)
     ]
+
+
+def waits() -> list[WaitLook]:
+    """Looks before and during the load: four a second, one in the hiccup, none in second 100."""
+    usual = {"CPU": 3, "IPC:SyncRep": 1, "IO:WALSync": 1}
+    looks = []
+    for quarter in range(-40, 4 * 300):
+        second = quarter // 4
+        look = WaitLook(at=START + 20.1 + quarter / 4, sessions=usual)
+        if second == 100:
+            look = look.model_copy(update={"sessions": {}, "trouble": "connection <lost>"})
+        elif second == 200:
+            look = look.model_copy(update={"sessions": {"CPU": 12, "LWLock:WALWrite": 4}})
+        if second != 200 or quarter % 4 == 0:
+            looks.append(look)
+    return looks
 
 
 def slos() -> list[SloComparison]:
@@ -437,6 +461,7 @@ def write_run(path: Path, without: tuple[str, ...] = ()) -> RunDir:
         "scaling": [scaling()],
         "dashboards": [*snapshots(START, MEMBERS)],
         "machine": [*machine()],
+        "waits": [*waits()],
         "slos": [*slos()],
         "detections": [*detections()],
     }

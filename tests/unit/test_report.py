@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from pgdrill.errors import BadUsageError
-from pgdrill.records import Bench, Clock, Surge, append, write
-from pgdrill.report import plots, rebuild, splice, terminal
+from pgdrill.judge import waits as judged_waits
+from pgdrill.records import Bench, Clock, Surge, WaitLook, append, write
+from pgdrill.report import loadplots, plots, rebuild, splice, terminal
 from pgdrill.report.attempts import traces
 from pgdrill.report.headline import headline
 from pgdrill.report.html import BEGIN, END
@@ -32,6 +33,7 @@ from tests.unit.fake_run import (
     PGBENCH,
     START,
     bench,
+    machine,
     scaling,
     slos,
     trial,
@@ -456,3 +458,84 @@ def test_pace_of_the_machine_is_in_the_page_and_on_the_terminal(whole: RunDir) -
     whole.machine.unlink()
     assert "Not measured: this run has no look at the machine" in splice(whole.path).read_text()
     assert not [line for line in terminal(whole.path) if line.startswith("pace")]
+
+
+PRESSED = {"cpu_pressure", "io_pressure", "memory_pressure", "run_queue"}
+
+
+def test_waits_are_in_the_page_and_on_the_terminal(whole: RunDir) -> None:
+    """What sessions waited for is drawn, tabled and said, with its gap; so for late seconds."""
+    told = splice(whole.path).read_text()
+    part = told[told.index("What did the sessions wait for?") : told.index("Was it the machine?")]
+    said = (
+        "Of the time that sessions were busy, 60 % was spent on or waiting for a CPU, 20 % waiting"
+        " for the WAL flush, 20 % waiting for a standby (SyncRep). CPU pressure 40 %, I/O pressure"
+        " 4 %. In the 1 second with late transactions: 75 % on or waiting for a CPU, 25 % waiting"
+        " for the WAL flush. CPU pressure 90 %, I/O pressure 4 %."
+    )
+    assert f"<strong>{said}</strong>" in part
+    assert 'aria-label="What the sessions waited for over time"' in part
+    assert "<title>LWLock:WALWrite</title>" in part
+    assert "together waited 0.807 s for a CPU in each second, 3 s in those with late" in part
+    assert "In 1 second of the load nobody could look: connection &lt;lost&gt;." in part
+    cells = re.findall(r'</span>(\S+)</td>|<td class="r[^"]*">(.*?)</td>', part)
+    assert [a or b for a, b in cells][:8] == [
+        *("CPU", "60 %", "75 %", "60 %"),
+        *("LWLock:WALWrite", "0.27 %", "25 %", "0 %"),
+    ]
+    (line,) = (line for line in terminal(whole.path) if line.startswith("waits:"))
+    assert line == f"waits: {said} Nobody could look in 1 second."
+
+
+def test_runs_of_before_waits_were_looked_at_are_read(whole: RunDir) -> None:
+    """They have no such file, and no pressure in the seconds of their machine."""
+    whole.waits.unlink()
+    whole.machine.unlink()
+    with whole.machine.open("w") as file:
+        file.writelines(f"{json.dumps(one.model_dump(exclude=PRESSED))}\n" for one in machine())
+    page = splice(whole.path).read_text()
+    assert "Not measured: this run has no look at the sessions of its load" in page
+    assert 'aria-label="The machine during the load"' in page
+    assert "pressure" not in page[page.index('<section id="pgd-load"') :].split("</section>")[0]
+    assert not [line for line in terminal(whole.path) if line.startswith(("waits", "damaged"))]
+
+
+@pytest.mark.parametrize("looked", [False, True])
+def test_waits_without_pressure_are_drawn_alone(whole: RunDir, looked: bool) -> None:
+    """As on macOS: the page says that the kernel tells none, and draws no empty axis."""
+    whole.machine.unlink()
+    for one in machine() if looked else []:
+        append(whole.machine, one.model_copy(update=dict.fromkeys(PRESSED)))
+    page = splice(whole.path).read_text()
+    (height,) = re.findall(r'1120 (\d+)"[^>]*="What the sessions waited for over time"', page)
+    assert int(height) < 300
+    assert "The kernel of this machine does not tell its CPU pressure." in page
+    assert "pressure: %" not in page
+    (line,) = (line for line in terminal(whole.path) if line.startswith("waits:"))
+    assert "pressure" not in line
+
+
+def test_one_pressure_without_the_other_is_drawn(whole: RunDir) -> None:
+    """What a kernel does not tell has no curve and no name."""
+    whole.machine.unlink()
+    for one in machine():
+        append(whole.machine, one.model_copy(update={"io_pressure": None}))
+    page = splice(whole.path).read_text()
+    part = page[page.index("What the sessions waited for over time") :].split("</svg>")[0]
+    assert ("<title>CPU, %</title>" in part, "<title>I/O, %</title>" in part) == (True, False)
+
+
+def test_a_long_load_has_no_more_columns_than_can_be_seen() -> None:
+    """Half an hour is drawn in columns of several seconds, with their mean."""
+    long = bench().model_copy(update={"duration": 1800})
+    sessions = [{"CPU": 6 * (second % 2)} for second in range(1800)]
+    looks = [
+        WaitLook(at=long.started_at + second + 0.5, sessions=found)
+        for second, found in enumerate(sessions)
+    ]
+    found = judged_waits.waits(long, looks)
+    assert found is not None
+    drawn = str(loadplots.waits(long, found, None, []))
+    (columns,) = re.findall(r'<path class="wait0" d="([^"]*)"', drawn)
+    assert columns.count("z") == 1800 / 6
+    assert len(set(re.findall(r"M[\d.]+,([\d.]+)H", columns))) == 1
