@@ -28,7 +28,7 @@ def used() -> dict[int, tuple[str, float]]:
 def busy() -> float:
     """Return the CPU seconds that this machine has worked since it started."""
     times = psutil.cpu_times()
-    return float(sum(times) - times.idle - times.iowait)
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0))
 
 
 def main(seconds: float) -> None:

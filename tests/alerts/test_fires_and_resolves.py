@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from pgdrill.engines.base import NoPrimaryError
+from pgdrill.judge import failover
 from pgdrill.observe.alerts import AlertWatch, Expectation
 from pgdrill.platforms.base import Cluster, Platform
 from pgdrill.records import AlertLife, Seed
@@ -97,7 +98,9 @@ def test_short_outage(platform: Platform, alert_watch: AlertWatch, judge_alert: 
     before = _timeline(platform)
     quiet = alert_watch.quiet_at_last(lasting=QUIET, within=CALM)
     with injected(platform.faults["primary_kill"]) as (killed, _):
-        new = instant_when("a new timeline", lambda: _timeline(platform) > before, within=60)
+        new = instant_when(
+            "a new timeline", lambda: _timeline(platform) > before, within=_patience(platform)
+        )
         until_paged(alert_watch, changed, quiet)
     until_resolved(alert_watch, changed, quiet)
     scenario = f"{killed} killed"
@@ -111,7 +114,11 @@ def test_frozen_primary(platform: Platform, alert_watch: AlertWatch, judge_alert
     quiet = alert_watch.quiet_at_last(lasting=QUIET, within=CALM)
     with injected(platform.faults["primary_freeze"]) as (frozen, hung):
         until_paged(alert_watch, none, quiet)
-        new = instant_when("a new one", lambda: _primary(platform) not in ("", frozen), within=60)
+        new = instant_when(
+            "a new one",
+            lambda: _primary(platform) not in ("", frozen),
+            within=_patience(platform),
+        )
         until_resolved(alert_watch, none, quiet)
     scenario = f"{frozen} frozen"
     life = alert_watch.life(none, scenario=scenario, quiet_from=quiet, condition=hung, healed=new)
@@ -168,6 +175,11 @@ def test_stalled_load(
 
 def _runs(platform: Platform, member: str) -> bool:
     return any(m.name == member and m.running for m in platform.engine.members())
+
+
+def _patience(platform: Platform) -> float:
+    """Seconds for a fail-over; how long it may take is for the drill to judge, not for an alert."""
+    return failover.patience(platform.engine.name, platform.tuning_name)
 
 
 def _primary(platform: Platform) -> str:
