@@ -117,9 +117,12 @@ def _find_run(reports: Path, run: str) -> Path:
 
 def _images(settings: Settings, reporter: Reporter) -> None:
     """Print every component of the kind platform."""
-    for one in images.table(Supply.of(settings)):
+    rows = images.table(Supply.of(settings))
+    names = max(len(one.name) for one in rows)
+    versions = max(len(one.version) for one in rows)
+    for one in rows:
         digest = one.digest[:19] or "not here"
-        reporter.line(f"{one.name:48} {one.version:12} {digest:20} {one.origin}")
+        reporter.line(f"{one.name:{names}}  {one.version:{versions}}  {digest:20} {one.origin}")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

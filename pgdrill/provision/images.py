@@ -180,8 +180,8 @@ def _tool(wanted: Tool) -> Component:
 
 def _manifest(wanted: Manifest) -> Component:
     files = f"{wanted.url}/{wanted.root}"
-    digests = f"pinned by SHA-256, {len(wanted.files)} files" if len(wanted.files) > 1 else ""
-    digest = digests or f"sha256:{next(iter(wanted.files.values()))}"
+    digests = list(wanted.files.values())
+    digest = f"sha256 of {len(digests)} files" if digests[1:] else f"sha256:{digests[0]}"
     return Component(f"manifest of {wanted.name}", wanted.version, digest, files)
 
 
