@@ -31,12 +31,17 @@ class Supply:
             settings.operator if settings.sources["operator"] != "default" else "",
         )
 
-    def after(self, image: str, operator: str) -> "Supply":
+    def after(self, image: str, operator: str, mirrors: str) -> "Supply":
         """Return what holds where a cluster runs already: what nobody asked to change stays.
 
         image is that of its nodes if it was pulled, else ''.
         """
-        return replace(self, node=self.node or image, operator=self.operator or operator)
+        return replace(
+            self,
+            node=self.node or image,
+            operator=self.operator or operator,
+            mirrors=self.mirrors if str(self.mirrors) else Mirrors.parse(mirrors),
+        )
 
     @property
     def known(self) -> Catalogue:

@@ -19,7 +19,8 @@ def _supply(**options: str) -> Supply:
 
 def _running(monkeypatch: pytest.MonkeyPatch, state: Path, *, built: bool) -> None:
     monkeypatch.setenv("PGDRILL_STATE_DIR", str(state))
-    plan(state, "my/node:1", built=built, cores=2, operator=OLD).save()
+    made = plan(state, "my/node:1", built=built, cores=2, operator=OLD)
+    made.mirrored("http://m:1,quay.io=http://n:2").save()
 
 
 @pytest.mark.parametrize("built", [False, True])
@@ -31,6 +32,7 @@ def test_a_later_command_keeps_operator_and_nodes(
     kept = KindPlatform(supply=_supply())._supply  # no view of it before `up`
     assert kept.operator == OLD
     assert kept.known.versions["cnpg"] == f"v{OLD}"
+    assert str(kept.mirrors) == "http://m:1,quay.io=http://n:2"
     if not built:
         assert kept.node_image == "my/node:1"
 
@@ -38,9 +40,10 @@ def test_a_later_command_keeps_operator_and_nodes(
 def test_what_is_asked_for_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The default's own version, asked for by name, is a change too."""
     _running(monkeypatch, tmp_path, built=False)
-    asked = _supply(operator=OPERATORS[0], node_image="other/node:2")
+    asked = _supply(operator=OPERATORS[0], node_image="other/node:2", registry_mirror="http://o:3")
     wanted = KindPlatform(supply=asked)._supply  # see above
     assert (wanted.operator, wanted.node_image) == (OPERATORS[0], "other/node:2")
+    assert str(wanted.mirrors) == "http://o:3"
 
 
 def test_without_a_cluster_it_is_the_default(

@@ -87,7 +87,7 @@ class KindPlatform:
         self._supply = supply or Supply()
         if found:
             pulled = "" if found.built else found.image
-            self._supply = self._supply.after(pulled, found.operator)
+            self._supply = self._supply.after(pulled, found.operator, found.mirrors)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -158,7 +158,7 @@ class KindPlatform:
                 making.delete(self._state)
             cores = containers.cores()
             found = plan(self._state, node.reference, node.built, cores, operator)
-        found = found.timed(settings.timing)
+        found = found.timed(settings.timing).mirrored(str(self._supply.mirrors))
         found.save()
         self._forget_views()
         self.tuning_name = found.timing

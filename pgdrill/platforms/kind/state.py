@@ -53,6 +53,7 @@ class Installation:
     password: str
     timing: str = "tuned"
     operator: str = "1.25.4"  # that of installations from before there was a choice
+    mirrors: str = ""  # where its nodes pull from, as settings write it
 
     @classmethod
     def load(cls, directory: Path) -> "Installation | None":
@@ -73,6 +74,10 @@ class Installation:
     def timed(self, timing: str) -> "Installation":
         """Return the same installation with other fail-over settings."""
         return replace(self, timing=timing)
+
+    def mirrored(self, mirrors: str) -> "Installation":
+        """Return the same installation with other mirrors."""
+        return replace(self, mirrors=mirrors)
 
     def save(self) -> None:
         """Write it down, readable by this user alone; whole, or not at all."""
