@@ -76,7 +76,7 @@ def node_image(
         except MissingImageError as error:
             raise BrokenEnvironmentError(f"{error}: put it there, or use --images=build") from None
         except UnreachableError as error:
-            if supply.how == "pull" or not has_go() or this_machine() != ("linux", "amd64"):
+            if supply.how == "pull" or not can_build():
                 raise BrokenEnvironmentError(
                     f"images cannot be pulled: {error}; check the network, or use --registry-mirror"
                 ) from None
@@ -85,9 +85,14 @@ def node_image(
     return _made_node(Node(Builder(supply.known).build_node(say), built=True))
 
 
+def can_build() -> bool:
+    """Whether images can be built here at all."""
+    return has_go() and this_machine() == ("linux", "amd64")
+
+
 def _here(supply: Supply, running: str) -> Node | None:
     """Return the node image that the settings allow and Docker has, the running one first."""
-    found, built = [], Builder(supply.known).reference if has_go() else ""
+    found, built = [], Builder(supply.known).reference if can_build() else ""
     if supply.how != "pull" and built and succeeds("docker", "image", "inspect", built):
         found.append(Node(built, built=True))
     wanted = Reference.parse(supply.node_image)
@@ -158,7 +163,7 @@ def table(supply: Supply) -> list[Component]:
     rows = [_tool(tool) for tool in known.tools.values()]
     rows += [_manifest(manifest) for manifest in known.manifests.values()]
     rows += [_pulled(image, supply) for image in known.pulled.values()]
-    if supply.how != "pull" and has_go():
+    if supply.how != "pull" and can_build():
         rows += [_program(program) for program in known.programs.values()]
         builder = Builder(known)
         rows += [_made_of(image, builder) for image in known.images.values()]
