@@ -10,7 +10,7 @@ from pgdrill.provision.components import OPERATORS
 from pgdrill.provision.supply import Supply
 from pgdrill.settings import BY_KEY, resolve
 
-OLD = OPERATORS[-1]
+OTHER = OPERATORS[-1]
 
 
 def _supply(**options: str) -> Supply:
@@ -19,7 +19,7 @@ def _supply(**options: str) -> Supply:
 
 def _running(monkeypatch: pytest.MonkeyPatch, state: Path, *, built: bool) -> None:
     monkeypatch.setenv("PGDRILL_STATE_DIR", str(state))
-    made = plan(state, "my/node:1", built=built, cores=2, operator=OLD)
+    made = plan(state, "my/node:1", built=built, cores=2, operator=OTHER)
     made.mirrored("http://m:1,quay.io=http://n:2").save()
 
 
@@ -30,8 +30,8 @@ def test_a_later_command_keeps_operator_and_nodes(
     """`make up OPERATOR=... NODE_IMAGE=...`, then `make chaos`: the cluster is not made anew."""
     _running(monkeypatch, tmp_path, built=built)
     kept = KindPlatform(supply=_supply())._supply  # no view of it before `up`
-    assert kept.operator == OLD
-    assert kept.known.versions["cnpg"] == f"v{OLD}"
+    assert kept.operator == OTHER
+    assert kept.known.versions["cnpg"] == f"v{OTHER}"
     assert str(kept.mirrors) == "http://m:1,quay.io=http://n:2"
     if not built:
         assert kept.node_image == "my/node:1"
@@ -58,4 +58,4 @@ def test_without_a_cluster_it_is_the_default(
     record.write_text(record.read_text().replace(f', "operator": "{OPERATORS[0]}"', ""))
     found = Installation.load(tmp_path)
     assert found is not None
-    assert found.operator == OLD
+    assert found.operator == "1.25.4"
