@@ -25,6 +25,7 @@ from pgdrill.provision.toolchain import build, cached_program, module_directory
 from pgdrill.settings import cache_dir
 
 NODE = "pgdrill/node"
+BUILT_ON = ("linux", "amd64")  # the one machine whose programs and file systems are made
 HOST_SUITE = "bookworm"  # whose sources are reused for other suites, too
 NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl")
 _Keep = Callable[[Path], None]
@@ -46,7 +47,7 @@ class Builder:
         reference = self.reference
         if succeeds("docker", "image", "inspect", reference):
             return reference
-        if this_machine() != ("linux", "amd64"):
+        if this_machine() != BUILT_ON:
             raise BrokenEnvironmentError(
                 f"images are built on Linux for x86-64 only, this is {'/'.join(this_machine())}:"
                 " use --images=pull"

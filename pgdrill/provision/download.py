@@ -94,7 +94,6 @@ def text(what: str, url: str) -> str:
 
 def _go_on(what: str, url: str, partial: Path, say: Say) -> None:
     """Fetch until the file is whole; a cut is gone on from, as long as there is progress."""
-
     last = 0
 
     def attempt() -> bool:

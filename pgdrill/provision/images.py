@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision import oci
-from pgdrill.provision.building import Builder
+from pgdrill.provision.building import BUILT_ON, Builder
 from pgdrill.provision.commands import Say, heartbeat, output, succeeds
 from pgdrill.provision.components import (
     Image,
@@ -87,7 +87,7 @@ def node_image(
 
 def can_build() -> bool:
     """Whether images can be built here at all."""
-    return has_go() and this_machine() == ("linux", "amd64")
+    return has_go() and this_machine() == BUILT_ON
 
 
 def _here(supply: Supply, running: str) -> Node | None:

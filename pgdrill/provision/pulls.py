@@ -26,7 +26,6 @@ def pull(what: str, command: Sequence[str], log: Path, say: Say, *, within: floa
     Raises:
         BrokenEnvironmentError: it cannot pull, with its last words and what to do.
     """
-
     for tries_left in reversed(range(TRIES)):
         try:
             logged(what, command, log, say, within=within)

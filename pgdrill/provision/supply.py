@@ -46,7 +46,12 @@ class Supply:
     @property
     def known(self) -> Catalogue:
         """The list of components with this version of the operator."""
-        return catalogue(self.operator or OPERATORS[0])
+        return catalogue(self.operator_version)
+
+    @property
+    def operator_version(self) -> str:
+        """The version of the operator: what was asked for, else the default."""
+        return self.operator or OPERATORS[0]
 
     @property
     def node_image(self) -> str:

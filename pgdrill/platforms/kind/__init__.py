@@ -59,7 +59,6 @@ from pgdrill.progress import Reporter
 from pgdrill.provision import engine as containers
 from pgdrill.provision import images, playbook
 from pgdrill.provision.commands import mark, output, succeeds, workers
-from pgdrill.provision.components import OPERATORS
 from pgdrill.provision.node import clear_workshop
 from pgdrill.provision.supply import Supply
 from pgdrill.provision.toolchain import tool
@@ -150,7 +149,7 @@ class KindPlatform:
                 running=found.image if found and not making.lost(found) else "",
                 before_building=lambda: preflight.require("build"),
             )
-        operator = self._supply.operator or OPERATORS[0]
+        operator = self._supply.operator_version
         if found is None or (found.image, found.operator) != (node.reference, operator):
             if found:
                 what = "images have" if found.operator == operator else "operator has"

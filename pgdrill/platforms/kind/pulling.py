@@ -2,7 +2,8 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from urllib.parse import urlsplit, urlunsplit
 
 from pgdrill.errors import BrokenEnvironmentError
@@ -76,7 +77,6 @@ def _pull(node: str, name: str, within: float, say: Say) -> None:
     inside = ["docker", "exec", node, "ctr", "--namespace=k8s.io", "images", "pull"]
     command = [*inside, f"--hosts-dir={HOSTS}", f"--snapshotter={_snapshotter(node)}", name]
     log = cache_dir() / "logs" / f"pull-{node}.log"
-
     pull(f"{node} pulls {name}", command, log, say, within=within)
 
 
@@ -97,7 +97,8 @@ def _lead_to_mirrors(nodes: Iterable[str], supply: Supply, say: Say) -> None:
     """Write hosts.toml of every registry whose images come from a mirror, and no other."""
     hosts = {Reference.parse(one.reference).host for one in supply.known.pulled.values()}
     mirrored = [host for host in sorted(hosts) if supply.mirrors.of(host)]
-    files = {host: _hosts_toml(Place.of(host, supply.mirrors), say) for host in mirrored}
+    here = cache(lambda: this_host.address(CONTROL_PLANE, say))  # tried once, where it is needed
+    files = {host: _hosts_toml(Place.of(host, supply.mirrors), here) for host in mirrored}
     script = f"rm -rf {HOSTS}\n" + "".join(
         f"mkdir -p {HOSTS}/{host}\ncat > {HOSTS}/{host}/hosts.toml <<'END'\n{text}END\n"
         for host, text in files.items()
@@ -106,16 +107,16 @@ def _lead_to_mirrors(nodes: Iterable[str], supply: Supply, say: Say) -> None:
         output("docker", "exec", "--interactive", node, "sh", "-s", stdin=script, within=30)
 
 
-def _hosts_toml(place: Place, say: Say) -> str:
+def _hosts_toml(place: Place, here: Callable[[], str]) -> str:
     """Return containerd's configuration of a registry: its mirror, and never itself."""
-    url = f"{_seen_from_nodes(place.api, say)}/{place.prefix}".rstrip("/")
+    url = f"{_seen_from_nodes(place.api, here)}/{place.prefix}".rstrip("/")
     return (
         f'server = "{url}"\n[host."{url}"]\n'
         '  capabilities = ["pull", "resolve"]\n  override_path = true\n'
     )
 
 
-def _seen_from_nodes(url: str, say: Say) -> str:
+def _seen_from_nodes(url: str, here: Callable[[], str]) -> str:
     """Return how nodes reach an address: what is this machine here is another for them."""
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -126,7 +127,7 @@ def _seen_from_nodes(url: str, say: Say) -> str:
     if not loopback:
         return url
     port = f":{parts.port}" if parts.port else ""
-    return urlunsplit(parts._replace(netloc=f"{this_host.address(CONTROL_PLANE, say)}{port}"))
+    return urlunsplit(parts._replace(netloc=f"{here()}{port}"))
 
 
 def _from(supply: Supply) -> str:
