@@ -205,9 +205,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "operator",
-        _one_of("1.25.4", "1.30.0"),
+        _one_of("1.30.0", "1.25.4"),
         "kind platform: the version of CloudNativePG",
-        "1.25.4",
+        "1.30.0",
     ),
     Option(
         "node-image",

@@ -25,7 +25,14 @@ HEALTHY_PHASE = "Cluster in healthy state"
 REMEMBERED = 600.0
 STOP_DELAY = 1800  # seconds, the operator's default
 # What the operator sets on purpose for a drill; everything else stays its default.
-TIMING = ("smartShutdownTimeout", "switchoverDelay", "stopDelay", "failoverDelay", "probes")
+TIMING = (
+    "smartShutdownTimeout",
+    "switchoverDelay",
+    "stopDelay",
+    "failoverDelay",
+    "primaryLease",
+    "probes",
+)
 
 _STATE = """
 SELECT pg_is_in_recovery() AS standby,

@@ -14,7 +14,7 @@ from pgdrill.settings import ROOT
 
 IMAGES = ROOT / "infra/images"
 PREFIX = "localhost/pgdrill"
-OPERATORS = ("1.25.4", "1.30.0")  # versions of CloudNativePG, the default first
+OPERATORS = ("1.30.0", "1.25.4")  # versions of CloudNativePG, the default first
 
 
 def number(text: str) -> tuple[int, ...]:
