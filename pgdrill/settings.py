@@ -210,6 +210,12 @@ OPTIONS: tuple[Option, ...] = (
         "1.30.0",
     ),
     Option(
+        "postgres",
+        _one_of("15", "17"),
+        "kind platform: the major version of PostgreSQL (local has 15)",
+        "15",
+    ),
+    Option(
         "node-image",
         _image,
         "kind platform: the image that its nodes run instead of the one that pgdrill pins",
@@ -254,6 +260,7 @@ class Settings:
     images: str
     timing: str
     operator: str
+    postgres: str
     node_image: str
     registry_mirror: Mirrors
     release_mirror: str
@@ -268,6 +275,10 @@ class Settings:
     def values(self) -> dict[str, str]:
         """Effective settings as text, for the report."""
         return {f.name: str(getattr(self, f.name)) for f in fields(self) if f.name != "sources"}
+
+    def asked_for(self, key: str) -> str:
+        """Return an option's value; '' where it is the default that nobody asked for."""
+        return "" if self.sources[key] == "default" else str(getattr(self, key))
 
     def repeat_command(self, suite: str) -> str:
         """Return the command that runs the same suite with the same settings again."""

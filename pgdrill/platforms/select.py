@@ -35,6 +35,11 @@ def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platfo
         raise BadUsageError(
             f"--engine={settings.engine} does not run on local: its only engine is patroni"
         )
+    if settings.asked_for("postgres") not in ("", "15"):
+        raise BadUsageError(
+            f"--postgres={settings.postgres} does not run on local: it has Debian 12's, 15; use"
+            " --platform=kind"
+        )
     if settings.context:
         raise BadUsageError("--context names a Kubernetes cluster: it goes with --platform=kube")
     if sys.platform != "linux":

@@ -15,6 +15,7 @@ from pgdrill.settings import ROOT
 IMAGES = ROOT / "infra/images"
 PREFIX = "localhost/pgdrill"
 OPERATORS = ("1.30.0", "1.25.4")  # versions of CloudNativePG, the default first
+POSTGRES = ("15", "17")  # major versions of PostgreSQL, the default first
 
 
 def number(text: str) -> tuple[int, ...]:
@@ -146,10 +147,10 @@ class Catalogue:
 
 
 @cache
-def catalogue(operator: str = OPERATORS[0]) -> Catalogue:
-    """Read the list, as it is with a version of the operator."""
+def catalogue(operator: str = OPERATORS[0], postgres: str = POSTGRES[0]) -> Catalogue:
+    """Read the list, as it is with a version of the operator and a major version of PostgreSQL."""
     read = tomllib.loads((IMAGES / "components.toml").read_text())
-    keys = {kind: _keys(operator, entries) for kind, entries in read.items()}
+    keys = {kind: _keys((operator, postgres), entries) for kind, entries in read.items()}
     table = {k: {name: read[k][key] for name, key in names.items()} for k, names in keys.items()}
     sources = table["sources"]
     directories = {name: IMAGES / key.replace("@", "-") for name, key in keys["sources"].items()}
@@ -208,10 +209,10 @@ def catalogue(operator: str = OPERATORS[0]) -> Catalogue:
     )
 
 
-def _keys(operator: str, entries: Iterable[str]) -> dict[str, str]:
-    """Return names and keys of the entries that hold with any version, or with this one."""
+def _keys(versions: Iterable[str], entries: Iterable[str]) -> dict[str, str]:
+    """Return names and keys of the entries that hold with any version, or with one of these."""
     parts = {key: key.partition("@") for key in entries}
-    return {name: key for key, (name, _, only) in parts.items() if only in ("", operator)}
+    return {name: key for key, (name, _, only) in parts.items() if only in ("", *versions)}
 
 
 def _tool(name: str, table: Mapping[str, Any], version: str) -> Tool:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from pgdrill.provision.components import OPERATORS, Catalogue, catalogue
+from pgdrill.provision.components import OPERATORS, POSTGRES, Catalogue, catalogue
 from pgdrill.settings import Mirrors, Settings
 
 
@@ -11,7 +11,7 @@ class Supply:
     """What the settings say about it.
 
     how is auto, pull or build; releases is a URL below which releases are fetched by host and path,
-    '' for the releases' own; node and operator are '' where nobody asked for one.
+    '' for the releases' own; node, operator and postgres are '' where nobody asked for one.
     """
 
     how: str = "auto"
@@ -19,6 +19,7 @@ class Supply:
     releases: str = ""
     node: str = ""
     operator: str = ""
+    postgres: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> "Supply":
@@ -28,10 +29,10 @@ class Supply:
             settings.registry_mirror,
             settings.release_mirror,
             settings.node_image,
-            settings.operator if settings.sources["operator"] != "default" else "",
+            *(settings.asked_for(key) for key in ("operator", "postgres")),
         )
 
-    def after(self, image: str, operator: str, mirrors: str) -> "Supply":
+    def after(self, image: str, operator: str, postgres: str, mirrors: str) -> "Supply":
         """Return what holds where a cluster runs already: what nobody asked to change stays.
 
         image is that of its nodes if it was pulled, else ''.
@@ -40,18 +41,24 @@ class Supply:
             self,
             node=self.node or image,
             operator=self.operator or operator,
+            postgres=self.postgres or postgres,
             mirrors=self.mirrors if str(self.mirrors) else Mirrors.parse(mirrors),
         )
 
     @property
     def known(self) -> Catalogue:
-        """The list of components with this version of the operator."""
-        return catalogue(self.operator_version)
+        """The list of components with these versions."""
+        return catalogue(self.operator_version, self.postgres_version)
 
     @property
     def operator_version(self) -> str:
         """The version of the operator: what was asked for, else the default."""
         return self.operator or OPERATORS[0]
+
+    @property
+    def postgres_version(self) -> str:
+        """The major version of PostgreSQL: what was asked for, else the default."""
+        return self.postgres or POSTGRES[0]
 
     @property
     def node_image(self) -> str:

@@ -12,6 +12,8 @@ WRONG_VALUES = [
     pytest.param(["--rows=10"], ["--rows=10", "at least 1000"], id="too-few-rows"),
     pytest.param(["--profile=huge"], ["--profile=huge", "quick", "full"], id="unknown-profile"),
     pytest.param(["--engine=cnpg"], ["--engine=cnpg", "local", "patroni"], id="wrong-engine"),
+    pytest.param(["--postgres=17"], ["--postgres=17", "local", "kind"], id="wrong-postgres"),
+    pytest.param(["--postgres=9"], ["--postgres=9", "15, 17"], id="unknown-postgres"),
     pytest.param(["--port-offset=x"], ["--port-offset=x", "whole number"], id="no-number"),
 ]
 

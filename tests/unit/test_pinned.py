@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pgdrill.provision.components import OPERATORS, Manifest, Pulled, catalogue
+from pgdrill.provision.components import OPERATORS, POSTGRES, Manifest, Pulled, catalogue
 from pgdrill.provision.registry import Reference
 from pgdrill.provision.toolchain import has_go, module_directory
 from pgdrill.settings import BY_KEY, Mirrors, resolve
@@ -14,7 +14,13 @@ from pgdrill.settings import BY_KEY, Mirrors, resolve
 needs_go = pytest.mark.skipif(not has_go(), reason="only Go brings modules")
 KNOWN = catalogue()
 MANIFESTS = {f"{m.name}-{m.version}": m for o in OPERATORS for m in catalogue(o).manifests.values()}
-PULLED = [(o, i) for o in OPERATORS for i in catalogue(o).pulled.values() if ": " in i.named]
+PULLED = {
+    (o, i.name, i.reference): (o, i)
+    for o in OPERATORS
+    for p in POSTGRES
+    for i in catalogue(o, p).pulled.values()
+    if ": " in i.named
+}
 
 
 @needs_go
@@ -30,7 +36,7 @@ def test_a_manifest_is_the_one_of_its_module(manifest: Manifest) -> None:
 
 @needs_go
 @pytest.mark.parametrize(
-    ("operator", "image"), PULLED, ids=[f"{image.name}-{operator}" for operator, image in PULLED]
+    ("operator", "image"), PULLED.values(), ids=["-".join(names) for names in PULLED]
 )
 def test_a_pulled_image_is_named_by_its_source(operator: str, image: Pulled) -> None:
     """The file of the module that is said to name it does."""
@@ -51,8 +57,6 @@ def test_what_is_pulled_is_what_manifests_and_charts_run() -> None:
     node = Reference.parse(KNOWN.pulled["node"].reference)
     minor = KNOWN.versions["kubernetes"].rpartition(".")[0]
     assert node.tag.rpartition(".")[0] == minor == "v1.29"
-    major = KNOWN.images["postgresql"].tag
-    assert Reference.parse(KNOWN.pulled["postgresql"].reference).tag.startswith(f"{major}.")
 
 
 def test_an_operator_is_known_by_its_version() -> None:
@@ -67,6 +71,21 @@ def test_an_operator_is_known_by_its_version() -> None:
         assert known.images["cloudnative-pg"].tag == f"v{operator}"
     with pytest.raises(ValueError, match=r"1\.25\.4"):
         option.parse("1.26.0")
+
+
+def test_postgresql_is_known_by_its_major() -> None:
+    """The option offers exactly the majors of the list: programs, tag and pulled image are of it."""
+    option = BY_KEY["postgres"]
+    assert option.default == POSTGRES[0]
+    for major in POSTGRES:
+        assert option.parse(major) == major
+        known = catalogue(postgres=major)
+        assert f"postgresql-{major}" in known.rootfs["postgresql"].packages
+        assert known.images["postgresql"].tag == major
+        assert f"/usr/lib/postgresql/{major}/bin" in str(known.images["postgresql"].config)
+        assert Reference.parse(known.pulled["postgresql"].reference).tag.startswith(f"{major}.")
+    with pytest.raises(ValueError, match="15"):
+        option.parse("14")
 
 
 def test_a_mirror_may_stand_in_the_file(tmp_path: Path) -> None:

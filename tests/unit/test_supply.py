@@ -19,7 +19,7 @@ def _supply(**options: str) -> Supply:
 
 def _running(monkeypatch: pytest.MonkeyPatch, state: Path, *, built: bool) -> None:
     monkeypatch.setenv("PGDRILL_STATE_DIR", str(state))
-    made = plan(state, "my/node:1", built=built, cores=2, operator=OTHER)
+    made = plan(state, "my/node:1", built=built, cores=2, operator=OTHER, postgres="17")
     made.mirrored("http://m:1,quay.io=http://n:2").save()
 
 
@@ -30,7 +30,8 @@ def test_a_later_command_keeps_operator_and_nodes(
     """`make up OPERATOR=... NODE_IMAGE=...`, then `make chaos`: the cluster is not made anew."""
     _running(monkeypatch, tmp_path, built=built)
     kept = KindPlatform(supply=_supply())._supply  # no view of it before `up`
-    assert kept.operator == OTHER
+    assert (kept.operator, kept.postgres) == (OTHER, "17")
+    assert kept.known.images["postgresql"].tag == "17"
     assert kept.known.versions["cnpg"] == f"v{OTHER}"
     assert str(kept.mirrors) == "http://m:1,quay.io=http://n:2"
     if not built:
@@ -55,7 +56,7 @@ def test_without_a_cluster_it_is_the_default(
     assert fresh.known.versions["cnpg"] == f"v{OPERATORS[0]}"
     plan(tmp_path, "node:1", built=True, cores=2).save()
     record = tmp_path / "installation.json"
-    record.write_text(record.read_text().replace(f', "operator": "{OPERATORS[0]}"', ""))
+    record.write_text(record.read_text().replace(f', "operator": "{OPERATORS[0]}"', "").replace(', "postgres": "15"', ""))
     found = Installation.load(tmp_path)
     assert found is not None
-    assert found.operator == "1.25.4"
+    assert (found.operator, found.postgres) == ("1.25.4", "15")

@@ -7,6 +7,6 @@ chroot "$root" usermod -u 26 postgres
 chroot "$root" groupmod -g 26 postgres
 chroot "$root" chown -R 26:26 /var/lib/postgresql /var/run/postgresql
 # JIT costs 150 MB of LLVM and helps no query of a drill; PostgreSQL runs without its provider.
-rm -rf "$root"/usr/lib/x86_64-linux-gnu/libLLVM* "$root"/usr/lib/postgresql/15/lib/llvmjit* \
-  "$root"/usr/lib/postgresql/15/lib/bitcode
-rm -rf "$root/var/lib/postgresql/15/main" "$root"/usr/share/doc/* "$root"/usr/share/man/*
+rm -rf "$root"/usr/lib/x86_64-linux-gnu/libLLVM* "$root"/usr/lib/postgresql/*/lib/llvmjit* \
+  "$root"/usr/lib/postgresql/*/lib/bitcode
+rm -rf "$root"/var/lib/postgresql/*/main "$root"/usr/share/doc/* "$root"/usr/share/man/*

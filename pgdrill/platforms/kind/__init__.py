@@ -86,7 +86,9 @@ class KindPlatform:
         self._supply = supply or Supply()
         if found:
             pulled = "" if found.built else found.image
-            self._supply = self._supply.after(pulled, found.operator, found.mirrors)
+            self._supply = self._supply.after(
+                pulled, found.operator, found.postgres, found.mirrors
+            )
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -149,14 +151,14 @@ class KindPlatform:
                 running=found.image if found and not making.lost(found) else "",
                 before_building=lambda: preflight.require("build"),
             )
-        operator = self._supply.operator_version
-        if found is None or (found.image, found.operator) != (node.reference, operator):
+        versions = self._supply.operator_version, self._supply.postgres_version
+        before = found and (found.image, found.operator, found.postgres)
+        if found is None or before != (node.reference, *versions):
             if found:
-                what = "images have" if found.operator == operator else "operator has"
-                self._say(f"the {what} changed: making the cluster anew")
+                self._say("another node image, operator or PostgreSQL: making the cluster anew")
                 making.delete(self._state)
             cores = containers.cores()
-            found = plan(self._state, node.reference, node.built, cores, operator)
+            found = plan(self._state, node.reference, node.built, cores, *versions)
         found = found.timed(settings.timing).mirrored(str(self._supply.mirrors))
         found.save()
         self._forget_views()

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.provision.components import OPERATORS
+from pgdrill.provision.components import OPERATORS, POSTGRES
 
 WRITTEN, DRAFT = "installation.json", "installation.json.part"
 NAME = "pgdrill"
@@ -53,6 +53,7 @@ class Installation:
     password: str
     timing: str = "tuned"
     operator: str = "1.25.4"  # that of installations from before there was a choice
+    postgres: str = "15"  # likewise
     mirrors: str = ""  # where its nodes pull from, as settings write it
 
     @classmethod
@@ -129,7 +130,12 @@ class Installation:
 
 
 def plan(
-    directory: Path, image: str, built: bool, cores: int, operator: str = OPERATORS[0]
+    directory: Path,
+    image: str,
+    built: bool,
+    cores: int,
+    operator: str = OPERATORS[0],
+    postgres: str = POSTGRES[0],
 ) -> Installation:
     """Choose what an installation is made of; cores are the container engine's.
 
@@ -146,6 +152,7 @@ def plan(
         webhook=webhook,
         password=secrets.token_urlsafe(18),
         operator=operator,
+        postgres=postgres,
     )
 
 
