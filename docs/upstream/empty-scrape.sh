@@ -10,7 +10,7 @@ namespace=$1 cluster=$2 metric=$3 scrapes=${4:-300}
 primary=$(kubectl --namespace "$namespace" get cluster "$cluster" --output 'jsonpath={.status.currentPrimary}')
 (while :; do
   kubectl --namespace "$namespace" annotate --overwrite cluster "$cluster" "example/now=$(date +%s%N)"
-done) >/dev/null &
+done) >/dev/null 2>&1 &
 changes=$!
 trap 'kill $changes; kubectl --namespace "$namespace" annotate cluster "$cluster" example/now- >/dev/null' EXIT
 empty=0 zero=0 count=0
