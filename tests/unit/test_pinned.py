@@ -74,7 +74,7 @@ def test_an_operator_is_known_by_its_version() -> None:
 
 
 def test_postgresql_is_known_by_its_major() -> None:
-    """The option offers exactly the majors of the list: programs, tag and pulled image are of it."""
+    """The option offers exactly the majors of the list, with programs and images of each."""
     option = BY_KEY["postgres"]
     assert option.default == POSTGRES[0]
     for major in POSTGRES:

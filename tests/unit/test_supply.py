@@ -56,7 +56,11 @@ def test_without_a_cluster_it_is_the_default(
     assert fresh.known.versions["cnpg"] == f"v{OPERATORS[0]}"
     plan(tmp_path, "node:1", built=True, cores=2).save()
     record = tmp_path / "installation.json"
-    record.write_text(record.read_text().replace(f', "operator": "{OPERATORS[0]}"', "").replace(', "postgres": "15"', ""))
+    text = record.read_text()
+    for later in (f', "operator": "{OPERATORS[0]}"', ', "postgres": "15"'):
+        assert later in text
+        text = text.replace(later, "")
+    record.write_text(text)
     found = Installation.load(tmp_path)
     assert found is not None
     assert (found.operator, found.postgres) == ("1.25.4", "15")

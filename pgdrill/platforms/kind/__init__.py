@@ -86,9 +86,7 @@ class KindPlatform:
         self._supply = supply or Supply()
         if found:
             pulled = "" if found.built else found.image
-            self._supply = self._supply.after(
-                pulled, found.operator, found.postgres, found.mirrors
-            )
+            self._supply = self._supply.after(pulled, found.operator, found.postgres, found.mirrors)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
