@@ -84,7 +84,7 @@ class CnpgEngine:
     """The members of one Cluster object. connect opens a session straight to a member."""
 
     name = "cnpg"
-    period = 10.0  # seconds between two readiness probes
+    period = 10.0  # seconds between two readiness probes, two of the tuned
 
     def __init__(
         self,

@@ -101,7 +101,7 @@ _CNPG_TUNED = {
     ),
     "primary_away": _seconds("write gap", 80, f"node grace 16 + poll 5 + lease 10 + {_UNANSWERED}"),
     "primary_freeze": _seconds(
-        "write gap", 90, f"3 probes of 10 s + the last one's time-out 5 + {_UNANSWERED}"
+        "write gap", 75, f"3 probes of 5 s + the last one's time-out 3 + {_UNANSWERED}"
     ),
     "switchover": _seconds(
         "write gap", 15, "switchoverDelay 5 + promotion 2 + endpoint and address 4, with margin"
@@ -126,6 +126,9 @@ _CNPG_DEFAULT = _CNPG_TUNED | {
         240,
         "smart shutdown waits 180 for open sessions"
         " + promotion 2 + slots 10 + endpoint 4, with margin",
+    ),
+    "primary_freeze": _seconds(
+        "write gap", 90, f"3 probes of 10 s + the last one's time-out 5 + {_UNANSWERED}"
     ),
     "switchover": _seconds(
         "write gap", 45, "clean stop 5 + promotion 2 + slots 10 + endpoint 4, twice that"
