@@ -84,7 +84,7 @@ test: venv lint up ## the project's own tests: lint, types, unit, rules, then a 
 	PGDRILL_PROFILE=quick $(PYTEST) -m "controls or badinput"
 	@$(MAKE) --no-print-directory down
 unit: venv ## unit and rule tests alone: nothing is brought up
-	$(PYTEST) -m unit tests/unit
+	$(PYTEST) -rs -m unit tests/unit
 pulled: venv ## drill kind from a registry and a release server of this machine, Go hidden, nothing cached
 	@$(BIN)/python -m tests.pulled
 lint: venv ## style, types, playbook and rule syntax
