@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from pgdrill.provision.commands import Say, output, succeeds
@@ -36,7 +37,9 @@ def restore(record: Path) -> None:
     for name in before["cgroups"]:
         _remove_groups(CGROUPS / name)
         if succeeds("umount", CGROUPS / name):
-            (CGROUPS / name).rmdir()
+            # Somebody's bind mount of /sys may still show it; the empty directory is then no harm.
+            with suppress(OSError):
+                (CGROUPS / name).rmdir()
     record.unlink()
 
 

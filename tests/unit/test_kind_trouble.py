@@ -103,6 +103,41 @@ def test_a_stopped_engine_leaves_no_packet_filter(tmp_path: Path) -> None:
     assert not record.exists()
 
 
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("iptables"), reason="needs root and iptables"
+)
+def test_a_mount_that_somebody_else_still_shows_stops_nothing(tmp_path: Path) -> None:
+    """A bind mount of /sys, for a chroot, keeps one directory busy: all other mounts go."""
+    record = tmp_path / "before.json"
+    record.write_text(json.dumps({"forwarding": "1", "cgroups": ["busy", "free"]}))
+    script = f"""
+        set -e
+        cd {tmp_path}
+        mkdir groups other
+        mount -t tmpfs none groups
+        mkdir groups/busy groups/free
+        mount -t tmpfs none groups/busy
+        mount --rbind groups other
+        mount --make-rprivate groups
+        mount -t tmpfs none groups/free
+        cd {ROOT}
+        {sys.executable} -c 'from pathlib import Path; from pgdrill.provision import host
+        host.CGROUPS = Path("{tmp_path}/groups")
+        host.restore(Path("{record}"))'
+        ls {tmp_path}/groups; grep -c "{tmp_path}/groups/" /proc/mounts || true
+    """
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", "sh", "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["busy", "0"]
+    assert not record.exists()
+
+
 def test_every_controller_without_a_mount_is_mounted() -> None:
     """One that an engine's group kept alive after its last mount went is not taken for mounted."""
     mounts = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n"
