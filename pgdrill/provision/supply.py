@@ -29,7 +29,8 @@ class Supply:
             settings.registry_mirror,
             settings.release_mirror,
             settings.node_image,
-            *(settings.asked_for(key) for key in ("operator", "postgres")),
+            settings.asked_for("operator"),
+            settings.asked_for("postgres"),
         )
 
     def after(self, image: str, operator: str, postgres: str, mirrors: str) -> "Supply":

@@ -73,9 +73,25 @@ def test_only_rules_of_the_engine_are_removed() -> None:
     ]
 
 
-@pytest.mark.skipif(
+needs_iptables = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("iptables"), reason="needs root and iptables"
 )
+
+
+def _apart(script: str, *namespaces: str) -> str:
+    """Run a shell script in namespaces of its own, and return what it prints."""
+    done = subprocess.run(
+        ["unshare", *namespaces, "sh", "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@needs_iptables
 def test_a_stopped_engine_leaves_no_packet_filter(tmp_path: Path) -> None:
     """In a network of its own, everything that dockerd set up is gone and forwarding is off."""
     (tmp_path / "rules").write_text(FILTER)
@@ -89,23 +105,14 @@ def test_a_stopped_engine_leaves_no_packet_filter(tmp_path: Path) -> None:
         host.restore(Path("{record}"))'
         iptables -S; iptables -t nat -S; cat /proc/sys/net/ipv4/ip_forward
     """
-    done = subprocess.run(
-        ["unshare", "--net", "sh", "-c", textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr
-    left = [line for line in done.stdout.splitlines() if not line.startswith("-P")]
-    assert left == ["-A INPUT -i lo -j ACCEPT", "0"], done.stdout
-    assert "-P FORWARD ACCEPT" in done.stdout
+    told = _apart(script, "--net")
+    left = [line for line in told.splitlines() if not line.startswith("-P")]
+    assert left == ["-A INPUT -i lo -j ACCEPT", "0"], told
+    assert "-P FORWARD ACCEPT" in told
     assert not record.exists()
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or not shutil.which("iptables"), reason="needs root and iptables"
-)
+@needs_iptables
 def test_a_mount_that_somebody_else_still_shows_stops_nothing(tmp_path: Path) -> None:
     """A bind mount of /sys, for a chroot, keeps one directory busy: all other mounts go."""
     record = tmp_path / "before.json"
@@ -126,15 +133,8 @@ def test_a_mount_that_somebody_else_still_shows_stops_nothing(tmp_path: Path) ->
         host.restore(Path("{record}"))'
         ls {tmp_path}/groups; grep -c "{tmp_path}/groups/" /proc/mounts || true
     """
-    done = subprocess.run(
-        ["unshare", "--net", "--mount", "sh", "-c", textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["busy", "0"]
+    told = _apart(script, "--net", "--mount")
+    assert told.split() == ["busy", "0"]
     assert not record.exists()
 
 

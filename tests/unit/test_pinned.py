@@ -50,7 +50,7 @@ def test_a_pulled_image_is_named_by_its_source(operator: str, image: Pulled) -> 
 
 
 def test_what_is_pulled_is_what_manifests_and_charts_run() -> None:
-    """Each stand-in exists, the node alone is pinned by digest, majors are those that are built."""
+    """Each stand-in exists, the node alone is pinned by digest, and of the minor that is built."""
     for image in KNOWN.pulled.values():
         assert image.build is None or image.build in KNOWN.images, image.name
         assert bool(Reference.parse(image.reference).digest) is (image.name == "node")
