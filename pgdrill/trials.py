@@ -74,7 +74,7 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
     seed = bench.settings.seed * 1000 + number
     # The instant of the fault falls anywhere in the engine's period, or all trials see one phase.
     phase = random.Random(f"{experiment.name} {seed}").uniform(0, platform.engine.period)
-    recover = failover.patience(platform.engine.name, platform.tuning_name)
+    recover = failover.patience(platform.engine.edition, platform.tuning_name)
     before = rested(platform.engine, within=SETTLE)
     fault = platform.faults[experiment.fault]
     if isinstance(fault, Placed):

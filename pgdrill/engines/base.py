@@ -39,6 +39,7 @@ class Engine(Protocol):
     """Reads and steers the high-availability layer; caches nothing."""
 
     name: str
+    edition: str  # whose promises hold: the name, and the version where they differ by it
     period: float  # seconds between two looks of the engine: faults fall anywhere in between
 
     def members(self) -> tuple[Member, ...]:

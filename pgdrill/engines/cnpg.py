@@ -92,7 +92,9 @@ class CnpgEngine:
         namespace: str,
         cluster: str,
         connect: Callable[[str], psycopg.Connection[tuple[Any, ...]]],
+        version: str,
     ) -> None:
+        self.edition = f"{self.name} {version}"
         self.namespace = namespace
         self.cluster = cluster
         self._api = api

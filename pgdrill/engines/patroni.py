@@ -19,7 +19,7 @@ ASYNCHRONOUS = {"synchronous_mode": False, "maximum_lag_on_failover": 64 * 2**20
 class PatroniEngine:
     """Three members behind their REST addresses, one lock in etcd."""
 
-    name = "patroni"
+    name = edition = "patroni"
     period = 1.0  # loop_wait
 
     def __init__(

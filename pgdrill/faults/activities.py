@@ -76,7 +76,7 @@ def _patience() -> float:
     sessions already when it is asked right after the fault is chance.
     """
     platform = _platform()
-    return failover.patience(platform.engine.name, platform.tuning_name)
+    return failover.patience(platform.engine.edition, platform.tuning_name)
 
 
 def primary_moved(from_fault: str) -> str:

@@ -77,12 +77,12 @@ def due(promised: Iterable[str], trial: Trial) -> tuple[str, ...]:
     return tuple(alert for alert in promised if moved or alert not in AFTER_PROMOTION)
 
 
-def within(engine: str, timing: str, fault: str, fires: Mapping[str, Budget]) -> dict[str, Budget]:
+def within(edition: str, timing: str, fault: str, fires: Mapping[str, Budget]) -> dict[str, Budget]:
     """Return how long after a fault each alert may come, by alert.
 
     fires: seconds from an alert's condition to Alertmanager, by the intervals that run.
     """
-    new_primary = failover.budgets(engine, timing, fault).gap.limit
+    new_primary = failover.budgets(edition, timing, fault).gap.limit
     return {alert: _after_fault(alert, budget, new_primary) for alert, budget in fires.items()}
 
 

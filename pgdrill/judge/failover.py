@@ -1,6 +1,7 @@
-"""What a fault may cost: budgets by engine and timing, each with its arithmetic.
+"""What a fault may cost: budgets by edition of the engine and timing, each with its arithmetic.
 
-Keyed by both because the arithmetic is theirs: detection, lease, shutdown, routing.
+Keyed by both because the arithmetic is theirs: detection, lease, shutdown, routing. An edition is
+an engine, with its version where the promises differ by that.
 """
 
 from dataclasses import dataclass
@@ -87,24 +88,29 @@ _PATRONI = {
 # The operator asks the silent primary for its status before it fails over. Over a connection that
 # is still open from the last time it waits 30 s for the answer, otherwise 2 s.
 _UNANSWERED = "unanswered status 31 + promotion 5 + endpoint and address 8, with margin"
-# infra/helm/postgres-cnpg/values.tuned.yaml: every phase of a fail-over is bounded.
+# infra/helm/postgres-cnpg/values.tuned.yaml: every phase of a fail-over is bounded. With 1.30.0 a
+# killed primary keeps its lease until that runs out; one that is told to stop gives it back.
 _CNPG_TUNED = {
-    "primary_kill": _seconds("write gap", 20, "seen 5 + promotion 3 + endpoint and address 4"),
-    "primary_grace_1": _seconds("write gap", 20, "grace 1 + seen 5 + promotion 3 + endpoint 4"),
+    "primary_kill": _seconds(
+        "write gap", 15, "named 1 + lease 5 + promotion 3 + endpoint and address 2, with margin"
+    ),
+    "primary_grace_1": _seconds(
+        "write gap", 15, "named 1 + lease 5 + promotion 3 + endpoint and address 2, with margin"
+    ),
     "primary_delete": _seconds(
-        "write gap", 20, "stopDelay 10 + seen 1 + promotion 2 + endpoint and address 4"
+        "write gap",
+        15,
+        "named 1 + clean stop 5 + promotion 3 + endpoint and address 2, with margin",
     ),
     "postmaster_kill": _seconds(
-        "write gap",
-        30,
-        "restart in place: back-off 10 + recovery 5 + ready 5 + endpoint 4",
+        "write gap", 20, "restart in place: back-off 10 + recovery 3 + ready 5 + endpoint 2"
     ),
     "primary_away": _seconds("write gap", 80, f"node grace 16 + poll 5 + lease 10 + {_UNANSWERED}"),
     "primary_freeze": _seconds(
         "write gap", 75, f"3 probes of 5 s + the last one's time-out 3 + {_UNANSWERED}"
     ),
     "switchover": _seconds(
-        "write gap", 15, "switchoverDelay 5 + promotion 2 + endpoint and address 4, with margin"
+        "write gap", 12, "switchoverDelay 5 + promotion 2 + endpoint and address 4, seen after 1"
     ),
     "standby_kill": _seconds(
         "write gap", 2, "the other standby acknowledges: no commit waits for the dead one"
@@ -114,7 +120,7 @@ _CNPG_TUNED = {
     ),
 }
 # infra/helm/postgres-cnpg/values.default.yaml: what differs when nobody tunes anything.
-_CNPG_DEFAULT = _CNPG_TUNED | {
+_UNTUNED = {
     "primary_kill": _seconds(
         "write gap",
         240,
@@ -134,16 +140,32 @@ _CNPG_DEFAULT = _CNPG_TUNED | {
         "write gap", 45, "clean stop 5 + promotion 2 + slots 10 + endpoint 4, twice that"
     ),
 }
+# 1.25.4 has no lease. Its limits stay as they were drilled.
+_CNPG_1_25_TUNED = _CNPG_TUNED | {
+    "primary_kill": _seconds("write gap", 20, "seen 5 + promotion 3 + endpoint and address 4"),
+    "primary_grace_1": _seconds("write gap", 20, "grace 1 + seen 5 + promotion 3 + endpoint 4"),
+    "primary_delete": _seconds(
+        "write gap", 20, "stopDelay 10 + seen 1 + promotion 2 + endpoint and address 4"
+    ),
+    "postmaster_kill": _seconds(
+        "write gap", 30, "restart in place: back-off 10 + recovery 5 + ready 5 + endpoint 4"
+    ),
+    "switchover": _seconds(
+        "write gap", 15, "switchoverDelay 5 + promotion 2 + endpoint and address 4, with margin"
+    ),
+}
 _PROMISED = {
     ("patroni", TUNED): _PATRONI,
-    ("cnpg", TUNED): _CNPG_TUNED,
-    ("cnpg", "default"): _CNPG_DEFAULT,
+    ("cnpg 1.30.0", TUNED): _CNPG_TUNED,
+    ("cnpg 1.30.0", "default"): _CNPG_TUNED | _UNTUNED,
+    ("cnpg 1.25.4", TUNED): _CNPG_1_25_TUNED,
+    ("cnpg 1.25.4", "default"): _CNPG_1_25_TUNED | _UNTUNED,
 }
 
 
-def longest_gap(engine: str, timing: str) -> float:
+def longest_gap(edition: str, timing: str) -> float:
     """Return the longest write gap that any fault is allowed there, seconds."""
-    return max(budget.limit for budget in _PROMISED[engine, timing].values())
+    return max(budget.limit for budget in _PROMISED[edition, timing].values())
 
 
 def other_timing(timing: str) -> str:
@@ -151,18 +173,18 @@ def other_timing(timing: str) -> str:
     return "" if timing == TUNED else timing
 
 
-def patience(engine: str, timing: str) -> float:
+def patience(edition: str, timing: str) -> float:
     """Return for how long to look for recovery, seconds: a broken promise is measured, too."""
-    return max(RECOVER, 1.5 * longest_gap(engine, timing))
+    return max(RECOVER, 1.5 * longest_gap(edition, timing))
 
 
-def budgets(engine: str, timing: str, fault: str) -> FaultBudgets:
+def budgets(edition: str, timing: str, fault: str) -> FaultBudgets:
     """Return the promises of a fault on an engine with these fail-over settings.
 
     Raises:
         KeyError: nobody has promised anything: a fault without budgets proves nothing.
     """
-    gap = _PROMISED[engine, timing][fault]
+    gap = _PROMISED[edition, timing][fault]
     away = fault in ("primary_away", "primary_freeze") or gap.limit > REDUNDANCY.limit
     return FaultBudgets(gap, _after(gap) if away else REDUNDANCY)
 

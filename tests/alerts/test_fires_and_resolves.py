@@ -179,7 +179,7 @@ def _runs(platform: Platform, member: str) -> bool:
 
 def _patience(platform: Platform) -> float:
     """Seconds for a fail-over; how long it may take is for the drill to judge, not for an alert."""
-    return failover.patience(platform.engine.name, platform.tuning_name)
+    return failover.patience(platform.engine.edition, platform.tuning_name)
 
 
 def _primary(platform: Platform) -> str:

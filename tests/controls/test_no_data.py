@@ -29,7 +29,7 @@ def test_clients_without_a_single_ack_are_no_evidence(
     monkeypatch.setattr(trials, "lanes", to_standbys)
     standby_freeze = experiments.load(experiments_dir / "standby_freeze.yaml")
     platform = sabotaged.platform
-    gap = failover.budgets(platform.engine.name, platform.tuning_name, standby_freeze.fault).gap
+    gap = failover.budgets(platform.engine.edition, platform.tuning_name, standby_freeze.fault).gap
     with control.must_be("invalid", "writes sent to standbys", gap, failover.LOST) as verdicts:
         trial = trials.run_trial(sabotaged, of_fault(standby_freeze, standby_freeze.fault), 1)
         assert all(lane.refused for lane in trial.lanes.values()), "not even refused: no prober"

@@ -30,7 +30,7 @@ class Trials:
 
     def promised(self, fault: str) -> failover.FaultBudgets:
         """What the suite promises of a fault."""
-        return failover.budgets(self.platform.engine.name, self.platform.tuning_name, fault)
+        return failover.budgets(self.platform.engine.edition, self.platform.tuning_name, fault)
 
     def run(self, name: str, fault: Fault | None = None) -> Trial:
         """Run an experiment's trial; fault None: with its own fault."""

@@ -11,6 +11,7 @@ from pgdrill.judge import failover
 from pgdrill.judge.detection import Excused
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
 from pgdrill.observe import rulefiles
+from pgdrill.provision.components import OPERATORS
 from pgdrill.records import Budget, Detection, append
 from pgdrill.report import splice, terminal
 from pgdrill.report.detection import matrix
@@ -40,7 +41,8 @@ def test_every_fault_must_be_seen_or_is_excused(engine: str, fault: str) -> None
     else:
         assert wanted
         assert set(wanted) <= rulefiles.alerts().keys()
-        assert failover.budgets(engine, "tuned", fault).gap
+        editions = [f"cnpg {o}" for o in OPERATORS] if engine == "cnpg" else [engine]
+        assert all(failover.budgets(edition, "tuned", fault).gap for edition in editions)
 
 
 def test_an_alert_about_the_new_primary_may_wait_for_it() -> None:

@@ -9,6 +9,7 @@ import pytest
 from pgdrill.faults import experiment
 from pgdrill.faults.base import FaultNotRealError
 from pgdrill.judge import failover
+from pgdrill.provision.components import OPERATORS
 from pgdrill.settings import ROOT
 
 FILES = sorted((ROOT / "tests/chaos/experiments").glob("*.yaml"))
@@ -46,11 +47,13 @@ def test_no_experiment_has_a_patience_of_its_own(file: Path) -> None:
     assert "within" not in file.read_text()
 
 
+@pytest.mark.parametrize("operator", sorted(OPERATORS))
 @pytest.mark.parametrize("timing", ["tuned", "default"])
-def test_patience_outlasts_every_promise(timing: str) -> None:
+def test_patience_outlasts_every_promise(timing: str, operator: str) -> None:
     """A fault that costs all that it may is looked at to its end, and beyond."""
-    longest = failover.longest_gap("cnpg", timing)
-    assert failover.patience("cnpg", timing) >= max(1.5 * longest, failover.RECOVER)
+    edition = f"cnpg {operator}"
+    longest = failover.longest_gap(edition, timing)
+    assert failover.patience(edition, timing) >= max(1.5 * longest, failover.RECOVER)
 
 
 def test_there_are_experiments() -> None:

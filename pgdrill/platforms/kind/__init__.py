@@ -313,7 +313,7 @@ class KindPlatform:
     @cached_property
     def engine(self) -> CnpgEngine:
         """CloudNativePG's members."""
-        return CnpgEngine(self.api, NAMESPACE, NAME, self._connect)
+        return CnpgEngine(self.api, NAMESPACE, NAME, self._connect, self.installation.operator)
 
     @cached_property
     def faults(self) -> Mapping[str, Fault]:
