@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import requests
@@ -11,6 +11,7 @@ import requests
 from pgdrill.engines.base import Member, NoPrimaryError, Role, flat
 from pgdrill.errors import BrokenEnvironmentError
 
+NAMESPACE = "/pgdrill/"  # of the scopes in etcd, as infra/local/templates/patroni.yml.j2 has it
 ANSWER_WITHIN = 1.0  # seconds; a frozen member must not hold up the view of the others
 # Commits wait for nobody, and a standby may take over although it lacks what was acknowledged.
 ASYNCHRONOUS = {"synchronous_mode": False, "maximum_lag_on_failover": 64 * 2**20}
@@ -92,7 +93,7 @@ class PatroniEngine:
 
     def lock_holder(self) -> str:
         """Return who holds the leader lock in etcd; '' while nobody does."""
-        key = base64.b64encode(f"/{self._scope}/{self._scope}/leader".encode()).decode()
+        key = base64.b64encode(f"{NAMESPACE}{self._scope}/leader".encode()).decode()
         try:
             answer = requests.post(
                 f"{self._etcd}/v3/kv/range", json={"key": key}, timeout=ANSWER_WITHIN
@@ -186,6 +187,17 @@ class PatroniEngine:
             BrokenEnvironmentError: no member answers, so nothing could be put back.
         """
         return self.configured(ASYNCHRONOUS)
+
+    def forget(self) -> None:
+        """Remove what the scope keeps in etcd, once its members are gone; safe to repeat."""
+        first = f"{NAMESPACE}{self._scope}/"
+        span = (base64.b64encode(k.encode()).decode() for k in (first, first[:-1] + "0"))
+        with suppress(requests.RequestException):
+            requests.post(
+                f"{self._etcd}/v3/kv/deleterange",
+                json=dict(zip(("key", "range_end"), span, strict=True)),
+                timeout=ANSWER_WITHIN,
+            )
 
     def tuning(self) -> dict[str, str]:
         """Return Patroni's dynamic configuration, flattened: what is there was set on purpose."""

@@ -24,6 +24,7 @@ Capability = Literal[
     "load-balancer",
     "hpa",
     "backup",
+    "rebuild",
     "pods",
     "processes",
     "timings",

@@ -10,26 +10,18 @@ import jinja2
 import pytest
 import yaml
 
-from pgdrill.platforms.local.layout import MEMBERS, Layout
+from pgdrill.platforms.local.layout import MEMBERS, RESTORED, ROLES, Layout
 from pgdrill.settings import ROOT
 
 TEMPLATES = ROOT / "infra/local/templates"
-SECRETS = {role: f"secret-of-{role}" for role in ("superuser", "replication", "rewind")} | {
-    role: f"secret-of-{role}" for role in ("pgdrill", "exporter")
-}
+SECRETS = {role: f"secret-of-{role}" for role in ROLES}
 
 
 @pytest.fixture
 def rendered(tmp_path: Path) -> Path:
     """A directory with every template rendered, as the playbook would."""
-    layout = Layout(str(tmp_path), 20_000, True, "postgres", SECRETS)
-    variables: dict[str, Any] = layout.variables()
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
+    variables: dict[str, Any] = _variables(tmp_path)
+    environment = _environment()
     etc = tmp_path / "etc"
     (etc / "rules").mkdir(parents=True)
     for template in TEMPLATES.glob("*.j2"):
@@ -37,6 +29,19 @@ def rendered(tmp_path: Path) -> Path:
     for rule in variables["pgdrill_rule_sources"]:
         (etc / "rules" / Path(rule).name).write_text(Path(rule).read_text())
     return etc
+
+
+def _variables(state: Path) -> dict[str, Any]:
+    return Layout(str(state), 20_000, True, "postgres", SECRETS).variables()
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
 
 
 def _accepts(command: Sequence[str | Path]) -> None:
@@ -71,3 +76,25 @@ def test_the_lease_leaves_time_to_retry(rendered: Path) -> None:
     assert dcs["loop_wait"] + 2 * dcs["retry_timeout"] <= dcs["ttl"]
     assert dcs["synchronous_mode"] == "quorum"
     assert dcs["synchronous_mode_strict"] is True
+
+
+def test_what_is_restored_is_a_cluster_of_its_own(tmp_path: Path) -> None:
+    """Its members have a scope of their own, come from the archive, and store nothing in it."""
+    variables = _variables(tmp_path) | {"pgdrill_restore": "pgbackrest restore"}
+    environment = _environment()
+    for member in variables["pgdrill_restored"]:
+        text = environment.get_template("patroni.yml.j2").render(variables, item=member)
+        read = yaml.safe_load(text)
+        postgresql = read["bootstrap"]["dcs"]["postgresql"]
+        assert read["scope"] == "restored"
+        assert read["bootstrap"]["restore"]["command"] == "pgbackrest restore"
+        assert postgresql["parameters"]["archive_mode"] == "off"
+        assert "recovery_conf" not in postgresql
+        assert member["name"] in read["postgresql"]["parameters"]["unix_socket_directories"]
+    (tmp_path / "haproxy.cfg").write_text(
+        environment.get_template("haproxy.cfg.j2").render(variables)
+    )
+    _accepts(["/usr/sbin/haproxy", "-c", "-f", tmp_path / "haproxy.cfg"])
+    said = (tmp_path / "haproxy.cfg").read_text()
+    assert all(f"server {name} {address}:" in said for name, address in RESTORED.items())
+    assert not any(f"server {name} " in said for name in MEMBERS)

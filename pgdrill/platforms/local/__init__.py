@@ -18,15 +18,17 @@ import requests
 from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.faults.base import Fault
+from pgdrill.platforms.archive import Archive
 from pgdrill.platforms.base import Capability, Cluster, Volume, health, psql_line
 from pgdrill.platforms.local import layout as layouts
+from pgdrill.platforms.local.archive import LocalArchive
 from pgdrill.platforms.local.faults import local_faults
 from pgdrill.platforms.local.layout import MEMBERS, Layout
 from pgdrill.platforms.local.processes import PLAYBOOK, MemberProcesses, sweep, wake
 from pgdrill.platforms.local.supervisor import Supervisor
 from pgdrill.platforms.local.volume import DirectoryVolume
 from pgdrill.platforms.lock import exclusive
-from pgdrill.progress import Reporter
+from pgdrill.progress import Reporter, Update
 from pgdrill.settings import ROOT, Settings, cache_dir
 from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload import pgbench_program
@@ -78,6 +80,10 @@ class LocalPlatform:
         if layout is None:
             layout = layouts.plan(settings.port_offset)
             layout.save()
+        elif layout.outdated:
+            raise BrokenEnvironmentError(
+                "this installation was made by an earlier version: `make down up` makes a new one"
+            )
         elif self.supervisor.answers():
             self._revive()
         else:
@@ -101,29 +107,45 @@ class LocalPlatform:
                     f"the cluster is not redundant after {UP_WITHIN:g} s:"
                     f" see {self._state}/log; `make down` removes everything"
                 ) from None
+        archive = self.archive
+        if not archive.backups():
+            with self._reporter.task("first backup") as update:
+                archive.back_up(update)
         layout.ready.touch()
 
     def _revive(self) -> None:
         """Undo what a run left that was killed before it could heal its fault."""
         sweep(self._state, only_playbook=True)
         wake(self._state)
+        LocalArchive(self).clear()
         for program, status in self.supervisor.states().items():
             if status not in ("RUNNING", "STARTING"):
                 self.supervisor.start(program)
 
     def _play(self, layout: Layout) -> None:
-        """Run the playbook, one progress note for each task."""
+        """Declare the platform, one progress note for each task."""
         variables = self._state / "vars.json"
         variables.touch(mode=0o600)
         variables.write_text(json.dumps(layout.variables()))
+        with self._reporter.task("ansible-playbook") as update:
+            self.play("site.yml", {}, update)
+
+    def play(self, playbook: str, more: Mapping[str, str], update: Update) -> None:
+        """Run a playbook with the installation's variables and more.
+
+        Raises:
+            BrokenEnvironmentError: a task failed, with what it said.
+        """
         log = self._state / "ansible.log"
         command = [
             str(ROOT / ".venv/bin/ansible-playbook"),
-            str(ROOT / "infra/ansible/site.yml"),
+            str(ROOT / "infra/ansible" / playbook),
             "-i",
             "localhost,",
             "-e",
-            f"@{variables}",
+            f"@{self._state}/vars.json",
+            "-e",
+            json.dumps(more),
         ]
         environment = os.environ | {
             "ANSIBLE_CONFIG": str(ROOT / "infra/ansible/ansible.cfg"),
@@ -134,14 +156,14 @@ class LocalPlatform:
             "LC_ALL": "C.UTF-8",
             PLAYBOOK: str(self._state),
         }
-        with self._reporter.task("ansible-playbook") as update, log.open("w") as file:
+        with log.open("w") as file:
             process = subprocess.Popen(
                 command, env=environment, stdout=file, stderr=subprocess.STDOUT, text=True
             )
             try:
 
                 def ended() -> bool:
-                    tasks = re.findall(r"^TASK \[(?:local : )?(.*?)\]", log.read_text(), re.M)
+                    tasks = re.findall(r"^TASK \[(?:local\w* : )?(.*?)\]", log.read_text(), re.M)
                     update(len(tasks), tasks[-1] if tasks else "")
                     return process.poll() is not None
 
@@ -176,14 +198,7 @@ class LocalPlatform:
         sweep(self._state)
         for partition in psutil.disk_partitions(all=True):
             if Path(partition.mountpoint).is_relative_to(self._state):
-                done = subprocess.run(
-                    ["umount", partition.mountpoint], capture_output=True, text=True, timeout=30
-                )
-                if done.returncode:
-                    raise BrokenEnvironmentError(
-                        f"cannot unmount {partition.mountpoint}: {done.stderr.strip()};"
-                        " leave that directory and run `make down` again"
-                    )
+                self.unmount(Path(partition.mountpoint))
         if self._state.exists():
             # state.json says that the directory is ours: it goes last, so that a `down` that is
             # interrupted can be repeated.
@@ -194,6 +209,21 @@ class LocalPlatform:
                     path.unlink()
             shutil.rmtree(self._state)
         self._forget_views()
+
+    def unmount(self, volume: Path) -> None:
+        """Unmount a volume; one that is not mounted is fine.
+
+        Raises:
+            BrokenEnvironmentError: somebody uses it.
+        """
+        if not os.path.ismount(volume):
+            return
+        done = subprocess.run(["umount", str(volume)], capture_output=True, text=True, timeout=30)
+        if done.returncode:
+            raise BrokenEnvironmentError(
+                f"cannot unmount {volume}: {done.stderr.strip()};"
+                " leave that directory and run the command again"
+            )
 
     def _refuse_foreign_files(self) -> None:
         """A directory of somebody else's is neither filled nor removed.
@@ -247,6 +277,8 @@ class LocalPlatform:
     def capabilities(self) -> frozenset[Capability]:
         """What this installation can be asked to do."""
         words: set[Capability] = {"load-balancer", "processes", "pushgateway"}
+        if self.layout.repository.exists():
+            words |= {"backup", "rebuild"}
         if self.layout.mounts:
             words.add("real-disk-limit")
         return frozenset(words)
@@ -330,6 +362,40 @@ class LocalPlatform:
             for row in csv.DictReader(io.StringIO(text))
             if row["pxname"] == "read-write" and row["svname"] in MEMBERS and row["status"] == "UP"
         )
+
+    @property
+    def archive(self) -> Archive:
+        """Backups and WAL, and what is restored from them."""
+        return LocalArchive(self)
+
+    def lose_members(self) -> None:
+        """Remove every member and its volume at once; the archive stays."""
+        for member in MEMBERS:
+            self.supervisor.stop(f"patroni-{member}")
+        for member in MEMBERS:
+            self._empty(member)
+
+    def rebuild(self, member: str) -> Callable[[], str]:
+        """Take a standby's data away and let it come back; return what says from what."""
+        log = self._state / "log" / f"patroni-{member}.log"
+        self.supervisor.stop(f"patroni-{member}")
+        self._empty(member)
+        read = log.stat().st_size
+        self.supervisor.start(f"patroni-{member}")
+
+        def made_from() -> str:
+            with log.open("rb") as file:
+                file.seek(read)
+                said = file.read().decode(errors="replace")
+            found = re.findall(r"replica has been created using (\w+)", said)
+            return found[-1] if found else ""
+
+        return made_from
+
+    def _empty(self, member: str) -> None:
+        """Kill what works in a member's data directory, and remove that."""
+        self.processes(member).kill()
+        shutil.rmtree(self.layout.data(member))
 
     def volume(self, member: str) -> Volume:
         """Return the file system that holds a member's data."""

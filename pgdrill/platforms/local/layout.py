@@ -19,7 +19,14 @@ from pgdrill.platforms.base import Endpoint
 from pgdrill.settings import ROOT, cache_dir
 
 MEMBERS = {"pg1": "127.0.10.1", "pg2": "127.0.10.2", "pg3": "127.0.10.3"}
-ADDRESSES = {"balancer": "127.0.10.10", "etcd": "127.0.10.20", "monitor": "127.0.10.30"}
+# Members of a cluster that is restored from the archive, beside the first.
+RESTORED = {"restored1": "127.0.10.11", "restored2": "127.0.10.12", "restored3": "127.0.10.13"}
+ADDRESSES = {
+    "balancer": "127.0.10.10",
+    "restored": "127.0.10.14",
+    "etcd": "127.0.10.20",
+    "monitor": "127.0.10.30",
+}
 MEMBER_PORTS = {"postgres": 5432, "rest": 8008, "postgres_exporter": 9187}
 OTHER_PORTS = {  # port name -> (address name, port)
     "rw": ("balancer", 5432),
@@ -52,11 +59,15 @@ PACKAGES = {  # what is run -> the Debian package that brings it
     "/usr/bin/prometheus-postgres-exporter": "prometheus-postgres-exporter",
     "/usr/bin/prometheus-process-exporter": "prometheus-process-exporter",
     "/usr/bin/prometheus-pushgateway": "prometheus-pushgateway",
+    "/usr/bin/pgbackrest": "pgbackrest",
     "/usr/lib/postgresql/15/bin/postgres": "postgresql-15",
     "/usr/lib/postgresql/15/bin/pgbench": "postgresql-15",
     "/usr/sbin/mkfs.ext4": "e2fsprogs",
     "/usr/bin/python3": "python3",
 }
+# Seconds after which a WAL file is stored although it is not full: what is lost with every volume.
+ARCHIVE_TIMEOUT = 60
+ROLES = ("superuser", "replication", "rewind", "pgdrill", "exporter", "backup")
 POSTGRES_BIN = "/usr/lib/postgresql/15/bin"
 SYSTEM_PYTHON = "/usr/bin/python3"
 
@@ -109,6 +120,11 @@ class Layout:
         return Path(self.state)
 
     @property
+    def outdated(self) -> bool:
+        """Whether an earlier version made it, which knew fewer roles."""
+        return not set(ROLES) <= set(self.secrets)
+
+    @property
     def ready(self) -> Path:
         """Exists once `up` has finished."""
         return self.path / "ready"
@@ -124,7 +140,7 @@ class Layout:
 
     def member_endpoint(self, member: str, port: str = "postgres") -> Endpoint:
         """Address of a member's PostgreSQL, Patroni REST or exporter."""
-        return Endpoint(MEMBERS[member], self.port(port))
+        return Endpoint((MEMBERS | RESTORED)[member], self.port(port))
 
     def volume(self, member: str) -> Path:
         """Mount point (or plain directory) of a member."""
@@ -133,6 +149,26 @@ class Layout:
     def data(self, member: str) -> Path:
         """PostgreSQL's data directory of a member."""
         return self.volume(member) / "data"
+
+    def _described(self, members: Mapping[str, str]) -> list[dict[str, str]]:
+        return [
+            {
+                "name": name,
+                "address": address,
+                "volume": str(self.volume(name)),
+                "data": str(self.data(name)),
+            }
+            for name, address in members.items()
+        ]
+
+    @property
+    def repository(self) -> Path:
+        """Where backups and WAL are kept: a volume of its own, or a plain directory."""
+        return self.path / "repository"
+
+    def pgbackrest(self) -> list[str]:
+        """Begin a command line of pgBackRest; the member that it is about is in the environment."""
+        return ["pgbackrest", f"--config={self.path}/etc/pgbackrest.conf", "--stanza=pgdrill"]
 
     def variables(self) -> dict[str, Any]:
         """Everything the playbook needs to know."""
@@ -149,15 +185,11 @@ class Layout:
             "pgdrill_user_switch": os.geteuid() == 0,
             "pgdrill_mounts": self.mounts,
             "pgdrill_volume_mb": VOLUME_MB,
-            "pgdrill_members": [
-                {
-                    "name": name,
-                    "address": address,
-                    "volume": str(self.volume(name)),
-                    "data": str(self.data(name)),
-                }
-                for name, address in MEMBERS.items()
-            ],
+            "pgdrill_repository": str(self.repository),
+            "pgdrill_archive_timeout": ARCHIVE_TIMEOUT,
+            "pgdrill_pgbackrest": " ".join(self.pgbackrest()),
+            "pgdrill_members": self._described(MEMBERS),
+            "pgdrill_restored": self._described(RESTORED),
             "pgdrill_ports": {name: self.port(name) for name in (*MEMBER_PORTS, *OTHER_PORTS)},
             "pgdrill_addresses": ADDRESSES,
             "pgdrill_secrets": dict(self.secrets),
@@ -206,10 +238,7 @@ def plan(port_offset: int) -> Layout:
         offset=_free_offset(port_offset),
         mounts=root and Path("/dev/loop-control").exists(),
         user="postgres" if root else pwd.getpwuid(os.geteuid()).pw_name,
-        secrets={
-            role: secrets.token_urlsafe(18)
-            for role in ("superuser", "replication", "rewind", "pgdrill", "exporter")
-        },
+        secrets={role: secrets.token_urlsafe(18) for role in ROLES},
     )
 
 
@@ -231,9 +260,11 @@ def _check_disk(state: Path) -> None:
 
 
 def _listeners(offset: int) -> Iterator[tuple[str, int]]:
-    for address in MEMBERS.values():
+    for address in (*MEMBERS.values(), *RESTORED.values()):
         for port in MEMBER_PORTS.values():
             yield address, port + offset
+    for name in ("rw", "ro", "haproxy_stats"):
+        yield ADDRESSES["restored"], OTHER_PORTS[name][1] + offset
     for name, port in OTHER_PORTS.values():
         yield ADDRESSES[name], port + offset
 

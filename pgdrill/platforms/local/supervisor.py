@@ -70,6 +70,17 @@ class Supervisor:
             if "ALREADY_STARTED" not in fault.faultString:
                 raise
 
+    def load(self) -> None:
+        """Take in programs whose configuration came since; none of them is started."""
+        added, _, _ = self._call("reloadConfig")[0]
+        for group in added:
+            self._call("addProcessGroup", group)
+
+    def remove(self, program: str) -> None:
+        """Stop a program and forget it."""
+        self.stop(program)
+        self._call("removeProcessGroup", program)
+
     def shutdown(self) -> None:
         """Stop everything; returns at once. No supervisor is fine."""
         try:

@@ -1,0 +1,293 @@
+"""The archive of the embedded platform: pgBackRest, and a cluster restored by Patroni."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pgdrill.engines.patroni import PatroniEngine
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.archive import Backup, Target, accepts_writes
+from pgdrill.platforms.base import Cluster, Endpoint, health
+from pgdrill.platforms.local import layout as layouts
+from pgdrill.platforms.local.layout import RESTORED, Layout
+from pgdrill.platforms.local.processes import MemberProcesses
+from pgdrill.platforms.restoring import RESTORE_WITHIN, Over, RestoringArchive, position
+from pgdrill.progress import Update
+from pgdrill.waiting import DeadlineError, eventually
+
+if TYPE_CHECKING:
+    from pgdrill.platforms.local import LocalPlatform
+
+BACK_UP_WITHIN = 1800.0  # seconds
+LOOK_WITHIN = 30.0  # seconds for a question about the repository
+SEGMENT = 16 * 2**20  # bytes, wal_segment_size
+SPARE_MB = 512  # free disk that a restored cluster needs beside what the backup holds
+
+
+class LocalArchive(RestoringArchive):
+    """One repository for all members, and room for one restored cluster beside them."""
+
+    promised_loss = layouts.ARCHIVE_TIMEOUT + 10.0
+
+    def __init__(self, platform: "LocalPlatform") -> None:
+        self._platform = platform
+        super().__init__(platform.cluster, platform.layout.path / "restored.json")
+
+    @property
+    def _layout(self) -> Layout:
+        return self._platform.layout
+
+    def backups(self) -> tuple[Backup, ...]:
+        """Every good backup that is kept, oldest first.
+
+        Raises:
+            BrokenEnvironmentError: the repository cannot be read.
+        """
+        answer = self._run("info", "--output=json", within=LOOK_WITHIN)
+        kept = [b for stanza in json.loads(answer) for b in stanza.get("backup", ())]
+        good = [backup for backup in kept if not backup.get("error")]
+        return tuple(sorted(map(_backup, good), key=lambda backup: backup.ended))
+
+    def back_up(self, update: Update) -> Backup:
+        """Take a full backup of the primary and return it.
+
+        Raises:
+            BrokenEnvironmentError: it failed, with the reason.
+        """
+        before = {backup.label for backup in self.backups()}
+        update(0, "copying")
+        self._run("--type=full", "backup", within=BACK_UP_WITHIN)
+        made = [backup for backup in self.backups() if backup.label not in before]
+        if not made:
+            raise BrokenEnvironmentError("pgBackRest ended well, and there is no new backup")
+        return made[-1]
+
+    def _run(self, *arguments: str, within: float) -> str:
+        """Run pgBackRest beside the primary, as the members' user.
+
+        Raises:
+            BrokenEnvironmentError: it failed, with its own reason.
+        """
+        try:
+            done = subprocess.run(
+                [*self._layout.pgbackrest(), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=within,
+                cwd=self._layout.path,
+                env=self._environment(),
+                user=self._layout.user if os.geteuid() == 0 else None,
+                group=self._layout.user if os.geteuid() == 0 else None,
+                extra_groups=[] if os.geteuid() == 0 else None,
+            )
+        except subprocess.TimeoutExpired:
+            raise BrokenEnvironmentError(
+                f"pgBackRest did not end within {within:g} s: is the repository's disk stuck?"
+            ) from None
+        if done.returncode:
+            raise BrokenEnvironmentError(f"pgBackRest: {_reason(done.stdout + done.stderr)}")
+        return done.stdout
+
+    def _environment(self) -> dict[str, str]:
+        member = self._platform.engine.promoted().partition(",")[0] or next(iter(layouts.MEMBERS))
+        return {
+            "PATH": os.defpath,
+            "LC_ALL": "C.UTF-8",
+            "PGHOST": layouts.MEMBERS[member],
+            "PGPORT": str(self._layout.port("postgres")),
+            "PGPASSFILE": str(self._layout.path / "etc" / "backup-passfile"),
+            "PGBACKREST_PG1_PATH": str(self._layout.data(member)),
+            "PGBACKREST_PG1_PORT": str(self._layout.port("postgres")),
+        }
+
+    def _last_file(self) -> str:
+        """Return the name of the last WAL file that the archive holds, '' where it holds none."""
+        answer = json.loads(self._run("info", "--output=json", within=LOOK_WITHIN))
+        return max((a["max"] or "" for stanza in answer for a in stanza["archive"]), default="")
+
+    def _holds(self, file: str) -> bool:
+        """Whether a WAL file is in the repository."""
+        found = self._layout.repository.glob(f"archive/pgdrill/*/*/{file}-*")
+        return next(found, None) is not None
+
+    def _demand_room(self, backup: Backup) -> None:
+        """Refuse where three members of a restored cluster would not fit.
+
+        Raises:
+            BrokenEnvironmentError: with what is free and what is needed.
+        """
+        free = shutil.disk_usage(self._layout.path).free // 2**20
+        needed = 3 * backup.size // 2**20 + SPARE_MB
+        if free < needed:
+            raise BrokenEnvironmentError(
+                f"only {free} MB free under {self._layout.path}, {needed} needed for three members"
+                " of a restored cluster: free some"
+            )
+
+    def _make(self, target: Target, backup: Backup, over: Over, update: Update) -> None:
+        """Let the first member come from the archive, and the others from it.
+
+        Raises:
+            BrokenEnvironmentError: it failed, with the reason.
+        """
+        stored = self._last_file()
+        self._platform.play(
+            "restore.yml", {"pgdrill_restore": self._command(target, backup)}, update
+        )
+        over("prepared")
+        supervisor = self._platform.supervisor
+        supervisor.load()
+        first, *others = RESTORED
+        supervisor.start("haproxy-restored")
+        supervisor.start(f"patroni-{first}")
+        data = self._layout.data(first)
+        cluster, engine = self._beside()
+        self._await("base copy", lambda: (data / "global" / "pg_control").exists(), update)
+        over("base copy")
+        self._await("replay", lambda: not (data / "recovery.signal").exists(), update)
+        over("replay")
+        if target.kind == "latest":
+            _demand_all_wal(data, stored)
+        self._await("a primary", lambda: engine.promoted() == first, update)
+        over("promotion")
+        for other in others:
+            supervisor.start(f"patroni-{other}")
+        self._await("the first write", lambda: accepts_writes(cluster), update)
+        over("first write")
+        self._await("full redundancy", lambda: bool(health(engine)), update)
+        over("redundancy")
+
+    def _await(self, what: str, true: Callable[[], bool], update: Update) -> None:
+        """Wait for a step, or for the recovery's own word that it will not come.
+
+        Raises:
+            BrokenEnvironmentError: with the line of the log that says why.
+        """
+        log = self._layout.path / "log" / f"patroni-{next(iter(RESTORED))}.log"
+
+        def look() -> bool:
+            update(0, f"waiting for {what}")
+            failed = _failure(log)
+            if failed:
+                raise BrokenEnvironmentError(f"the restore failed: {failed}")
+            return true()
+
+        try:
+            eventually(what, look, within=RESTORE_WITHIN, every=0.1)
+        except DeadlineError:
+            raise BrokenEnvironmentError(
+                f"the restore was given up: no {what} within {RESTORE_WITHIN:g} s"
+            ) from None
+
+    def _command(self, target: Target, backup: Backup) -> str:
+        words = [*self._layout.pgbackrest(), f"--set={backup.label}", "--log-level-console=info"]
+        if target.kind == "latest":
+            words.append("--type=default")
+        else:
+            words += [f"--type={target.kind}", f"--target={target.text}", "--target-action=promote"]
+        return shlex.join([*words, "restore"])
+
+    def _beside(self) -> tuple[Cluster, PatroniEngine]:
+        """Return the restored cluster's handle and engine, whether or not it is there."""
+        layout, address = self._layout, layouts.ADDRESSES["restored"]
+        cluster = Cluster(
+            name="restored",
+            read_write=Endpoint(address, layout.port("rw")),
+            read_only=Endpoint(address, layout.port("ro")),
+            members={m: layout.member_endpoint(m) for m in RESTORED},
+            database="shop",
+            user="pgdrill",
+            passfile=layout.path / "etc" / "passfile",
+        )
+        engine = PatroniEngine(
+            rest={m: f"http://{layout.member_endpoint(m, 'rest')}" for m in RESTORED},
+            etcd=f"http://{layout.endpoint('etcd')}",
+            incarnation=lambda m: MemberProcesses(m, layout.data(m)).incarnation(),
+            scope="restored",
+        )
+        return cluster, engine
+
+    def discard(self) -> None:
+        """Remove the restored cluster; safe to repeat, and after an interrupted restore.
+
+        Raises:
+            BrokenEnvironmentError: somebody uses one of its volumes.
+        """
+        layout = self._layout
+        supervisor = self._platform.supervisor
+        for name in supervisor.states():
+            if name == "haproxy-restored" or name.removeprefix("patroni-") in RESTORED:
+                supervisor.remove(name)
+        for member in RESTORED:
+            MemberProcesses(member, layout.data(member)).kill()
+        self._beside()[1].forget()
+        (layout.path / "etc" / "programs" / "restored.conf").unlink(missing_ok=True)
+        (layout.path / "etc" / "haproxy-restored.cfg").unlink(missing_ok=True)
+        for member in RESTORED:
+            self._platform.unmount(layout.volume(member))
+            shutil.rmtree(layout.volume(member), ignore_errors=True)
+            shutil.rmtree(layout.path / "run" / member, ignore_errors=True)
+            (layout.path / "volumes" / f"{member}.img").unlink(missing_ok=True)
+            (layout.path / "etc" / f"patroni-{member}.yml").unlink(missing_ok=True)
+            (layout.path / "log" / f"patroni-{member}.log").unlink(missing_ok=True)
+        self._record.unlink(missing_ok=True)
+
+
+def _backup(said: Mapping[str, Any]) -> Backup:
+    return Backup(
+        label=said["label"],
+        began=datetime.fromtimestamp(said["timestamp"]["start"], UTC),
+        ended=datetime.fromtimestamp(said["timestamp"]["stop"] + 1, UTC),  # in whole seconds
+        first_lsn=said["lsn"]["start"],
+        last_lsn=said["lsn"]["stop"],
+        size=said["info"]["size"],
+        stored=said["info"]["repository"]["delta"],
+    )
+
+
+def _begins(file: str) -> int:
+    """Return the position at which a WAL file of the default size begins."""
+    return (int(file[8:16], 16) << 32) + int(file[16:24], 16) * SEGMENT
+
+
+def _demand_all_wal(data: Path, stored: str) -> None:
+    """Look that recovery went to the last WAL file that was stored when it began.
+
+    PostgreSQL takes a file that cannot be had, missing or damaged, for the end of all WAL: it comes
+    up, and says nothing of what lies behind it.
+
+    Raises:
+        BrokenEnvironmentError: it ended before.
+    """
+    history = max((data / "pg_wal").glob("*.history"))
+    ended = re.findall(r"^\d+\t(\S+)", history.read_text(), re.M)[-1]
+    if stored and position(ended) < _begins(stored):
+        raise BrokenEnvironmentError(
+            f"recovery ended at {ended}, and the archive goes on to WAL file {stored}: a file"
+            " between is missing or damaged; points before it can be restored"
+        )
+
+
+def _reason(said: str) -> str:
+    """Return pgBackRest's own word of what went wrong, in one line."""
+    errors = re.findall(r"(?:ERROR|WARN): (.*)", said)
+    return "; ".join(errors)[:400] or said.strip().splitlines()[-1][:400] if said.strip() else "?"
+
+
+def _failure(log: Path) -> str:
+    """Return why a recovery ended before its time; '' while it goes on."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    for line in lines:
+        if "recovery ended before configured" in line or re.search(r"ERROR: \[\d+\]", line):
+            return line.partition("FATAL: ")[2].strip() or line.partition("ERROR: ")[2].strip()
+    return ""

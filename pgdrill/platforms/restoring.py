@@ -1,0 +1,206 @@
+"""What every archive does alike: which points can be had, one restore at a time, and its record."""
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from pgdrill.engines.base import Engine
+from pgdrill.errors import BadUsageError, BrokenEnvironmentError
+from pgdrill.observe.archiver import switch_wal
+from pgdrill.platforms.archive import Backup, Restored, Target
+from pgdrill.platforms.base import Cluster
+from pgdrill.progress import Update
+from pgdrill.waiting import DeadlineError, eventually
+
+RESTORE_WITHIN = 1800.0  # seconds for any one step
+STORED_WITHIN = 30.0  # seconds for one WAL file to reach the archive
+
+Over = Callable[[str], None]
+
+
+class RestoringArchive(ABC):
+    """Backups and WAL of one cluster, and at most one restored cluster beside it.
+
+    source returns the cluster; record is the file that remembers what was restored.
+    """
+
+    promised_loss: float
+
+    def __init__(self, source: Callable[[], Cluster], record: Path) -> None:
+        self._source = source
+        self._record = record
+
+    @abstractmethod
+    def backups(self) -> tuple[Backup, ...]:
+        """Every good backup that is kept, oldest first.
+
+        Raises:
+            BrokenEnvironmentError: the store does not answer, or is damaged.
+        """
+
+    @abstractmethod
+    def back_up(self, update: Update) -> Backup:
+        """Take a full backup and return it.
+
+        Raises:
+            BrokenEnvironmentError: it failed, with the reason.
+        """
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Remove the restored cluster; safe to repeat, and after an interrupted restore."""
+
+    @abstractmethod
+    def _holds(self, file: str) -> bool:
+        """Whether a WAL file is in the archive: looked for there, whatever PostgreSQL believes."""
+
+    @abstractmethod
+    def _demand_room(self, backup: Backup) -> None:
+        """Refuse where a restored cluster would not fit.
+
+        Raises:
+            BrokenEnvironmentError: with what is free and what is needed.
+        """
+
+    @abstractmethod
+    def _make(self, target: Target, backup: Backup, over: Over, update: Update) -> None:
+        """Make the restored cluster; over is told the name of each step when it has ended.
+
+        Raises:
+            BrokenEnvironmentError: it failed, with the reason.
+        """
+
+    @abstractmethod
+    def _beside(self) -> tuple[Cluster, Engine]:
+        """Return the restored cluster's handle and engine, whether or not it is there."""
+
+    def range(self) -> str:
+        """Say from when to when a point can be restored to, or that none can."""
+        backups = self.backups()
+        if not backups:
+            return "(there is none: no backup has ever been taken, `make backup` takes one)"
+        first = backups[0]
+        return (
+            f"from {first.ended:%Y-%m-%dT%H:%M:%SZ} ({first.last_lsn})"
+            f" to now, {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        )
+
+    def restore(self, target: Target, update: Update) -> Restored:
+        """Make a new, highly available cluster of what the archive holds up to a point.
+
+        Raises:
+            BadUsageError: that point cannot be restored, with the first and the last that can.
+            BrokenEnvironmentError: it failed, with the reason; nothing of it is left.
+        """
+        self.clear()
+        if self.restored():
+            raise BrokenEnvironmentError(
+                "a restored cluster is here already: `make discard` removes it"
+            )
+        backup = self._begin_with(target)
+        update(0, "storing the last WAL")
+        last = self._store_what_was_written()
+        if target.kind == "lsn" and last and position(target.text) > position(last):
+            raise BadUsageError(f"{target} is not written yet: the cluster is at {last}")
+        self._demand_room(backup)
+        steps: dict[str, float] = {}
+        began = time.monotonic()
+
+        def over(step: str) -> None:
+            steps[step] = time.monotonic() - began
+
+        try:
+            self._write(target, backup, None)
+            self._make(target, backup, over, update)
+            self._write(target, backup, steps)
+        except BaseException:
+            self.discard()
+            raise
+        return Restored(*self._beside(), str(target), backup.label, steps)
+
+    def restored(self) -> Restored | None:
+        """Return the cluster that was restored before and is still there."""
+        try:
+            said = json.loads(self._record.read_text())
+        except FileNotFoundError:
+            return None
+        if said["steps"] is None:
+            return None
+        return Restored(*self._beside(), said["target"], said["backup"], said["steps"])
+
+    def clear(self) -> None:
+        """Remove what an interrupted restore left."""
+        if self._record.exists() and self.restored() is None:
+            self.discard()
+
+    def _write(self, target: Target, backup: Backup, steps: Mapping[str, float] | None) -> None:
+        draft = self._record.with_suffix(".part")
+        said = {"target": str(target), "backup": backup.label, "steps": steps}
+        draft.write_text(json.dumps(said))
+        draft.replace(self._record)
+
+    def _begin_with(self, target: Target) -> Backup:
+        """Choose the latest backup that ends before a point.
+
+        Raises:
+            BadUsageError: there is none, or the point has not come yet.
+        """
+        backups = self.backups()
+        if not backups:
+            raise BadUsageError("no backup has ever been taken: `make backup` takes one")
+        if target.at is not None and target.at > datetime.now(UTC):
+            raise BadUsageError(f"{target} is in the future: points can be had {self.range()}")
+        if target.kind == "latest":
+            return backups[-1]
+        if target.kind == "name":
+            # Nobody knows where it lies: from the oldest backup on it is passed for certain.
+            return backups[0]
+        if target.at is not None:
+            early = [backup for backup in backups if backup.ended < target.at]
+        else:
+            early = [b for b in backups if position(b.last_lsn) < position(target.text)]
+        if not early:
+            raise BadUsageError(
+                f"{target} lies before the end of the oldest backup: points can be had"
+                f" {self.range()}"
+            )
+        return early[-1]
+
+    def _store_what_was_written(self) -> str:
+        """Let the archive hold everything up to now; return which LSN that is, '' if nobody runs.
+
+        A commit closes it: recovery to an instant ends at the first one after that, and fails if
+        none comes.
+
+        Raises:
+            BrokenEnvironmentError: the archive did not take it.
+        """
+        try:
+            with self._source().connect(statement_timeout=5) as session:
+                lsn, file = switch_wal(session)
+        except psycopg.Error:
+            return ""  # what is in the archive is all that there is
+        try:
+            eventually(
+                f"{file} in the archive",
+                lambda: self._holds(file),
+                within=STORED_WITHIN,
+                every=0.1,
+            )
+        except DeadlineError:
+            raise BrokenEnvironmentError(
+                f"the archive did not take the last WAL file within {STORED_WITHIN:g} s: see"
+                " pg_stat_archiver, and the primary's log"
+            ) from None
+        return lsn
+
+
+def position(lsn: str) -> int:
+    """Return an LSN as a number of bytes."""
+    high, _, low = lsn.partition("/")
+    return (int(high, 16) << 32) + int(low, 16)

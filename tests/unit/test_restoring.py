@@ -1,0 +1,155 @@
+"""Which backup a restore begins with, and that a failed one leaves nothing."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NoReturn
+
+import psycopg
+import pytest
+
+from pgdrill.engines.base import Engine
+from pgdrill.errors import BadUsageError, BrokenEnvironmentError
+from pgdrill.platforms.archive import Backup, Target
+from pgdrill.platforms.base import Cluster, Endpoint
+from pgdrill.platforms.restoring import Over, RestoringArchive
+from pgdrill.progress import Update
+
+FIRST = datetime(2025, 11, 27, 5, 0, tzinfo=UTC)
+
+
+def backup(number: int) -> Backup:
+    """One an hour, each 16 MB further on."""
+    ended = FIRST + timedelta(hours=number)
+    return Backup(
+        f"b{number}", ended, ended, f"0/{number + 1}000028", f"0/{number + 1}000100", 1, 1
+    )
+
+
+class Shelf(RestoringArchive):
+    """Holds three backups, of a cluster that does not answer."""
+
+    promised_loss = 70.0
+
+    def __init__(self, directory: Path, *, fails: bool = False, number: int = 3) -> None:
+        super().__init__(_nobody, directory / "restored.json")
+        self.used = ""
+        self.discarded = 0
+        self._fails = fails
+        self._number = number
+
+    def backups(self) -> tuple[Backup, ...]:
+        """All of them."""
+        return tuple(map(backup, range(self._number)))
+
+    def back_up(self, update: Update) -> NoReturn:
+        """Nobody asks."""
+        raise NotImplementedError
+
+    def discard(self) -> None:
+        """Count, and forget."""
+        self.discarded += 1
+        self._record.unlink(missing_ok=True)
+
+    def _holds(self, file: str) -> bool:
+        return True
+
+    def _demand_room(self, backup: Backup) -> None:
+        """There is room."""
+
+    def _make(self, target: Target, backup: Backup, over: Over, update: Update) -> None:
+        self.used = backup.label
+        over("base copy")
+        if self._fails:
+            raise BrokenEnvironmentError("the disk is on fire")
+
+    def _beside(self) -> tuple[Cluster, Engine]:
+        at = Endpoint("127.0.0.1", 1)
+        return Cluster("r", at, at, {}, "shop", "pgdrill", Path("/none")), None  # type: ignore[return-value]
+
+
+def _nobody() -> NoReturn:
+    raise psycopg.OperationalError("nobody answers")
+
+
+def quiet(done: float, note: str = "") -> None:
+    """Show nothing."""
+
+
+@pytest.mark.parametrize(
+    ("point", "used"),
+    [
+        ("2025-11-27T05:00:01Z", "b0"),
+        ("2025-11-27T06:00:00Z", "b0"),  # b1 ends at this very moment: it may be too late
+        ("2025-11-27T08:00:01+01:00", "b2"),
+        ("0/2000100", "b0"),
+        ("0/2000101", "b1"),
+        ("0/FFFFFFFF", "b2"),
+        ("latest", "b2"),
+        ("some_name", "b0"),
+    ],
+)
+def test_a_restore_begins_with_the_last_backup_before_its_point(
+    tmp_path: Path, point: str, used: str
+) -> None:
+    """Later ones cannot be replayed back; a name may lie anywhere, so the first is taken for it."""
+    shelf = Shelf(tmp_path)
+    restored = shelf.restore(Target.parse(point), quiet)
+    assert (shelf.used, restored.backup) == (used, used)
+    found = shelf.restored()
+    assert found is not None
+    assert found.steps == restored.steps
+
+
+@pytest.mark.parametrize(
+    ("point", "why"),
+    [
+        ("2025-11-27T04:59:59Z", "before the end of the oldest backup.*from 2025-11-27T05:00:00Z"),
+        ("0/1000100", "before the end of the oldest backup"),
+        ("2926-11-27T04:59:59Z", "in the future"),
+    ],
+)
+def test_a_point_out_of_reach_is_refused_with_the_range(
+    tmp_path: Path, point: str, why: str
+) -> None:
+    """Nothing is begun, and the message says what can be had."""
+    shelf = Shelf(tmp_path)
+    with pytest.raises(BadUsageError, match=why):
+        shelf.restore(Target.parse(point), quiet)
+    assert (shelf.used, list(tmp_path.iterdir())) == ("", [])
+
+
+def test_without_a_backup_no_point_can_be_had(tmp_path: Path) -> None:
+    """An archive of WAL alone restores nothing."""
+    with pytest.raises(BadUsageError, match="no backup has ever been taken"):
+        Shelf(tmp_path, number=0).restore(Target.parse("latest"), quiet)
+    assert "make backup" in Shelf(tmp_path, number=0).range()
+
+
+def test_a_restore_that_fails_is_discarded(tmp_path: Path) -> None:
+    """Its reason is passed on, and no record of it stays."""
+    shelf = Shelf(tmp_path, fails=True)
+    with pytest.raises(BrokenEnvironmentError, match="on fire"):
+        shelf.restore(Target.parse("latest"), quiet)
+    assert shelf.discarded == 1
+    assert shelf.restored() is None
+
+
+def test_a_restore_that_was_killed_is_discarded_by_the_next(tmp_path: Path) -> None:
+    """A record without steps is of one that never ended."""
+    (tmp_path / "restored.json").write_text(
+        json.dumps({"target": "latest", "backup": "b2", "steps": None})
+    )
+    shelf = Shelf(tmp_path)
+    assert shelf.restored() is None
+    shelf.restore(Target.parse("latest"), quiet)
+    assert shelf.discarded == 1
+
+
+def test_a_second_restore_is_refused(tmp_path: Path) -> None:
+    """What was restored may be in use: only its owner discards it."""
+    shelf = Shelf(tmp_path)
+    shelf.restore(Target.parse("latest"), quiet)
+    with pytest.raises(BrokenEnvironmentError, match="make discard"):
+        shelf.restore(Target.parse("latest"), quiet)
+    assert shelf.discarded == 0
