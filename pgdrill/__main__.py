@@ -1,4 +1,4 @@
-"""The commands that are no test: up, down, seed, status, report."""
+"""The commands that are no test: up, down, seed, status, backup, restore, discard, report."""
 
 import argparse
 import signal
@@ -9,9 +9,10 @@ from types import FrameType
 
 from rich.markup import escape
 
-from pgdrill import report
+from pgdrill import report, status
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError, PgdrillError
-from pgdrill.platforms.base import Platform
+from pgdrill.platforms.archive import Archive, Archived, Target
+from pgdrill.platforms.base import Platform, psql_line
 from pgdrill.platforms.select import choose
 from pgdrill.progress import Reporter
 from pgdrill.provision import images
@@ -34,6 +35,9 @@ def _parser() -> argparse.ArgumentParser:
         ("down", "remove everything that up made"),
         ("seed", "load the shop dataset (or recognise it) and print its checksums"),
         ("status", "say what is running and whether it is healthy"),
+        ("backup", "take a full backup"),
+        ("restore", "make a new cluster of what the archive holds up to a point"),
+        ("discard", "remove the cluster that was restored"),
         ("report", "recompute a run's report from its records"),
         ("images", "list what the kind platform is built from: source, version, digest"),
     ):
@@ -43,6 +47,15 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--document", type=Path, help="also put the tables into this Markdown file"
             )
+        if name == "restore":
+            command.add_argument(
+                "at",
+                nargs="?",
+                default="",
+                help="an instant (RFC 3339), an LSN, the name of a restore point, or 'latest'",
+            )
+        if name == "status":
+            command.add_argument("--json", action="store_true", help="for programs")
         for option in OPTIONS:
             command.add_argument(
                 f"--{option.name}",
@@ -76,18 +89,62 @@ def _seed(platform: Platform, settings: Settings, reporter: Reporter) -> None:
         reporter.line(line)
 
 
-def _status(platform: Platform, settings: Settings, reporter: Reporter) -> None:
+def _status(as_json: bool, platform: Platform, reporter: Reporter) -> None:
+    found = status.look(platform)
+    if as_json:
+        reporter.line(found.json())
+    else:
+        status.show(found, reporter)
+
+
+def _archive(platform: Platform) -> Archive:
     if not platform.is_up():
         raise BrokenEnvironmentError("nothing is running here: `make up` first")
-    for member in platform.engine.members():
-        reporter.line(repr(member))
+    if not isinstance(platform, Archived) or "backup" not in platform.capabilities:
+        raise BadUsageError(f"{platform.name} keeps no backups here (see the README)")
+    return platform.archive
+
+
+def _backup(platform: Platform, settings: Settings, reporter: Reporter) -> None:
+    with platform.lock():
+        archive = _archive(platform)
+        with reporter.task("full backup") as update:
+            backup = archive.back_up(update)
+    reporter.line(
+        f"{backup.label}: {backup.size / 1e6:,.0f} MB, {backup.stored / 1e6:,.0f} MB kept of it"
+    )
+    first = archive.backups()[0]
+    reporter.line(f"can be restored: every point since {first.ended:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def _restore(at: str, platform: Platform, reporter: Reporter) -> None:
+    with platform.lock():
+        archive = _archive(platform)
+        if not at:
+            raise BadUsageError(f"say what to restore to: AT=latest, or a point {archive.range()}")
+        with reporter.task(f"restore to {at}") as update:
+            restored = archive.restore(Target.parse(at), update)
+    before = 0.0
+    for step, after in restored.steps.items():
+        reporter.line(f"{step:<12} {after - before:5.1f} s")
+        before = after
+    reporter.line(f"from backup {restored.backup}; primary: {restored.engine.primary().name}")
+    reporter.line(f"psql: {psql_line(restored.cluster)}")
+    reporter.line("the first cluster is untouched; `make discard` removes this one")
+
+
+def _discard(platform: Platform, settings: Settings, reporter: Reporter) -> None:
+    with platform.lock():
+        _archive(platform).discard()
+    reporter.line("no restored cluster is left")
 
 
 COMMANDS: dict[str, Callable[[Platform, Settings, Reporter], None]] = {
     "up": _up,
     "down": _down,
     "seed": _seed,
-    "status": _status,
+    "backup": _backup,
+    "discard": _discard,
 }
 
 
@@ -144,8 +201,14 @@ def main(arguments: list[str] | None = None) -> int:
             _images(settings, reporter)
             return 0
         platform, why = choose(settings, reporter)
-        reporter.line(f"platform: {platform.name} ({why})")
-        COMMANDS[given["command"]](platform, settings, reporter)
+        if not given.get("json"):
+            reporter.line(f"platform: {platform.name} ({why})")
+        if given["command"] == "status":
+            _status(given["json"], platform, reporter)
+        elif given["command"] == "restore":
+            _restore(given["at"], platform, reporter)
+        else:
+            COMMANDS[given["command"]](platform, settings, reporter)
     except PgdrillError as error:
         Reporter().console.print(f"[bold red]pgdrill:[/] {escape(str(error))}")
         return error.exit_code

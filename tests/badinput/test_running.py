@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from pgdrill.platforms.base import wait_healthy
 from pgdrill.platforms.local.layout import MEMBERS
 from pgdrill.platforms.local.processes import MemberProcesses
 from pgdrill.waiting import eventually
-from tests.badinput.commands import ENVIRONMENT, Installation, start
+from tests.badinput.commands import ENVIRONMENT, USAGE, Installation, start
 from tests.badinput.conftest import UP, Running, listening
 from tests.badinput.leftovers import processes
 
@@ -50,6 +51,87 @@ def test_another_run_is_active_and_a_suite(running: Running) -> None:
     assert not running.installation.runs(), refused.output
 
 
+@pytest.mark.parametrize(
+    ("at", "code", "words"),
+    [
+        ("", USAGE, ("say what to restore to", "latest")),
+        ("tomorrow, perhaps", USAGE, ("is no point in time", "restore point")),
+        ("2026-01-01T00:00:00", USAGE, ("names no time zone", "add Z")),
+        ("2026-01-01T00:00:00Z", USAGE, ("before the end of the oldest backup", "from")),
+        ("2126-01-01T00:00:00Z", USAGE, ("in the future", "from")),
+        ("FFFF/0", USAGE, ("not written yet",)),
+        ("never_made", ENVIRONMENT, ("recovery ended before", "never_made")),
+    ],
+)
+def test_restore_to_what_cannot_be_had(
+    running: Running, at: str, code: int, words: tuple[str, ...]
+) -> None:
+    """A point that is none, or out of reach, is refused in one line, and nothing is left of it."""
+    platform = running.platform
+    before = {m.name: m.incarnation for m in platform.engine.members()}
+    programs = set(platform.supervisor.states())
+    running.installation.pgdrill("restore", *filter(None, [at]), within=120).refuses(code, *words)
+    assert platform.archive.restored() is None
+    assert set(platform.supervisor.states()) == programs
+    assert {m.name: m.incarnation for m in platform.engine.members()} == before
+
+
+def test_restore_by_hand(running: Running) -> None:
+    """Backup, restore and discard do what the README says, and the first cluster runs on."""
+    installation, platform = running.installation, running.platform
+    before = {m.name: m.incarnation for m in platform.engine.members()}
+    with platform.cluster().connect() as session:
+        session.execute("CREATE TABLE IF NOT EXISTS by_hand (n int)")
+        session.execute("TRUNCATE by_hand")
+        session.execute("INSERT INTO by_hand VALUES (1)")
+    assert "can be restored" in installation.pgdrill("backup", within=120).succeeds().output
+    with platform.cluster().connect() as session:
+        session.execute("INSERT INTO by_hand VALUES (2)")
+        at = session.execute("SELECT to_json(clock_timestamp())#>>'{}'").fetchone()
+        session.execute("DROP TABLE by_hand")
+    assert at is not None
+    said = installation.pgdrill("restore", str(at[0]), within=180).succeeds().output
+    assert "psql" in said
+    restored = platform.archive.restored()
+    assert restored is not None
+    wait_healthy(restored.engine, within=HEALS)
+    with restored.cluster.connect() as session:
+        rows = session.execute("SELECT n FROM by_hand ORDER BY n").fetchall()
+    assert rows == [(1,), (2,)]
+    installation.pgdrill("restore", "latest").refuses(ENVIRONMENT, "already", "make discard")
+    installation.pgdrill("discard", within=60).succeeds()
+    assert platform.archive.restored() is None
+    assert not processes(installation.state / "members/restored")
+    assert {m.name: m.incarnation for m in platform.engine.members()} == before
+
+
+def test_interrupted_restore(running: Running) -> None:
+    """Ctrl-C leaves nothing of a restore; one that was killed is removed before the next."""
+    installation, platform = running.installation, running.platform
+    command = [sys.executable, "-m", "pgdrill", "restore", "latest"]
+    for number in (signal.SIGINT, signal.SIGKILL):
+        process = start(command, env=installation.environment())
+        try:
+            eventually(
+                "a member of the restored cluster",
+                lambda: [p for p in platform.supervisor.states() if "patroni-restored" in p],
+                within=60,
+                every=0.05,
+            )
+            process.send_signal(number)
+            said, _ = process.communicate(timeout=60)
+        finally:
+            if process.poll() is None:
+                process.kill()
+        if number == signal.SIGINT:
+            assert process.returncode == 130, said
+            assert not [p for p in platform.supervisor.states() if "restored" in p]
+            assert not processes(installation.state / "members/restored")
+    installation.pgdrill("restore", "latest", within=180).succeeds()
+    installation.pgdrill("discard", within=60).succeeds()
+    assert not processes(installation.state / "members/restored")
+
+
 def test_database_down(running: Running) -> None:
     """`seed` refuses when no member answers; the next `up` brings back stopped and frozen ones."""
     platform, installation = running.platform, running.installation
@@ -58,6 +140,9 @@ def test_database_down(running: Running) -> None:
         platform.supervisor.stop(f"patroni-{member}")
         platform.processes(member).kill()
     assert _stopped(installation), "nothing is frozen: this proves nothing"
+    said = installation.pgdrill("status").succeeds().output
+    assert said.count("not running") >= 3, said
+    assert "0 primaries" in said
     installation.pgdrill("seed", COUNT, within=90).refuses(
         ENVIRONMENT, "no connection", str(platform.layout.endpoint("rw")), "bring the cluster up"
     )
