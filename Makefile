@@ -36,7 +36,7 @@ venv: .venv/.$(shell cat requirements/pgdrill.lock | cksum | cut -d' ' -f1)
 .PHONY: drill
 drill: export PGDRILL_PROFILE ?= quick
 drill: up ## the main job: up, smoke, seed, alerts, bench, chaos, report
-	$(PYTEST) -m "smoke or perf or chaos or alerts"
+	$(PYTEST) -m "smoke or perf or chaos or recovery or alerts"
 
 .PHONY: up down seed status
 up: venv ## bring the cluster up (twice is once)
@@ -48,7 +48,15 @@ seed: venv ## load >= 1M relational rows (twice is once) and print their checksu
 status: venv ## say what is running
 	@$(BIN)/python -m pgdrill status
 
-.PHONY: smoke bench scale chaos alerts controls
+.PHONY: backup restore discard
+backup: venv ## take a full backup now
+	@$(BIN)/python -m pgdrill backup
+restore: venv ## AT=<instant, LSN, restore point or latest>: a new cluster of what the archive holds up to there
+	@$(BIN)/python -m pgdrill restore $(if $(AT),"$(AT)",)
+discard: venv ## remove the cluster that was restored
+	@$(BIN)/python -m pgdrill discard
+
+.PHONY: smoke bench scale chaos recovery alerts controls
 smoke: venv ## is the cluster what it claims to be?
 	$(PYTEST) -m smoke
 bench: venv ## pgbench for DURATION seconds against the SLOs
@@ -57,6 +65,8 @@ scale: venv ## load the pooler: it grows, shares, shrinks, and loses nothing (ki
 	$(PYTEST) -m scale
 chaos: venv ## kill, freeze, switch over: outage and lost writes
 	$(PYTEST) -m chaos
+recovery: venv ## destroy, restore to an instant, compare every row
+	$(PYTEST) -m recovery
 alerts: venv ## make alerts fire, reach Alertmanager, resolve
 	$(PYTEST) -m alerts
 controls: venv ## bad set-ups that must come out broken

@@ -319,6 +319,64 @@ class Scaling(Record):
     attempts_file: str
 
 
+class BackupTaken(Record):
+    """One backup of the drill's own, and what it cost the clients meanwhile."""
+
+    label: str
+    began: float
+    seconds: float
+    size: int  # bytes of the cluster
+    stored: int  # bytes that are kept of it
+    p99_ms: float | None  # of the prober's clients while it ran; None: too few of their writes
+
+
+class Recovery(Record):
+    """One restore: what was destroyed, what was asked for, and what came back, row by row."""
+
+    scenario: str
+    number: int
+    kind: str  # how the point was named: time, lsn, name, latest
+    target: str
+    backup: BackupTaken
+    point: float  # when the point was read from the server
+    destroyed_at: float
+    destruction: str
+    began: float  # of the restore
+    steps: tuple[Part, ...]  # seconds from there until each step was over
+    wanted: int  # rows acknowledged before the point
+    absent: int  # of them, not there
+    late: int  # rows sent after the point
+    surplus: int  # of them, there
+    refused: int  # rows that were refused before the point and are there
+    duplicate: int
+    uncertain: int  # rows on their way at the point: there or not, both are right
+    differing: tuple[str, ...]  # tables of the dataset that are not as they were
+    checked: dict[str, int]  # what the restored database was asked about, and of how many
+    complaints: tuple[str, ...]  # what it is not in order
+    diverged: tuple[str, ...]  # restored members that hold other rows than the primary
+    attempts_file: str
+    # Of a cluster that was lost as a whole: seconds from the first row that is absent to the end,
+    # and rows that are absent though later ones are there.
+    lost_seconds: float | None = None
+    holes: int = 0
+
+    def step(self, name: str) -> float | None:
+        """Seconds from the beginning of the restore until a step was over; None: never."""
+        return next((part.after for part in self.steps if part.name == name), None)
+
+
+class Rebuild(Record):
+    """One standby that lost its volume and came back, from the archive or from the primary."""
+
+    number: int
+    member: str
+    method: str  # what it was made from, by Patroni's own word
+    began: float
+    seconds: float  # until it streamed again
+    p99_ms: float | None  # of the prober's clients meanwhile
+    attempts_file: str
+
+
 class Seen(Record):
     """One alert after a fault: seconds from it to each stage (None: never reached)."""
 

@@ -65,6 +65,16 @@ class RunDir:
         return self.path / "scaling.jsonl"
 
     @property
+    def recoveries(self) -> Path:
+        """records.Recovery, one a line."""
+        return self.path / "recoveries.jsonl"
+
+    @property
+    def rebuilds(self) -> Path:
+        """records.Rebuild, one a line."""
+        return self.path / "rebuilds.jsonl"
+
+    @property
     def detections(self) -> Path:
         """records.Detection, one a line."""
         return self.path / "detections.jsonl"

@@ -129,6 +129,7 @@ def _answers(m: Material) -> list[tuple[str, list[str]]]:
         ("What was done", _done(m)),
         ("Would users notice?", _noticed(m)),
         ("Was anything lost?", _lost(m)),
+        ("Would it come back from a backup?", _restored(m)),
         ("Would anyone be paged?", _paged(m)),
         ("Can these checks fail?", _proven(m)),
         ("What was not tested", _skipped(m)),
@@ -152,6 +153,8 @@ def _done(m: Material) -> list[str]:
             f"{count(len(trials), 'fault')} injected ({names}), {real} of them proven by evidence."
         )
     said += [f"{number(s.surge.rate)} connections/s through the pooler." for s in m.scalings]
+    if m.recoveries:
+        said.append(f"{count(len(m.recoveries), 'restore')} from the archive.")
     if m.alerts:
         said.append(f"{count(len(m.alerts), 'alert')} provoked.")
     return said
@@ -186,6 +189,22 @@ def _lost(m: Material) -> list[str]:
         f"Two members acknowledged writes at the same time for {seconds(writers)}."
         if writers
         else "No two members ever acknowledged writes at the same time.",
+    ]
+
+
+def _restored(m: Material) -> list[str]:
+    if not m.recoveries:
+        return []
+    wanted = sum(r.wanted for r in m.recoveries)
+    absent = sum(r.absent for r in m.recoveries)
+    surplus = sum(r.surplus for r in m.recoveries)
+    firsts = [r.step("first write") for r in m.recoveries]
+    slowest = max((after for after in firsts if after is not None), default=None)
+    when = f"It took writes after at most {at_most(slowest)}." if slowest is not None else ""
+    return [
+        f"{number(absent)} of {wanted:,} rows written before the point were absent in"
+        f" {count(len(m.recoveries), 'restored cluster')}, {number(surplus)} too many.",
+        *filter(None, [when]),
     ]
 
 

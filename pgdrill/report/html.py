@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pgdrill.dashboards.panels import ABSENT
 from pgdrill.judge import machine, scaling
 from pgdrill.judge import waits as judged_waits
-from pgdrill.report import loadplots, panels, plots, scaleplots, waits, words
+from pgdrill.report import loadplots, panels, plots, recoveryplots, scaleplots, waits, words
 from pgdrill.report.attempts import traces
 from pgdrill.report.detection import matrix
 from pgdrill.report.facts import acked, drilled_ledger
@@ -102,6 +102,7 @@ def _environment() -> Environment:
         "plots": plots,
         "loadplots": loadplots,
         "scaleplots": scaleplots,
+        "recoveryplots": recoveryplots,
         "scaling": scaling,
         "machine": machine,
         "judged_waits": judged_waits,

@@ -20,6 +20,7 @@ from pgdrill.records import (
     LedgerCount,
     MachineSecond,
     Record,
+    Recovery,
     Scaling,
     Seed,
     SloComparison,
@@ -114,6 +115,7 @@ class Material:
     events: tuple[Event, ...]
     alerts: tuple[AlertLife, ...]
     scalings: tuple[Scaling, ...]
+    recoveries: tuple[Recovery, ...]
     detections: tuple[Detection, ...]
     seed: Seed | None
     bench: Bench | None
@@ -215,6 +217,7 @@ def read_run(path: Path) -> Material:
         events=tuple(sorted(many(run.events, Event), key=lambda event: event.at)),
         alerts=many(run.alerts, AlertLife),
         scalings=many(run.scaling, Scaling),
+        recoveries=many(run.recoveries, Recovery),
         detections=many(run.detections, Detection),
         seed=one(run.seed, Seed),
         bench=one(run.bench, Bench),

@@ -7,7 +7,7 @@ from statistics import median
 from pgdrill.judge import machine
 from pgdrill.judge import scaling as judged
 from pgdrill.judge import waits as judged_waits
-from pgdrill.records import AlertLife, Bench, Scaling
+from pgdrill.records import AlertLife, Bench, Recovery, Scaling
 from pgdrill.report import waits
 from pgdrill.report.detection import summary
 from pgdrill.report.facts import acked, drilled_ledger, wrong_controls
@@ -29,6 +29,7 @@ def terminal(run: Path) -> list[str]:
         *_ledger(m),
         *_bench(m),
         *map(_scaling, m.scalings),
+        *map(_recovery, m.recoveries),
         *(_alert(life) for life in m.alerts),
         *filter(None, [summary(m.detections)]),
         *(f"damaged record: {complaint}" for complaint in m.complaints),
@@ -127,6 +128,15 @@ def _scaling(s: Scaling) -> str:
         f"pooler: {s.least} -> {judged.most_ready(s)} pods under {number(s.surge.rate)}"
         f" connections/s, {up}, {down}; idlest pod: {shared}; acked {acked(s.ledger):,},"
         f" acked-lost {s.ledger.acked_lost:,}"
+    )
+
+
+def _recovery(r: Recovery) -> str:
+    first, redundant = r.step("first write"), r.step("redundancy")
+    return (
+        f"restore {r.scenario} {r.number} to {r.kind} {r.target}: first write after"
+        f" {seconds(first)}, redundant after {seconds(redundant)}; {r.absent:,} of {r.wanted:,}"
+        f" rows absent, {r.surplus:,} of {r.late:,} too many; backup {seconds(r.backup.seconds)}"
     )
 
 

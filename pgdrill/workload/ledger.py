@@ -38,6 +38,19 @@ class Holding:
 
 
 @dataclass(frozen=True)
+class AsOf:
+    """What a database as of some point holds of a ledger, against what it must and may not hold."""
+
+    wanted: int  # acknowledged before the point
+    absent: int  # of them, not there
+    late: int  # begun after the point
+    surplus: int  # of them, there
+    refused: int  # refused, whenever, and there
+    duplicate: int  # rows beyond the first of an id
+    uncertain: int  # on their way at the point, or never answered: there or not, both are right
+
+
+@dataclass(frozen=True)
 class Suspect:
     """A write that broke its promise; instants are seconds on the run's clock."""
 
@@ -118,6 +131,67 @@ def reconcile(attempts: Attempts, ids: Ids) -> LedgerCount:
         refused_absent=absent[Outcome.REFUSED],
         refused_present=there[Outcome.REFUSED],
         duplicate=ids.size - distinct.size,
+    )
+
+
+def as_of(attempts: Attempts, ids: Ids, point: tuple[float, float]) -> AsOf:
+    """Compare rows with what was written before and after a point in time.
+
+    point: instants, in seconds on the run's clock, between which the server named the point. What
+    was acknowledged before the first is older than it, what began after the second is younger.
+
+    Raises:
+        StrangerError: an id that no attempt has, so this is not the attempts' table.
+    """
+    _demand_attempts(attempts, ids)
+    before, after = (int(instant * NS) for instant in point)
+    rows = attempts.rows
+    there = np.isin(rows["id"], ids)
+    wanted = (rows["outcome"] == Outcome.ACKED) & (rows["ended"] <= before)
+    late = rows["started"] >= after
+    refused = (rows["outcome"] == Outcome.REFUSED) & ~late
+
+    def count(mask: NDArray[np.bool_]) -> int:
+        return int(np.count_nonzero(mask))
+
+    return AsOf(
+        wanted=count(wanted),
+        absent=count(wanted & ~there),
+        late=count(late),
+        surplus=count(late & there),
+        refused=count(refused & there),
+        duplicate=ids.size - np.unique(ids).size,
+        uncertain=count(~wanted & ~late & ~refused),
+    )
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is missing of a ledger whose database was lost as a whole at some instant."""
+
+    wanted: int  # acknowledged before
+    absent: int  # of them, not there
+    seconds: float  # from the first of those to the instant; 0: none is absent
+    holes: int  # absent, and acknowledged before a row began that is there
+
+
+def loss(attempts: Attempts, ids: Ids, at: float) -> Loss:
+    """Count what is missing of all that was acknowledged before an instant (run's clock, seconds).
+
+    Raises:
+        StrangerError: an id that no attempt has, so this is not the attempts' table.
+    """
+    _demand_attempts(attempts, ids)
+    acked = attempts.of(Outcome.ACKED)
+    acked = acked[acked["ended"] <= int(at * NS)]
+    there = np.isin(acked["id"], ids)
+    absent = acked[~there]
+    last = int(acked["started"][there].max(initial=0))
+    return Loss(
+        wanted=acked.size,
+        absent=absent.size,
+        seconds=at - int(absent["ended"].min()) / NS if absent.size else 0.0,
+        holes=int(np.count_nonzero(absent["ended"] < last)),
     )
 
 

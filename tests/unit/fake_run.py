@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pgdrill.records import (
     AlertLife,
+    BackupTaken,
     Bench,
     Budget,
     Clock,
@@ -19,6 +20,7 @@ from pgdrill.records import (
     Part,
     PoolerPod,
     Record,
+    Recovery,
     ScalePoint,
     Scaling,
     ScriptResult,
@@ -352,6 +354,45 @@ def scaling() -> Scaling:
     )
 
 
+def recovery(number: int, **changes: object) -> Recovery:
+    """A restore to just before a destruction, in which all came back."""
+    began = START + 1000 + 100 * number
+    steps = {"prepared": 8.0, "base copy": 11.5, "replay": 13.1, "promotion": 14.5}
+    steps |= {"first write": 14.9 + number, "redundancy": 22.2 + number}
+    made = Recovery(
+        scenario="oops",
+        number=number,
+        kind=("time", "lsn", "name")[number % 3],
+        target="2026-11-23 20:20:00.123456+00:00",
+        backup=BackupTaken(
+            label="20261123-201900F",
+            began=began - 40,
+            seconds=4.1,
+            size=156_200_000,
+            stored=41_000_000,
+            p99_ms=31.0,
+        ),
+        point=began - 20,
+        destroyed_at=began - 12,
+        destruction="DROP TABLE shop.orders CASCADE",
+        began=began,
+        steps=tuple(Part(name=name, after=after) for name, after in steps.items()),
+        wanted=2100,
+        absent=0,
+        late=1400,
+        surplus=0,
+        refused=0,
+        duplicate=0,
+        uncertain=4,
+        differing=(),
+        checked={"references": 19, "sequences": 2, "indexes": 30, "tables": 19, "roles": 5},
+        complaints=(),
+        diverged=(),
+        attempts_file=f"raw/recovery-oops-{number}/ledger.npz",
+    )
+    return made.model_copy(update=changes)
+
+
 def seen(alert: str, severity: str, firing: float | None, member: str = "") -> Seen:
     """An alert that came after a fault; firing None: its condition went before its `for`."""
     return Seen(
@@ -464,6 +505,7 @@ def write_run(path: Path, without: tuple[str, ...] = ()) -> RunDir:
         "waits": [*waits()],
         "slos": [*slos()],
         "detections": [*detections()],
+        "recoveries": [recovery(1), recovery(2)],
     }
     for name, record in single.items():
         if name not in without:

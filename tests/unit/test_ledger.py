@@ -13,7 +13,7 @@ from pgdrill.records import LedgerCount
 from pgdrill.waiting import pause
 from pgdrill.workload import ledger
 from pgdrill.workload.attempt_log import Lane, Outcome
-from pgdrill.workload.attempts import Attempts
+from pgdrill.workload.attempts import NS, Attempts
 from pgdrill.workload.prober import Prober
 from tests.unit.conftest import ScratchPostgres
 
@@ -208,3 +208,36 @@ def test_attempts_survive_the_file(probed: Probed, tmp_path: Path) -> None:
     broken.write_bytes(b"no zip file")
     with pytest.raises(ValueError, match="holds no attempts"):
         Attempts.load(broken)
+
+
+def test_a_database_as_of_a_point_is_held_against_both_sides_of_it(probed: Probed) -> None:
+    """Rows acknowledged before have to be there, rows begun after must not, others may be."""
+    acked = probed.attempts.of(Outcome.ACKED)
+    cut = int(np.median(acked["ended"]))
+    point = (cut / NS, cut / NS + 0.01)
+    keep = acked["id"][acked["ended"] <= cut]
+    found = ledger.as_of(probed.attempts, keep, point)
+    assert (found.absent, found.surplus, found.refused, found.duplicate) == (0, 0, 0, 0)
+    assert found.wanted == keep.size
+    assert found.late > 20
+    assert found.uncertain < 10
+    late = int(acked["id"][acked["started"] >= cut + 10_000_000][0])
+    refused = probed.one(Outcome.REFUSED)
+    wrong = np.concatenate([keep[1:], keep[1:2], [late, refused]])
+    found = ledger.as_of(probed.attempts, wrong, point)
+    assert (found.absent, found.surplus, found.duplicate) == (1, 1, 1)
+    assert found.refused + found.surplus == 2
+
+
+def test_a_lost_end_is_counted_in_rows_and_seconds_and_a_hole_is_seen(probed: Probed) -> None:
+    """What is absent at the end is a loss of seconds; a row absent in the middle is a hole."""
+    acked = probed.attempts.of(Outcome.ACKED)
+    acked = acked[np.argsort(acked["ended"])]
+    at = int(acked["ended"][-1]) / NS + 0.5
+    found = ledger.loss(probed.attempts, acked["id"], at)
+    assert (found.wanted, found.absent, found.seconds, found.holes) == (acked.size, 0, 0.0, 0)
+    found = ledger.loss(probed.attempts, acked["id"][:-10], at)
+    assert (found.absent, found.holes) == (10, 0)
+    assert found.seconds == pytest.approx(at - int(acked["ended"][-10]) / NS)
+    found = ledger.loss(probed.attempts, np.delete(acked["id"], 5), at)
+    assert (found.absent, found.holes) == (1, 1)

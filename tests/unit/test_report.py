@@ -106,6 +106,7 @@ def test_every_section_is_there_and_in_order(whole: RunDir) -> None:
         "ledger",
         "load",
         "scaling",
+        "recovery",
         "alerts",
         "detection",
         "dashboards",

@@ -1,0 +1,194 @@
+"""What a backup and a restore promise, and what one restore proves."""
+
+from collections.abc import Iterable, Sequence
+
+from pgdrill.judge.bench import Claim
+from pgdrill.judge.budgets import P99
+from pgdrill.records import Budget, Rebuild, Recovery
+
+ABSENT = Budget(
+    name="rows absent",
+    limit=0,
+    unit="rows",
+    better="lower",
+    because="acknowledged before the point, and so in the archive",
+)
+SURPLUS = Budget(
+    name="rows too many",
+    limit=0,
+    unit="rows",
+    better="lower",
+    because="sent after the point, or refused: recovery ends before them",
+)
+DUPLICATE = Budget(
+    name="duplicate rows", limit=0, unit="rows", better="lower", because="replayed once"
+)
+DIFFERING = Budget(
+    name="tables that differ",
+    limit=0,
+    unit="tables",
+    better="lower",
+    because="their checksums were taken when they were loaded, and nothing writes to them",
+)
+IN_ORDER = Budget(
+    name="defects",
+    limit=0,
+    unit="defects",
+    better="lower",
+    because="references, sequences, roles, and by amcheck every index and table",
+)
+DIVERGED = Budget(
+    name="members that differ",
+    limit=0,
+    unit="members",
+    better="lower",
+    because="the restored cluster is as highly available as the first",
+)
+
+
+HOLES = Budget(
+    name="rows absent before later ones",
+    limit=0,
+    unit="rows",
+    better="lower",
+    because="WAL is replayed in order: what is lost is the end",
+)
+FROM_ARCHIVE = Budget(
+    name="standbys made from the primary",
+    limit=0,
+    unit="standbys",
+    better="lower",
+    because="the archive has a backup: the primary only sends what came since",
+)
+ARCHIVE_METHOD = {"patroni": "pgbackrest"}  # in Patroni's own words
+
+
+def _seconds(name: str, limit: float, because: str) -> Budget:
+    return Budget(name=name, limit=limit, unit="s", better="lower", because=because)
+
+
+# By engine, for the million rows of the shop on two cores.
+_BACK_UP = {
+    "patroni": _seconds("time to back up", 20, "checkpoint 5 + copy 160 MB 5 + last WAL 1, twice"),
+}
+_FIRST_WRITE = {
+    "patroni": _seconds(
+        "time to first accepted write",
+        60,
+        "playbook 10, base copy 5, replay 5, promotion 5, and all twice",
+    ),
+}
+_REDUNDANT = {
+    "patroni": _seconds(
+        "time to full redundancy", 120, "first write 60, then two members copied and streaming 60"
+    ),
+}
+
+
+_REBUILT = {
+    "patroni": _seconds(
+        "time to stream again", 60, "restore 5 + replay 5 + Patroni's looks 5, and a busy machine"
+    ),
+}
+
+
+def _loss(promised: float) -> Budget:
+    return _seconds(
+        "writes lost with every volume", promised, "archive_timeout, and 10 to store the file"
+    )
+
+
+def claims(engine: str, found: Sequence[Recovery]) -> list[Claim]:
+    """Judge the worst of all restores to a point; nothing to bring back proves nothing."""
+    wanted, late = sum(r.wanted for r in found), sum(r.late for r in found)
+    real = all(r.wanted and r.late for r in found)
+    rows = f"of {wanted:,} before the points and {late:,} after them"
+    return [
+        Claim(ABSENT, _sum(real, [r.absent for r in found]), rows),
+        Claim(SURPLUS, _sum(real, [r.surplus + r.refused for r in found]), rows),
+        *_in_order(real, found),
+        *_times(engine, found),
+    ]
+
+
+def claims_of_loss(engine: str, promised: float, found: Sequence[Recovery]) -> list[Claim]:
+    """Judge the worst of all losses of a whole cluster; promised: seconds that may be lost."""
+    wanted, absent = sum(r.wanted for r in found), sum(r.absent for r in found)
+    real = all(r.wanted > r.absent for r in found)
+    lost = [r.lost_seconds for r in found]
+    return [
+        Claim(
+            _loss(promised),
+            _worst(lost) if real else None,
+            f"{absent:,} of {wanted:,} rows; {_spread(lost)}".rstrip("; "),
+        ),
+        Claim(HOLES, _sum(real, [r.holes for r in found]), f"of {wanted:,} rows"),
+        Claim(SURPLUS, _sum(real, [r.refused for r in found]), f"of {wanted:,} rows"),
+        *_in_order(real, found),
+        *_times(engine, found),
+    ]
+
+
+def claims_of_rebuild(engine: str, found: Sequence[Rebuild]) -> list[Claim]:
+    """Judge the slowest standby that was made anew, and what it cost the clients meanwhile."""
+    others = sorted({r.method or "unknown" for r in found} - {ARCHIVE_METHOD[engine]})
+    return [
+        Claim(
+            FROM_ARCHIVE,
+            len([r for r in found if r.method != ARCHIVE_METHOD[engine]]),
+            ", ".join(others),
+        ),
+        Claim(_REBUILT[engine], max(r.seconds for r in found), _spread([r.seconds for r in found])),
+        Claim(P99, _worst([r.p99_ms for r in found]), "clients of the prober meanwhile"),
+    ]
+
+
+def _in_order(real: bool, found: Sequence[Recovery]) -> list[Claim]:
+    checked = ", ".join(f"{n} {what}" for what, n in found[0].checked.items())
+    return [
+        Claim(DUPLICATE, _sum(real, [r.duplicate for r in found])),
+        Claim(DIFFERING, sum(len(r.differing) for r in found), _first(r.differing for r in found)),
+        Claim(
+            IN_ORDER,
+            _sum(all(_looked(r) for r in found), [len(r.complaints) for r in found]),
+            _first(r.complaints for r in found) or checked,
+        ),
+        Claim(DIVERGED, _sum(real, [len(r.diverged) for r in found])),
+    ]
+
+
+def _times(engine: str, found: Sequence[Recovery]) -> list[Claim]:
+    backups = [r.backup.seconds for r in found]
+    writes, redundant = ([r.step(step) for r in found] for step in ("first write", "redundancy"))
+    return [
+        Claim(_BACK_UP[engine], max(backups), _spread(backups)),
+        Claim(P99, _worst([r.backup.p99_ms for r in found]), "clients while the backup ran"),
+        Claim(_FIRST_WRITE[engine], _worst(writes), _spread(writes)),
+        Claim(_REDUNDANT[engine], _worst(redundant), _spread(redundant)),
+    ]
+
+
+def _looked(recovery: Recovery) -> bool:
+    return bool(recovery.checked) and all(recovery.checked.values())
+
+
+def _sum(real: bool, counts: Sequence[int]) -> int | None:
+    """A count that proves nothing where nothing was written; one above zero always does."""
+    total = sum(counts)
+    return total if real or total else None
+
+
+def _first(found: Iterable[Sequence[str]]) -> str:
+    return next((lines[0] for lines in found if lines), "")
+
+
+def _worst(values: Sequence[float | None]) -> float | None:
+    seen = [value for value in values if value is not None]
+    return max(seen) if seen and len(seen) == len(values) else None
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    seen = sorted(value for value in values if value is not None)
+    if len(seen) < 2:
+        return ""
+    return f"min {seen[0]:.1f}, p50 {seen[len(seen) // 2]:.1f} of {len(seen)} restores"

@@ -1,0 +1,402 @@
+"""One restore: back up, write, destroy, restore to just before, and compare row by row."""
+
+import random
+import time
+from dataclasses import dataclass
+
+from psycopg.sql import SQL, Composed, Identifier
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.faults.base import FaultNotRealError
+from pgdrill.judge.failover import patience
+from pgdrill.platforms.archive import Archived, Backup, Rebuilt, Restored, Target
+from pgdrill.platforms.base import Cluster, rested, wait_healthy
+from pgdrill.records import BackupTaken, Part, Rebuild, Recovery, append
+from pgdrill.trials import DEADLINE, FIRST_ACKS, SETTLE, Bench, lanes
+from pgdrill.waiting import DeadlineError, eventually, pause
+from pgdrill.workload import dataset, ledger, soundness
+from pgdrill.workload.attempts import Attempts
+from pgdrill.workload.dataset import DatasetError
+from pgdrill.workload.prober import Prober
+from pgdrill.workload.seeding import seed_cluster
+
+KINDS = ("time", "lsn", "name")  # how the point is named, restore by restore
+ACKS = 40  # acknowledged writes of each lane before the point, and as many after it
+SPREAD = 5.0  # seconds: the point falls anywhere in so many
+LOOK_WITHIN = 120.0  # seconds for one look through the restored database
+REBUILT_WITHIN = 120.0  # seconds for a standby to be made anew
+SAME_ROWS = 30.0  # seconds for its standbys to replay the ledger
+
+# What somebody does who is on the wrong host: a table goes, and with it what refers to it, and
+# another one is overwritten.
+DESTRUCTION = (
+    "DROP TABLE shop.orders CASCADE",
+    "UPDATE shop.products SET name = 'oops'",
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point in time, as a person would name it, and where it lies on the run's clock."""
+
+    kind: str
+    text: str
+    between: tuple[float, float]  # the server read it between these instants
+
+
+@dataclass(frozen=True)
+class Came:
+    """What a restored cluster holds."""
+
+    rows: ledger.AsOf
+    differing: tuple[str, ...]
+    checked: dict[str, int]
+    complaints: tuple[str, ...]
+    diverged: tuple[str, ...]
+
+
+def run_oops(bench: Bench, number: int, *, failover: bool = False) -> Recovery:
+    """Restore to the moment before destructive statements, and keep the record.
+
+    The prober writes all the while. failover: the primary is killed between backup and point, so
+    that recovery has to follow the timeline. The restored cluster is removed again and the dataset
+    loaded anew, whatever happens.
+
+    Raises:
+        BrokenEnvironmentError: there is no archive to speak of, or the restore failed.
+        DeadlineError: the cluster was not healthy before, or clients never wrote again.
+    """
+    platform, cluster = bench.platform, bench.cluster
+    assert isinstance(platform, Archived), f"{platform.name} has no archive"
+    archive = platform.archive
+    rested(platform.engine, within=SETTLE)
+    scenario = "failover" if failover else "oops"
+    seed = bench.settings.seed * 1000 + number
+    phase = random.Random(f"{scenario} {seed}").uniform(0, SPREAD)
+    table = f"ledger_{scenario}_{number}_{int(time.time())}"
+    raw = bench.run.raw / f"recovery-{scenario}-{number}"
+    prober = Prober(lanes(cluster), table, raw, deadline=DEADLINE)
+    ledger.create_table(cluster.conninfo(), table)
+    archive.discard()
+    try:
+        with bench.reporter.task(f"{scenario} {number}/{bench.settings.trials}") as update, prober:
+            prober.wait_for_acks(ACKS, within=FIRST_ACKS)
+            update(1, "backing up")
+            began = time.monotonic()
+            backup = archive.back_up(lambda done, note="": update(1, note))
+            took = time.monotonic() - began
+            bench.events.record("test", f"backup {backup.label}", cluster.name, began + took)
+            _number_rows(cluster, f"{table}_numbered")
+            if failover:
+                update(1, "primary killed")
+                _fail_over(bench, prober)
+            roles = soundness.roles(cluster.conninfo(), within=LOOK_WITHIN)
+            pause(phase)
+            point = _point(cluster, KINDS[(number - 1) % len(KINDS)], table)
+            bench.events.record("test", f"point {point.text}", cluster.name, point.between[0])
+            prober.wait_for_acks(ACKS, within=FIRST_ACKS)
+            destroyed_at = _destroy(cluster)
+            bench.events.record("fault", "; ".join(DESTRUCTION), cluster.name, destroyed_at)
+            prober.wait_for_acks(ACKS, within=FIRST_ACKS)
+            started = time.monotonic()
+            restored = archive.restore(
+                Target.parse(point.text), lambda done, note="": update(2, note)
+            )
+            bench.events.record("test", f"restored to {point.text}", restored.cluster.name)
+        attempts = prober.result()
+        with bench.reporter.task("every row, on every member of the restored cluster"):
+            came = _look(restored, attempts, table, point, roles)
+    finally:
+        archive.discard()
+        seed_cluster(cluster, bench.settings, bench.reporter)
+    recovery = _record(
+        scenario,
+        number,
+        "; ".join(DESTRUCTION),
+        point,
+        destroyed_at,
+        _taken(backup, began, took, attempts),
+        started,
+        restored,
+        came,
+        str(prober.file.relative_to(bench.run.path)),
+    )
+    append(bench.run.recoveries, recovery)
+    return recovery
+
+
+def run_everything(bench: Bench, number: int) -> Recovery:
+    """Lose every member and volume under load, restore the latest, and keep the record.
+
+    The platform is taken down and brought up anew afterwards, and seeded.
+
+    Raises:
+        BrokenEnvironmentError: there is no archive to speak of, or the restore failed.
+        DeadlineError: the cluster was not healthy before.
+    """
+    platform, cluster = bench.platform, bench.cluster
+    assert isinstance(platform, Archived), f"{platform.name} has no archive"
+    archive = platform.archive
+    rested(platform.engine, within=SETTLE)
+    seed = bench.settings.seed * 1000 + number
+    # Long enough that a WAL file is stored because of its age, and then anywhere until the next.
+    phase = random.Random(f"everything {seed}").uniform(1, 2) * archive.promised_loss
+    table = f"ledger_everything_{number}_{int(time.time())}"
+    raw = bench.run.raw / f"recovery-everything-{number}"
+    prober = Prober(lanes(cluster), table, raw, deadline=DEADLINE)
+    ledger.create_table(cluster.conninfo(), table)
+    archive.discard()
+    try:
+        with bench.reporter.task(f"everything {number}/{bench.settings.trials}") as update, prober:
+            prober.wait_for_acks(ACKS, within=FIRST_ACKS)
+            began = time.monotonic()
+            backup = archive.back_up(lambda done, note="": update(1, note))
+            took = time.monotonic() - began
+            bench.events.record("test", f"backup {backup.label}", cluster.name, began + took)
+            _number_rows(cluster, f"{table}_numbered")
+            roles = soundness.roles(cluster.conninfo(), within=LOOK_WITHIN)
+            update(1, f"writing for {phase:.0f} s")
+            pause(phase)
+            prober.wait_for_acks(1, within=FIRST_ACKS)
+            destroyed_at = time.monotonic()
+            platform.lose_members()
+            bench.events.record("fault", "every member and volume lost", cluster.name, destroyed_at)
+        attempts = prober.result()
+        with bench.reporter.task(f"everything {number}: restore") as update:
+            started = time.monotonic()
+            restored = archive.restore(
+                Target.parse("latest"), lambda done, note="": update(2, note)
+            )
+        bench.events.record("test", "restored the latest", restored.cluster.name)
+        with bench.reporter.task("every row, on every member of the restored cluster"):
+            ids = ledger.read_ids(restored.cluster.conninfo(), table)
+            missing = ledger.loss(attempts, ids, destroyed_at)
+            point = Point("latest", "latest", (destroyed_at, destroyed_at))
+            came = _look(restored, attempts, table, point, roles)
+    finally:
+        archive.discard()
+        with bench.reporter.task("the platform anew"):
+            platform.down()
+            platform.up(bench.settings)
+        seed_cluster(platform.cluster(), bench.settings, bench.reporter)
+    recovery = _record(
+        "everything gone",
+        number,
+        "every member and volume removed",
+        point,
+        destroyed_at,
+        _taken(backup, began, took, attempts),
+        started,
+        restored,
+        came,
+        str(prober.file.relative_to(bench.run.path)),
+    ).model_copy(
+        update={
+            "wanted": missing.wanted,
+            "absent": missing.absent,
+            "lost_seconds": missing.seconds,
+            "holes": missing.holes,
+        }
+    )
+    append(bench.run.recoveries, recovery)
+    return recovery
+
+
+def run_rebuild(bench: Bench, number: int) -> Rebuild:
+    """Take a standby's volume away while clients write, and see from what it comes back.
+
+    Raises:
+        DeadlineError: it did not come back, or the cluster was not healthy before.
+    """
+    platform, cluster = bench.platform, bench.cluster
+    assert isinstance(platform, Rebuilt), f"{platform.name} makes no member anew"
+    member = next(m.name for m in rested(platform.engine, within=SETTLE) if m.role == "standby")
+    table = f"ledger_rebuild_{number}_{int(time.time())}"
+    raw = bench.run.raw / f"rebuild-{number}"
+    ledger.create_table(cluster.conninfo(), table)
+    with (
+        bench.reporter.task(f"rebuild {number}/{bench.settings.trials}") as update,
+        Prober(lanes(cluster), table, raw, deadline=DEADLINE) as prober,
+    ):
+        prober.wait_for_acks(ACKS, within=FIRST_ACKS)
+        began = time.monotonic()
+        made_from = platform.rebuild(member)
+        bench.events.record("fault", "volume taken away", member, began)
+        update(1, f"{member} has lost its volume")
+        wait_healthy(platform.engine, within=REBUILT_WITHIN)
+        seconds = time.monotonic() - began
+    attempts = prober.result()
+    found = Rebuild(
+        number=number,
+        member=member,
+        method=made_from(),
+        began=began,
+        seconds=seconds,
+        p99_ms=attempts.p99_ms((began, began + seconds)),
+        attempts_file=str(prober.file.relative_to(bench.run.path)),
+    )
+    append(bench.run.rebuilds, found)
+    return found
+
+
+def _taken(backup: Backup, began: float, took: float, attempts: Attempts) -> BackupTaken:
+    return BackupTaken(
+        label=backup.label,
+        began=began,
+        seconds=took,
+        size=backup.size,
+        stored=backup.stored,
+        p99_ms=attempts.p99_ms((began, began + took)),
+    )
+
+
+def _record(
+    scenario: str,
+    number: int,
+    destruction: str,
+    point: Point,
+    destroyed_at: float,
+    backup: BackupTaken,
+    began: float,
+    restored: Restored,
+    came: Came,
+    attempts_file: str,
+) -> Recovery:
+    return Recovery(
+        scenario=scenario,
+        number=number,
+        kind=point.kind,
+        target=point.text,
+        backup=backup,
+        point=point.between[0],
+        destroyed_at=destroyed_at,
+        destruction=destruction,
+        began=began,
+        steps=tuple(Part(name=name, after=after) for name, after in restored.steps.items()),
+        wanted=came.rows.wanted,
+        absent=came.rows.absent,
+        late=came.rows.late,
+        surplus=came.rows.surplus,
+        refused=came.rows.refused,
+        duplicate=came.rows.duplicate,
+        uncertain=came.rows.uncertain,
+        differing=came.differing,
+        checked=came.checked,
+        complaints=came.complaints,
+        diverged=came.diverged,
+        attempts_file=attempts_file,
+    )
+
+
+def _fail_over(bench: Bench, prober: Prober) -> None:
+    """Kill the primary and wait until everybody writes to the next, and all is redundant again.
+
+    Raises:
+        FaultNotRealError: nobody was hit, or nobody took over.
+        DeadlineError: clients did not write again.
+    """
+    engine = bench.platform.engine
+    before = max(member.timeline for member in engine.members())
+    fault = bench.platform.faults["primary_kill"]
+    target = fault.inject()
+    bench.events.record("fault", "primary_kill injected", target)
+    within = patience(engine.edition, bench.platform.tuning_name)
+    prober.wait_for_acks(ACKS, within=within)
+    fault.heal()
+    members = wait_healthy(engine, within=within)
+    if max(member.timeline for member in members) <= before:
+        raise FaultNotRealError(f"{target} was killed and nobody took over from it")
+
+
+def _number_rows(cluster: Cluster, table: str) -> None:
+    """Make a table whose keys come from a sequence, so that there is one to look at."""
+    with cluster.connect() as connection:
+        connection.execute(
+            SQL("CREATE TABLE {} (id bigint GENERATED ALWAYS AS IDENTITY, text text)").format(
+                Identifier(table)
+            )
+        )
+        connection.execute(
+            SQL("INSERT INTO {} (text) SELECT 'row' FROM generate_series(1, 100)").format(
+                Identifier(table)
+            )
+        )
+
+
+def _point(cluster: Cluster, kind: str, name: str) -> Point:
+    """Let the server name the present: by its clock, its WAL position, or a restore point."""
+    queries: dict[str, SQL | Composed] = {
+        "time": SQL("SELECT to_json(clock_timestamp())::text"),
+        "lsn": SQL("SELECT pg_current_wal_insert_lsn()::text"),
+        "name": SQL("SELECT pg_create_restore_point({})::text").format(name),
+    }
+    with cluster.connect() as connection:
+        connection.execute("SET timezone = 'UTC'")
+        before = time.monotonic()
+        row = connection.execute(queries[kind]).fetchone()
+        after = time.monotonic()
+    assert row is not None
+    return Point(kind, name if kind == "name" else row[0].strip('"'), (before, after))
+
+
+def _destroy(cluster: Cluster) -> float:
+    """Do what should never be done, and return when it was committed."""
+    with cluster.connect(statement_timeout=60) as connection, connection.transaction():
+        for statement in DESTRUCTION:
+            connection.execute(statement)
+    return time.monotonic()
+
+
+def _look(
+    restored: Restored, attempts: Attempts, table: str, point: Point, roles: frozenset[str]
+) -> Came:
+    """Compare what came back with what was written, and look whether it is in order.
+
+    roles: those of the cluster that was backed up.
+    """
+    cluster = restored.cluster
+    ids = ledger.read_ids(cluster.conninfo(), table)
+    found = soundness.inspect(cluster.conninfo(), within=LOOK_WITHIN)
+    strange = sorted(roles ^ soundness.roles(cluster.conninfo(), within=LOOK_WITHIN))
+    return Came(
+        rows=ledger.as_of(attempts, ids, point.between),
+        differing=_differing(cluster),
+        checked=found.checked | {"roles": len(roles)},
+        complaints=(*found.complaints, *(f"role differs: {role}" for role in strange)),
+        diverged=_diverged(cluster, table),
+    )
+
+
+def _differing(cluster: Cluster) -> tuple[str, ...]:
+    """Name the tables of the dataset that are not as they were loaded."""
+    members = {name: cluster.conninfo(at) for name, at in cluster.members.items()}
+    try:
+        seen = dataset.verify(cluster.conninfo(), members, within=LOOK_WITHIN)
+    except DatasetError as error:
+        return tuple(str(error).split("; "))
+    except DeadlineError as error:
+        return (str(error).splitlines()[0],)
+    return () if seen else ("the dataset is not there at all",)
+
+
+def _diverged(cluster: Cluster, table: str) -> tuple[str, ...]:
+    """Name the members that do not hold what the primary does, once they had time to."""
+
+    def differ() -> tuple[str, ...]:
+        primary = ledger.rows_on(cluster.conninfo(), table)
+        return tuple(
+            name
+            for name, at in cluster.members.items()
+            if ledger.rows_on(cluster.conninfo(at), table) != primary
+        )
+
+    try:
+        return eventually(
+            "the same rows on every member",
+            differ,
+            lambda names: not names,
+            within=SAME_ROWS,
+            not_yet=(BrokenEnvironmentError,),
+        )
+    except DeadlineError:
+        return differ()

@@ -1,0 +1,196 @@
+"""A restore that is not one: each way has to be refused, or found by the rows."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from pgdrill.engines.patroni import PatroniEngine
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.judge import recovery
+from pgdrill.observe.archiver import switch_wal
+from pgdrill.platforms.archive import Archive, Backup, Restored, Target
+from pgdrill.platforms.base import Cluster, Platform
+from pgdrill.platforms.local import LocalPlatform
+from pgdrill.progress import Update
+from pgdrill.records import Seed
+from pgdrill.recovering import run_oops
+from pgdrill.trials import Bench
+from pgdrill.waiting import eventually
+from tests.controls.control import Control
+
+STORED = 30.0  # seconds for a WAL file to be in the archive
+
+
+class Tampered:
+    """An archive that says it restored, and gives other rows."""
+
+    def __init__(self, inner: Archive, source: Cluster) -> None:
+        self.promised_loss = inner.promised_loss
+        self.backups, self.range, self.back_up = inner.backups, inner.range, inner.back_up
+        self.restored, self.discard = inner.restored, inner.discard
+        self._inner = inner
+        self._source = source
+
+    def restore(self, target: Target, update: Update) -> Restored:
+        """Restore, and change what came back: rows go, double, appear, and change."""
+        restored = self._inner.restore(target, update)
+        with restored.cluster.connect() as session, self._source.connect() as source:
+            found = session.execute(
+                r"SELECT relname FROM pg_class WHERE relname ~ '^ledger_oops_\d+_\d+$'"
+                " ORDER BY oid DESC LIMIT 1"
+            ).fetchone()
+            assert found is not None
+            table = Identifier(found[0])
+            late = source.execute(SQL("SELECT max(id) FROM {}").format(table)).fetchone()
+            assert late is not None
+            changes = (
+                SQL("DELETE FROM {0} WHERE id = (SELECT min(id) FROM {0})").format(table),
+                SQL("INSERT INTO {0} SELECT * FROM {0} ORDER BY id LIMIT 1").format(table),
+                SQL("INSERT INTO {0} VALUES ({1}, 'late')").format(table, late[0]),
+                SQL("UPDATE shop.products SET name = 'another' WHERE id = 1"),
+                SQL("ALTER TABLE {} ALTER id RESTART WITH 7").format(
+                    Identifier(f"{found[0]}_numbered")
+                ),
+            )
+            for change in changes:
+                session.execute(change)
+        return restored
+
+
+def test_other_rows_than_were_written_are_found(
+    require: Callable[[str], None],
+    sabotaged: Bench,
+    seeded: Seed,
+    control: Control,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A restore that reports success with other rows breaks the promises about them."""
+    require("backup")
+    platform = _local(sabotaged.platform)
+    archive = Tampered(platform.archive, sabotaged.cluster)
+    monkeypatch.setattr(LocalPlatform, "archive", property(lambda _: archive))
+    budgets = (
+        recovery.ABSENT,
+        recovery.SURPLUS,
+        recovery.DUPLICATE,
+        recovery.DIFFERING,
+        recovery.IN_ORDER,
+    )
+    with control.must_be("broken", "restored rows tampered with", *budgets) as verdicts:
+        found = run_oops(sabotaged, 1)
+        with verdicts.together():
+            for claim in recovery.claims(platform.engine.name, [found]):
+                verdicts.check(claim.budget, claim.observed, "oops", claim.note)
+
+
+@pytest.mark.parametrize("how", ["damaged", "missing"])
+def test_a_wal_file_that_cannot_be_had_is_no_restore(
+    require: Callable[[str], None], sabotaged: Bench, how: str
+) -> None:
+    """Where one file of WAL is damaged or missing, restoring past it is refused, latest or not."""
+    require("backup")
+    platform, cluster = _local(sabotaged.platform), sabotaged.cluster
+    archive = platform.archive
+    archive.discard()
+    _back_up(archive)
+    with cluster.connect() as session:
+        _, file = switch_wal(session)
+        lsn, later = switch_wal(session)
+        switch_wal(session)
+    with _spoilt(_stored(platform, file), how):
+        # A damaged file may be noticed by pgBackRest ([...]), or by PostgreSQL as the end of WAL.
+        for target, why in (
+            (lsn, r"restore failed: (\[\d+\]|recovery ended before configured)"),
+            ("latest", rf"restore failed: \[\d+\]|archive goes on to WAL file {later[:8]}"),
+        ):
+            with pytest.raises(BrokenEnvironmentError, match=why):
+                archive.restore(Target.parse(target), _quiet)
+            assert archive.restored() is None
+            assert not any(name.startswith("patroni-restored") for name in _programs(platform))
+    archive.restore(Target.parse(lsn), _quiet)  # the same file, whole again
+    archive.discard()
+
+
+def test_an_archive_that_forgets_what_it_took_is_refused(
+    require: Callable[[str], None], sabotaged: Bench
+) -> None:
+    """PostgreSQL believes an archive_command that stores nothing; a restore looks for the file."""
+    require("backup")
+    platform = _local(sabotaged.platform)
+    archive, engine = platform.archive, platform.engine
+    archive.discard()
+    try:
+        with _forgetful(engine, sabotaged.cluster):
+            with pytest.raises(BrokenEnvironmentError, match="did not take the last WAL file"):
+                archive.restore(Target.parse("latest"), _quiet)
+            assert archive.restored() is None
+    finally:
+        _back_up(archive)  # no restore gets past the hole
+
+
+@contextmanager
+def _forgetful(engine: PatroniEngine, cluster: Cluster) -> Iterator[None]:
+    """Store nothing, and say that it was stored."""
+
+    def command() -> str:
+        with cluster.connect() as session:
+            row = session.execute("SHOW archive_command").fetchone()
+        assert row is not None
+        return str(row[0])
+
+    before = command()
+    change = {"postgresql": {"parameters": {"archive_command": "/bin/true"}}}
+    engine.configure(change)
+    try:
+        eventually("the command in force", command, lambda c: c == "/bin/true", within=STORED)
+        yield
+    finally:
+        engine.configure({"postgresql": {"parameters": {"archive_command": before}}})
+        eventually("the old command in force", command, lambda c: c == before, within=STORED)
+
+
+@contextmanager
+def _spoilt(file: Path, how: str) -> Iterator[None]:
+    """Damage a file, or take it away, while the block lasts."""
+    kept = file.with_name(f".{file.name}.kept")
+    shutil.copy2(file, kept)
+    shutil.chown(kept, file.owner(), file.group())
+    try:
+        if how == "missing":
+            file.unlink()
+        else:
+            whole = bytearray(file.read_bytes())
+            middle = len(whole) // 2
+            whole[middle : middle + 16] = bytes(255 - byte for byte in whole[middle : middle + 16])
+            file.write_bytes(whole)
+        yield
+    finally:
+        kept.replace(file)
+
+
+def _stored(platform: LocalPlatform, file: str) -> Path:
+    def found() -> list[Path]:
+        return list(platform.layout.repository.glob(f"archive/pgdrill/*/*/{file}-*"))
+
+    return eventually(f"{file} in the archive", found, within=STORED)[0]
+
+
+def _back_up(archive: Archive) -> Backup:
+    return archive.back_up(_quiet)
+
+
+def _programs(platform: LocalPlatform) -> list[str]:
+    return list(platform.supervisor.states())
+
+
+def _quiet(done: float, note: str = "") -> None:
+    """Show nothing."""
+
+
+def _local(platform: Platform) -> LocalPlatform:
+    assert isinstance(platform, LocalPlatform)
+    return platform
