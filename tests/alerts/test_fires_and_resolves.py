@@ -14,6 +14,7 @@ from pgdrill.workload.pgbench_program import Program
 from tests.alerts.load import bad_share, last_bad, published_load, stalls
 from tests.alerts.truth import (
     a_standby,
+    archive_fails,
     behind,
     injected,
     instant_when,
@@ -143,6 +144,38 @@ def test_operator_away(platform: Platform, alert_watch: AlertWatch, judge_alert:
     scenario = f"{away} away"
     life = alert_watch.life(down, scenario=scenario, quiet_from=quiet, condition=gone, healed=back)
     judge_alert(down, life)
+
+
+def test_archive_away(
+    require: Callable[[str], None],
+    platform: Platform,
+    cluster: Cluster,
+    alert_watch: AlertWatch,
+    judge_alert: Judge,
+) -> None:
+    """An archive that takes no WAL pages, though no client notices, until it takes it again."""
+    require("backup")
+    primary = platform.engine.primary().name
+    failing = Expectation("PgArchiveFailing", primary)
+    quiet = alert_watch.quiet_at_last(lasting=QUIET, within=CALM)
+    fault = platform.faults["archive_away"]
+    try:
+        fault.inject()
+        failed = instant_when("a refused file", lambda: archive_fails(cluster), within=30)
+        until_paged(alert_watch, failing, quiet)
+    finally:
+        fault.heal()
+    fault.verify_healed()
+    stored = time.monotonic()
+    until_resolved(alert_watch, failing, quiet)
+    life = alert_watch.life(
+        failing,
+        scenario="the archive's directory taken away",
+        quiet_from=quiet,
+        condition=failed,
+        healed=stored,
+    )
+    judge_alert(failing, life)
 
 
 def test_stalled_load(

@@ -10,6 +10,7 @@ import psycopg
 
 from pgdrill.faults.base import Fault
 from pgdrill.observe.alerts import AlertWatch, Expectation
+from pgdrill.observe.archiver import archiver
 from pgdrill.platforms.base import Cluster, Platform
 from pgdrill.waiting import eventually
 
@@ -65,6 +66,12 @@ def behind(cluster: Cluster, member: str) -> float:
     assert row is not None
     assert row[0] is not None, f"{member} has replayed nothing: no lag to be measured"
     return float(row[0])
+
+
+def archive_fails(cluster: Cluster) -> bool:
+    """Whether the primary's last attempt to store a WAL file failed; asked of PostgreSQL."""
+    with cluster.connect(statement_timeout=5) as session:
+        return archiver(session).failing
 
 
 @contextmanager
