@@ -183,13 +183,14 @@ def _images(settings: Settings, reporter: Reporter) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Let SIGTERM clean up as Ctrl-C does."""
+    """Let SIGTERM clean up as Ctrl-C does, and Ctrl-C wherever it comes from."""
     raise KeyboardInterrupt
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit code: 0, 2 environment, 4 usage, 130 interrupted."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell starts `command &` without SIGINT
+        signal.signal(number, _interrupt)
     reporter = Reporter()
     try:
         given = vars(_parser().parse_args(arguments))

@@ -107,9 +107,10 @@ class LocalPlatform:
                     f"the cluster is not redundant after {UP_WITHIN:g} s:"
                     f" see {self._state}/log; `make down` removes everything"
                 ) from None
-        archive = self.archive
+        archive = LocalArchive(self)
         if not archive.backups():
             with self._reporter.task("first backup") as update:
+                archive.prepare()
                 archive.back_up(update)
         layout.ready.touch()
 

@@ -17,7 +17,7 @@ from pgdrill.platforms.archive import Backup, Target, accepts_writes
 from pgdrill.platforms.base import Cluster, Endpoint, health
 from pgdrill.platforms.local import layout as layouts
 from pgdrill.platforms.local.layout import RESTORED, Layout
-from pgdrill.platforms.local.processes import MemberProcesses
+from pgdrill.platforms.local.processes import MemberProcesses, end_commands
 from pgdrill.platforms.restoring import RESTORE_WITHIN, Over, RestoringArchive, position
 from pgdrill.progress import Update
 from pgdrill.waiting import DeadlineError, eventually
@@ -54,6 +54,14 @@ class LocalArchive(RestoringArchive):
         kept = [b for stanza in json.loads(answer) for b in stanza.get("backup", ())]
         good = [backup for backup in kept if not backup.get("error")]
         return tuple(sorted(map(_backup, good), key=lambda backup: backup.ended))
+
+    def prepare(self) -> None:
+        """Make the repository know the database; the first primary's own attempt may be cut off.
+
+        Raises:
+            BrokenEnvironmentError: it knows another one, or cannot be written.
+        """
+        self._run("stanza-create", within=LOOK_WITHIN)
 
     def back_up(self, update: Update) -> Backup:
         """Take a full backup of the primary and return it.
@@ -151,7 +159,7 @@ class LocalArchive(RestoringArchive):
         cluster, engine = self._beside()
         self._await("base copy", lambda: (data / "global" / "pg_control").exists(), update)
         over("base copy")
-        self._await("replay", lambda: not (data / "recovery.signal").exists(), update)
+        self._await("replay", lambda: _recovered(data), update)
         over("replay")
         if target.kind == "latest":
             _demand_all_wal(data, stored)
@@ -227,6 +235,7 @@ class LocalArchive(RestoringArchive):
                 supervisor.remove(name)
         for member in RESTORED:
             MemberProcesses(member, layout.data(member)).kill()
+            end_commands(layout.data(member))
         self._beside()[1].forget()
         (layout.path / "etc" / "programs" / "restored.conf").unlink(missing_ok=True)
         (layout.path / "etc" / "haproxy-restored.cfg").unlink(missing_ok=True)
@@ -255,6 +264,12 @@ def _backup(said: Mapping[str, Any]) -> Backup:
 def _begins(file: str) -> int:
     """Return the position at which a WAL file of the default size begins."""
     return (int(file[8:16], 16) << 32) + int(file[16:24], 16) * SEGMENT
+
+
+def _recovered(data: Path) -> bool:
+    """Whether recovery is over: a timeline has begun, and nothing asks for recovery any more."""
+    history = any((data / "pg_wal").glob("*.history"))
+    return history and not (data / "recovery.signal").exists()
 
 
 def _demand_all_wal(data: Path, stored: str) -> None:

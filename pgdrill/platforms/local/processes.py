@@ -194,3 +194,24 @@ def _belongs(process: psutil.Process, directory: Path) -> bool:
         return url == f"unix://{directory}/run/supervisor.sock"
     except (*GONE, psutil.AccessDenied, OSError):
         return False
+
+
+def end_commands(data: Path) -> None:
+    """SIGKILL what pgBackRest does for a member, until none is found: it outlives Patroni."""
+
+    def none_left() -> bool:
+        found = [p for p in psutil.process_iter() if _is_about(p, data)]
+        for process in found:
+            send(process, signal.SIGKILL)
+        return not found
+
+    eventually(f"no pgBackRest works on {data}", none_left, within=10, every=0.1)
+
+
+def _is_about(process: psutil.Process, data: Path) -> bool:
+    try:
+        return process.name() == "pgbackrest" and (
+            process.environ().get("PGBACKREST_PG1_PATH") == str(data)
+        )
+    except (*GONE, psutil.AccessDenied, OSError):
+        return False
