@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from pgdrill import report, status
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError, PgdrillError
-from pgdrill.platforms.archive import Archive, Archived, Target
+from pgdrill.platforms.archive import Archive, Target, archive_of
 from pgdrill.platforms.base import Platform, psql_line
 from pgdrill.platforms.select import choose
 from pgdrill.progress import Reporter
@@ -100,9 +100,10 @@ def _status(as_json: bool, platform: Platform, reporter: Reporter) -> None:
 def _archive(platform: Platform) -> Archive:
     if not platform.is_up():
         raise BrokenEnvironmentError("nothing is running here: `make up` first")
-    if not isinstance(platform, Archived) or "backup" not in platform.capabilities:
+    archive = archive_of(platform)
+    if archive is None:
         raise BadUsageError(f"{platform.name} keeps no backups here (see the README)")
-    return platform.archive
+    return archive
 
 
 def _backup(platform: Platform, settings: Settings, reporter: Reporter) -> None:

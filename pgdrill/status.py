@@ -10,7 +10,7 @@ from rich.table import Table
 from pgdrill.engines.base import Member
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.prometheus import Prometheus
-from pgdrill.platforms.archive import Archived
+from pgdrill.platforms.archive import archive_of
 from pgdrill.platforms.base import Platform, health
 from pgdrill.progress import Reporter
 
@@ -78,16 +78,14 @@ def _firing(platform: Platform) -> tuple[str, ...]:
 
 
 def _newest_backup(platform: Platform) -> str:
-    if not isinstance(platform, Archived) or "backup" not in platform.capabilities:
-        return ""
-    backups = platform.archive.backups()
+    archive = archive_of(platform)
+    backups = archive.backups() if archive else ()
     return backups[-1].ended.isoformat() if backups else ""
 
 
 def _restored(platform: Platform) -> str:
-    if not isinstance(platform, Archived) or "backup" not in platform.capabilities:
-        return ""
-    found = platform.archive.restored()
+    archive = archive_of(platform)
+    found = archive.restored() if archive else None
     return found.target if found else ""
 
 

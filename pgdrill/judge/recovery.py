@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from pgdrill.judge.bench import Claim
 from pgdrill.judge.budgets import P99
+from pgdrill.judge.verdicts import worst
 from pgdrill.records import Budget, Rebuild, Recovery
 
 ABSENT = Budget(
@@ -119,7 +120,7 @@ def claims_of_loss(engine: str, promised: float, found: Sequence[Recovery]) -> l
     return [
         Claim(
             _loss(promised),
-            _worst(lost) if real else None,
+            worst(lost) if real else None,
             f"{absent:,} of {wanted:,} rows; {_spread(lost)}".rstrip("; "),
         ),
         Claim(HOLES, _sum(real, [r.holes for r in found]), f"of {wanted:,} rows"),
@@ -139,7 +140,7 @@ def claims_of_rebuild(engine: str, found: Sequence[Rebuild]) -> list[Claim]:
             ", ".join(others),
         ),
         Claim(_REBUILT[engine], max(r.seconds for r in found), _spread([r.seconds for r in found])),
-        Claim(P99, _worst([r.p99_ms for r in found]), "clients of the prober meanwhile"),
+        Claim(P99, worst([r.p99_ms for r in found]), "clients of the prober meanwhile"),
     ]
 
 
@@ -162,9 +163,9 @@ def _times(engine: str, found: Sequence[Recovery]) -> list[Claim]:
     writes, redundant = ([r.step(step) for r in found] for step in ("first write", "redundancy"))
     return [
         Claim(_BACK_UP[engine], max(backups), _spread(backups)),
-        Claim(P99, _worst([r.backup.p99_ms for r in found]), "clients while the backup ran"),
-        Claim(_FIRST_WRITE[engine], _worst(writes), _spread(writes)),
-        Claim(_REDUNDANT[engine], _worst(redundant), _spread(redundant)),
+        Claim(P99, worst([r.backup.p99_ms for r in found]), "clients while the backup ran"),
+        Claim(_FIRST_WRITE[engine], worst(writes), _spread(writes)),
+        Claim(_REDUNDANT[engine], worst(redundant), _spread(redundant)),
     ]
 
 
@@ -180,11 +181,6 @@ def _sum(real: bool, counts: Sequence[int]) -> int | None:
 
 def _first(found: Iterable[Sequence[str]]) -> str:
     return next((lines[0] for lines in found if lines), "")
-
-
-def _worst(values: Sequence[float | None]) -> float | None:
-    seen = [value for value in values if value is not None]
-    return max(seen) if seen and len(seen) == len(values) else None
 
 
 def _spread(values: Sequence[float | None]) -> str:

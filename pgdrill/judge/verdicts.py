@@ -1,6 +1,6 @@
 """Recording verdicts: every judgement reaches the report, whether kept, broken or invalid."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,3 +75,9 @@ def _demand(verdicts: list[Verdict]) -> None:
     bad = [v for v in verdicts if v.outcome != "met"]
     if bad:
         raise BrokenBudgetError("\n".join(f"{v.outcome}: {v.line()}" for v in bad))
+
+
+def worst(values: Sequence[float | None]) -> float | None:
+    """Return the largest; None where one is missing, for then nobody knows."""
+    seen = [value for value in values if value is not None]
+    return max(seen) if seen and len(seen) == len(values) else None

@@ -11,7 +11,7 @@ import psycopg
 from pgdrill.engines.base import Engine
 from pgdrill.errors import BadUsageError
 from pgdrill.platforms import session
-from pgdrill.platforms.base import Cluster
+from pgdrill.platforms.base import Cluster, Platform
 from pgdrill.progress import Update
 
 Kind = Literal["time", "lsn", "name", "latest"]
@@ -125,6 +125,13 @@ class Rebuilt(Protocol):
         Returns what says, once it streams again, from what it was made: 'pgbackrest' (the archive)
         or 'basebackup' (the primary); '' when that is not known.
         """
+
+
+def archive_of(platform: Platform) -> "Archive | None":
+    """Return a platform's archive; None where this installation keeps none."""
+    if isinstance(platform, Archived) and "backup" in platform.capabilities:
+        return platform.archive
+    return None
 
 
 class Archive(Protocol):

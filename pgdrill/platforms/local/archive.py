@@ -50,8 +50,7 @@ class LocalArchive(RestoringArchive):
         Raises:
             BrokenEnvironmentError: the repository cannot be read.
         """
-        answer = self._run("info", "--output=json", within=LOOK_WITHIN)
-        kept = [b for stanza in json.loads(answer) for b in stanza.get("backup", ())]
+        kept = [b for stanza in self._info() for b in stanza.get("backup", ())]
         good = [backup for backup in kept if not backup.get("error")]
         return tuple(sorted(map(_backup, good), key=lambda backup: backup.ended))
 
@@ -115,10 +114,15 @@ class LocalArchive(RestoringArchive):
             "PGBACKREST_PG1_PORT": str(self._layout.port("postgres")),
         }
 
+    def _info(self) -> list[dict[str, Any]]:
+        """Return what pgBackRest says of every stanza."""
+        return list(json.loads(self._run("info", "--output=json", within=LOOK_WITHIN)))
+
     def _last_file(self) -> str:
         """Return the name of the last WAL file that the archive holds, '' where it holds none."""
-        answer = json.loads(self._run("info", "--output=json", within=LOOK_WITHIN))
-        return max((a["max"] or "" for stanza in answer for a in stanza["archive"]), default="")
+        return max(
+            (a["max"] or "" for stanza in self._info() for a in stanza["archive"]), default=""
+        )
 
     def _holds(self, file: str) -> bool:
         """Whether a WAL file is in the repository."""
