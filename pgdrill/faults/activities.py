@@ -7,6 +7,7 @@ import time
 
 import psycopg
 
+from pgdrill.engines.base import NoPrimaryError
 from pgdrill.judge import failover
 from pgdrill.platforms.base import Platform
 from pgdrill.platforms.select import choose
@@ -98,3 +99,31 @@ def primary_moved(from_fault: str) -> str:
             )
         except DeadlineError:
             return NOBODY
+
+
+def primary_replaced(from_fault: str) -> str:
+    """Wait until a primary answers that is not the process that was hit; return its name.
+
+    Another member, or the same one restarted in place. NOBODY after the patience: a primary that
+    never comes is a broken promise, not an invalid fault.
+    """
+    platform = _platform()
+    engine = platform.engine
+    hit = platform.faults[from_fault].verify_injected().split(":")[0]
+    before = next(member.incarnation for member in engine.members() if member.name == hit)
+
+    def replaced() -> str:
+        primary = engine.primary()
+        return primary.name if (primary.name, primary.incarnation) != (hit, before) else ""
+
+    try:
+        return eventually(
+            f"a primary in place of {hit}",
+            replaced,
+            bool,
+            within=_patience(),
+            every=1.0,
+            not_yet=(NoPrimaryError,),
+        )
+    except DeadlineError:
+        return NOBODY

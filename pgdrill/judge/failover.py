@@ -107,7 +107,10 @@ _CNPG_TUNED = {
     ),
     "primary_away": _seconds("write gap", 80, f"node grace 16 + poll 5 + lease 10 + {_UNANSWERED}"),
     "primary_freeze": _seconds(
-        "write gap", 75, f"3 probes of 5 s + the last one's time-out 3 + {_UNANSWERED}"
+        "write gap",
+        45,
+        "4 liveness probes of 5 s + the last one's time-out 4 + kill 1 + start 5 + ready 5"
+        " + endpoint 2, with margin",
     ),
     "switchover": _seconds(
         "write gap", 12, "switchoverDelay 5 + promotion 2 + endpoint and address 4, seen after 1"
