@@ -143,8 +143,11 @@ _UNTUNED = {
         "write gap", 45, "clean stop 5 + promotion 2 + slots 10 + endpoint 4, twice that"
     ),
 }
-# 1.25.4 has no lease. Its limits stay as they were drilled.
+# 1.25.4 has no lease, so a primary that hangs is replaced. Its limits stay as they were drilled.
 _CNPG_1_25_TUNED = _CNPG_TUNED | {
+    "primary_freeze": _seconds(
+        "write gap", 75, f"3 probes of 5 s + the last one's time-out 3 + {_UNANSWERED}"
+    ),
     "primary_kill": _seconds("write gap", 20, "seen 5 + promotion 3 + endpoint and address 4"),
     "primary_grace_1": _seconds("write gap", 20, "grace 1 + seen 5 + promotion 3 + endpoint 4"),
     "primary_delete": _seconds(
