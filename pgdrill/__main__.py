@@ -1,7 +1,6 @@
 """The commands that are no test: up, down, seed, status, backup, restore, discard, report."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from types import FrameType
 
 from rich.markup import escape
 
-from pgdrill import report, status
+from pgdrill import report, status, surroundings
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError, PgdrillError
 from pgdrill.platforms.archive import Archive, Target, archive_of
 from pgdrill.platforms.base import Platform, psql_line
@@ -184,14 +183,14 @@ def _images(settings: Settings, reporter: Reporter) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Let SIGTERM clean up as Ctrl-C does, and Ctrl-C wherever it comes from."""
+    """Clean up, whoever asks for the end."""
     raise KeyboardInterrupt
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit code: 0, 2 environment, 4 usage, 130 interrupted."""
-    for number in (signal.SIGTERM, signal.SIGINT):  # a shell starts `command &` without SIGINT
-        signal.signal(number, _interrupt)
+    surroundings.settle()
+    surroundings.handle(_interrupt)
     reporter = Reporter()
     try:
         given = vars(_parser().parse_args(arguments))

@@ -13,6 +13,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
+from pgdrill import surroundings
 from pgdrill.engines.cnpg import CnpgEngine
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault
@@ -512,4 +513,6 @@ def _addresses(file: Path) -> dict[str, Endpoint]:
     """
     if not file.exists():
         raise BrokenEnvironmentError("the database has no addresses yet: `make up` first")
-    return {name: Endpoint(*at) for name, at in json.loads(file.read_text()).items()}
+    found = {name: Endpoint(*at) for name, at in json.loads(file.read_text()).items()}
+    surroundings.spare(*{at.host for at in found.values()})
+    return found

@@ -1,0 +1,64 @@
+"""What a user's shell may hold and a drill must not see: called before anything else is done.
+
+Everything that is started inherits it: pgbench, the prober, Ansible, supervisor and its children.
+"""
+
+import locale
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from io import TextIOWrapper
+from types import FrameType
+
+Handler = Callable[[int, FrameType | None], None]
+
+UTF8 = ("C.UTF-8", "en_US.UTF-8")  # macOS lacks the first
+# Certificates that libpq finds by itself in the home directory. A file that is not there is none.
+# Not PGSSLCRL: a list needs a root certificate, and the exporters' library panics where it is set.
+NOWHERE = "/dev/null/none"
+NO_CERTIFICATES = dict.fromkeys(("PGSSLCERT", "PGSSLKEY", "PGSSLROOTCERT"), NOWHERE)
+HERE = ("localhost", "127.0.0.0/8", "::1")  # never through a proxy
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def settle() -> None:
+    """Take the user's file mode, language, libpq settings and proxies for this machine away."""
+    os.umask(0o022)
+    _speak_utf8()
+    for name in [n for n in os.environ if n.startswith("PG") and not n.startswith("PGDRILL_")]:
+        del os.environ[name]
+    os.environ |= NO_CERTIFICATES
+    if any(os.environ.get(name) or os.environ.get(name.upper()) for name in PROXIES):
+        spare(*HERE)
+
+
+def spare(*hosts: str) -> None:
+    """Reach hosts directly, whatever proxy is set: addresses, or networks such as 10.0.0.0/8."""
+    for name in ("no_proxy", "NO_PROXY"):
+        there = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join([*there, *(host for host in hosts if host not in there)])
+
+
+def handle(handler: Handler) -> None:
+    """Let Ctrl-C, the end of a terminal and a polite kill do the same.
+
+    A shell starts `command &` without SIGINT: it is heard all the same. Who says nohup means it.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+            continue
+        signal.signal(number, handler)
+
+
+def _speak_utf8() -> None:
+    """Read and write files and streams as UTF-8, and let tools speak English."""
+    for name in UTF8:
+        with suppress(locale.Error):
+            locale.setlocale(locale.LC_CTYPE, name)
+            os.environ["LC_ALL"] = name
+            break
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
