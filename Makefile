@@ -22,7 +22,7 @@ help: ## explain the targets
 # The stamp is written last: an interrupted installation is begun again.
 .venv/.$(shell cat requirements/pgdrill.lock | cksum | cut -d' ' -f1): requirements/pgdrill.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pgdrill: $(PYTHON) is older than 3.11: install a newer one, or say make PYTHON=..."; exit 2; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get -qq update; apt-get -qq install -y --no-install-recommends python3-venv; }; } || { echo "pgdrill: python3-venv is missing: run 'apt-get install python3-venv' as root"; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get -qq update; apt-get -qq install -y --no-install-recommends -o DPkg::Lock::Timeout=300 python3-venv; }; } || { echo "pgdrill: python3-venv is missing: run 'apt-get install python3-venv' as root"; exit 2; }
 	@echo "installing locked dependencies into .venv"
 	@$(PYTHON) -m venv --clear .venv
 	@sed -n '/^uv==/,/^[^ ]*==/p' requirements/pgdrill.lock | sed '$$d' > .venv/uv.lock

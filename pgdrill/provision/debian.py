@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.provision import apt
 from pgdrill.provision.commands import Say, logged
 from pgdrill.settings import cache_dir
 
@@ -31,14 +32,19 @@ def provide(programs: Mapping[str, str], why: str, say: Say) -> None:
         raise BrokenEnvironmentError(
             f"{why} needs {', '.join(missing)}: run `apt-get install {' '.join(missing)}` as root"
         )
+    apt.wait_until_free(say)
     logs = cache_dir() / "logs"
     update = ["apt-get", "-qq", "update"]
     logged("package lists", update, logs / "apt-update.log", say, within=300)
     logged(
         "installing " + ", ".join(missing),
-        ["apt-get", "-qq", "install", "--yes", "--no-install-recommends", *missing],
+        [
+            *("apt-get", "-qq", "install", "--yes", "--no-install-recommends"),
+            *("-o", f"DPkg::Lock::Timeout={apt.FREE_WITHIN:.0f}"),
+            *missing,
+        ],
         logs / "apt-install.log",
         say,
-        within=900,
+        within=900 + apt.FREE_WITHIN,
         environment=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
     )

@@ -21,6 +21,7 @@ from pgdrill.faults.base import Fault
 from pgdrill.platforms.archive import Archive
 from pgdrill.platforms.base import Capability, Cluster, Volume, health, psql_line
 from pgdrill.platforms.local import layout as layouts
+from pgdrill.platforms.local import logs
 from pgdrill.platforms.local.archive import LocalArchive
 from pgdrill.platforms.local.faults import local_faults
 from pgdrill.platforms.local.layout import MEMBERS, Layout
@@ -29,6 +30,7 @@ from pgdrill.platforms.local.supervisor import Supervisor
 from pgdrill.platforms.local.volume import DirectoryVolume
 from pgdrill.platforms.lock import exclusive
 from pgdrill.progress import Reporter, Update
+from pgdrill.provision import apt
 from pgdrill.settings import ROOT, Settings, cache_dir
 from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload import pgbench_program
@@ -104,8 +106,8 @@ class LocalPlatform:
             except DeadlineError as error:
                 self._reporter.line(str(error))
                 raise BrokenEnvironmentError(
-                    f"the cluster is not redundant after {UP_WITHIN:g} s:"
-                    f" see {self._state}/log; `make down` removes everything"
+                    f"the cluster is not redundant after {UP_WITHIN:g} s: {self._complaint()}"
+                    f" (all logs are in {self._state}/log; `make down` removes everything)"
                 ) from None
         archive = LocalArchive(self)
         if not archive.backups():
@@ -113,6 +115,16 @@ class LocalPlatform:
                 archive.prepare()
                 archive.back_up(update)
         layout.ready.touch()
+
+    def _complaint(self) -> str:
+        """Return the last complaint of a program that does not run, or else of a member."""
+        states = self.supervisor.states()
+        down = [name for name, status in states.items() if status != "RUNNING"]
+        for program in (*down, *(f"patroni-{member}" for member in MEMBERS)):
+            said = logs.last_complaint(self._state / "log" / f"{program}.log")
+            if said:
+                return f"{program}: {self._redact(said)}"
+        return f"no supervisor answers in {self._state}" if not states else "no log says why"
 
     def _revive(self) -> None:
         """Undo what a run left that was killed before it could heal its fault."""
@@ -125,6 +137,8 @@ class LocalPlatform:
 
     def _play(self, layout: Layout) -> None:
         """Declare the platform, one progress note for each task."""
+        if layouts.missing_packages():
+            apt.wait_until_free(self._reporter.line)
         variables = self._state / "vars.json"
         variables.touch(mode=0o600)
         variables.write_text(json.dumps(layout.variables()))

@@ -1,0 +1,23 @@
+"""What the logs of the embedded platform's processes complain of."""
+
+import re
+from pathlib import Path
+
+READ = 65536  # bytes, at the end
+LINE = 300  # characters of one line
+_COMPLAINT = re.compile(r"\b(?:error|fatal|panic|denied|cannot|could not|no such|failed)\b", re.I)
+# What Patroni says while it waits for others: true, and never the reason.
+_WAITING = re.compile(r"Lock owner: None|waiting for leader|following a leader|demoting self")
+
+
+def last_complaint(log: Path) -> str:
+    """Return the last line that says that something is wrong, else the last one; '' of no log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - READ))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    told = [line.strip() for line in lines if line.strip()]
+    complaints = [line for line in told if _COMPLAINT.search(line) and not _WAITING.search(line)]
+    return (complaints or told or [""])[-1][:LINE]
