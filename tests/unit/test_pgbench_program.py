@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,8 @@ import psutil
 import pytest
 
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.settings import ROOT
+from pgdrill.waiting import eventually
 from pgdrill.workload import pgbench_program
 from pgdrill.workload.pgbench_program import NoPgbenchError, described, on_host
 
@@ -145,3 +149,22 @@ def test_every_one_that_was_passed_over_is_named(machine: Machine) -> None:
     with pytest.raises(NoPgbenchError) as refused:
         on_host()
     assert refused.value.found == f"{old} is 12.1 and {kept} is 14.2"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_a_load_ends_with_its_parent() -> None:
+    """A run that is killed leaves no load behind: its pgbench is killed with it."""
+    parent = (
+        "import subprocess, sys, time\n"
+        "from pgdrill.workload.pgbench_program import with_its_parent\n"
+        "load = subprocess.Popen([*with_its_parent(), 'sleep', '60'], process_group=0)\n"
+        "print(load.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        load = psutil.Process(int(process.stdout.readline()))
+        eventually("the load", load.name, lambda name: name == "sleep", within=5)
+        process.kill()
+    eventually("the load to end", load.is_running, lambda runs: not runs, within=5)
