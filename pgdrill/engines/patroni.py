@@ -10,8 +10,10 @@ import requests
 
 from pgdrill.engines.base import Member, NoPrimaryError, Role, flat
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.waiting import pause
 
 NAMESPACE = "/pgdrill/"  # of the scopes in etcd, as infra/local/templates/patroni.yml.j2 has it
+RESTARTED_WITHIN = 60.0  # seconds
 ANSWER_WITHIN = 1.0  # seconds; a frozen member must not hold up the view of the others
 # Commits wait for nobody, and a standby may take over although it lacks what was acknowledged.
 ASYNCHRONOUS = {"synchronous_mode": False, "maximum_lag_on_failover": 64 * 2**20}
@@ -163,6 +165,26 @@ class PatroniEngine:
             if answer.status_code == 200:
                 return
         raise BrokenEnvironmentError("no member took the change of Patroni's configuration")
+
+    def restarts_pending(self, *, after: float) -> list[str]:
+        """Return members that need a restart for their settings, looked at for after seconds."""
+        pause(after)
+        return [name for name in self._rest if self.status(name).get("pending_restart")]
+
+    def restart(self, member: str) -> None:
+        """Restart a member's PostgreSQL.
+
+        Raises:
+            BrokenEnvironmentError: it refused, or did not come back.
+        """
+        try:
+            answer = requests.post(
+                f"{self._rest[member]}/restart", json={}, timeout=RESTARTED_WITHIN
+            )
+        except requests.RequestException as error:
+            raise BrokenEnvironmentError(f"{member} was not restarted: {error}") from None
+        if answer.status_code != 200:
+            raise BrokenEnvironmentError(f"{member} was not restarted: {answer.text.strip()}")
 
     @contextmanager
     def configured(self, change: Mapping[str, Any]) -> Iterator[None]:

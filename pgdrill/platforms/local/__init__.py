@@ -22,6 +22,7 @@ from pgdrill.platforms.archive import Archive
 from pgdrill.platforms.base import Capability, Cluster, Volume, health, psql_line
 from pgdrill.platforms.local import layout as layouts
 from pgdrill.platforms.local import logs
+from pgdrill.platforms.local.applying import Applying
 from pgdrill.platforms.local.archive import LocalArchive
 from pgdrill.platforms.local.faults import local_faults
 from pgdrill.platforms.local.layout import MEMBERS, Layout
@@ -93,7 +94,11 @@ class LocalPlatform:
             sweep(self._state)
             (self._state / "run" / "supervisor.sock").unlink(missing_ok=True)
         self._forget_views()
+        ran = self.supervisor.answers()
         self._play(layout)
+        applying = Applying(layout, self.supervisor, self.engine)
+        if not ran:
+            applying.remember()
         with self._reporter.task("three members, streaming") as update:
 
             def look() -> object:
@@ -109,6 +114,9 @@ class LocalPlatform:
                     f"the cluster is not redundant after {UP_WITHIN:g} s: {self._complaint()}"
                     f" (all logs are in {self._state}/log; `make down` removes everything)"
                 ) from None
+        with self._reporter.task("changed settings") as update:
+            for program in applying.apply(update):
+                self._reporter.line(f"changed: {program} runs with its new settings")
         archive = LocalArchive(self)
         if not archive.backups():
             with self._reporter.task("first backup") as update:
@@ -432,11 +440,23 @@ class LocalPlatform:
     def tuning(self) -> dict[str, str]:
         """What differs from defaults outside the engine, for the report."""
         return {
-            "etcd": "--unsafe-no-fsync: its log does not wait behind the members' fsyncs",
-            "haproxy": "checks every 300 ms (100 in doubt, 200 down), 2 misses cut sessions",
+            "etcd": self._command("etcd", "--unsafe-no-fsync"),
+            "haproxy": self._balancer(),
             "volumes": f"{layouts.VOLUME_MB} MB ext4 each" if self.layout.mounts else "directories",
             "restart": "supervisor restarts a killed member at once",
         }
+
+    def _command(self, program: str, option: str) -> str:
+        """Return what a program was started with of an option."""
+        text = (self._state / "etc" / "supervisord.conf").read_text()
+        found = re.search(rf"^command = \S*{program} .*?({re.escape(option)}\S*)", text, re.M)
+        return found[1] if found else f"without {option}"
+
+    def _balancer(self) -> str:
+        """Return how HAProxy looks after members, in its own words."""
+        text = (self._state / "etc" / "haproxy.cfg").read_text()
+        found = re.search(r"^\s*default-server (.*)$", text, re.M)
+        return found[1] if found else "its defaults"
 
     def diagnostics(self, into: Path, since: float) -> None:
         """Copy the tail of every log, and the members' own view; configuration is left out."""

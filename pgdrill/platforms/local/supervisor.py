@@ -34,6 +34,7 @@ class Supervisor:
 
     def __init__(self, sock: Path) -> None:
         self._sock = sock
+        self._gone: set[str] = set()  # programs that the configuration does not have any more
 
     def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401  # XML-RPC is untyped
         transport = _Transport(self._sock)
@@ -69,6 +70,27 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             if "ALREADY_STARTED" not in fault.faultString:
                 raise
+
+    def signal(self, program: str, name: str) -> None:
+        """Send a signal, such as HUP, to a program; one that does not run hears nothing."""
+        try:
+            self._call("signalProcess", program, name)
+        except xmlrpc.client.Fault as fault:
+            if "NOT_RUNNING" not in fault.faultString:
+                raise
+
+    def changed(self) -> list[str]:
+        """Read the configuration anew; return the programs that are new, other, or gone."""
+        added, changed, removed = self._call("reloadConfig")[0]
+        self._gone = set(removed)
+        return [*added, *changed, *removed]
+
+    def renew(self, program: str) -> None:
+        """Stop a program and start it as the configuration has it now, where it still does."""
+        if program in self.states():
+            self.remove(program)
+        if program not in self._gone:
+            self._call("addProcessGroup", program)
 
     def load(self) -> None:
         """Take in programs whose configuration came since; none of them is started."""
