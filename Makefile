@@ -27,7 +27,7 @@ help: ## explain the targets
 	@$(PYTHON) -m venv --clear .venv
 	@sed -n '/^uv==/,/^[^ ]*==/p' requirements/pgdrill.lock | sed '$$d' > .venv/uv.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
-	@UV_CACHE_DIR=$${PGDRILL_CACHE_DIR:-$$HOME/.cache/pgdrill}/uv $(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements/pgdrill.lock
+	@UV_CACHE_DIR="$${PGDRILL_CACHE_DIR:-$$HOME/.cache/pgdrill}/uv" $(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements/pgdrill.lock
 	@rm -f .venv/.[0-9]*; touch $@
 
 .PHONY: venv

@@ -54,6 +54,25 @@ def test_no_directory_to_work_in(fresh: Installation) -> None:
     nowhere.pgdrill("up").refuses(ENVIRONMENT, "/proc/pgdrill/local", "PGDRILL_STATE_DIR")
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("my drill", ("' '", "cannot take")),
+        ("it's", ('"\'"', "cannot take")),
+        ("100%", ("'%'", "cannot take")),
+        ("d" * 90, ("too long for a UNIX socket",)),
+    ],
+)
+def test_a_directory_that_processes_cannot_live_in(
+    fresh: Installation, name: str, words: tuple[str, ...]
+) -> None:
+    """A state directory that command lines or sockets cannot hold is refused before it is made."""
+    place = fresh.state.parent / name / "local"
+    strange = Installation(place, fresh.reports, {})
+    strange.pgdrill("up").refuses(ENVIRONMENT, *words, "PGDRILL_STATE_DIR")
+    assert not place.parent.exists()
+
+
 def test_foreign_files_are_left_alone(fresh: Installation) -> None:
     """Neither `up` nor `down` touches a directory with files that are not pgdrill's."""
     treasure = fresh.state / "treasure"

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pwd
+import re
 import secrets
 import shutil
 import socket
@@ -67,6 +68,9 @@ PACKAGES = {  # what is run -> the Debian package that brings it
 }
 # Seconds after which a WAL file is stored although it is not full: what is lost with every volume.
 ARCHIVE_TIMEOUT = 60
+# The longest path of a socket below a state directory, and what the system has room for.
+SOCKET = "/run/restored1/.s.PGSQL.65535.lock"
+SOCKET_MOST = 107
 ROLES = ("superuser", "replication", "rewind", "pgdrill", "exporter", "backup")
 POSTGRES_BIN = "/usr/lib/postgresql/15/bin"
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -215,6 +219,7 @@ def plan(port_offset: int) -> Layout:
     """
     state = state_dir()
     root = os.geteuid() == 0
+    _check_place(state)
     _check_disk(state)
     memory = psutil.virtual_memory().available // 2**20
     if memory < NEEDED_MEMORY_MB:
@@ -237,7 +242,7 @@ def plan(port_offset: int) -> Layout:
         state=str(state),
         offset=_free_offset(port_offset),
         mounts=root and Path("/dev/loop-control").exists(),
-        user="postgres" if root else pwd.getpwuid(os.geteuid()).pw_name,
+        user="postgres" if root else _user(),
         secrets={role: secrets.token_urlsafe(18) for role in ROLES},
     )
 
@@ -245,6 +250,40 @@ def plan(port_offset: int) -> Layout:
 def missing_packages() -> list[str]:
     """Debian packages whose programs are not on this machine."""
     return sorted({pkg for binary, pkg in PACKAGES.items() if not Path(binary).exists()})
+
+
+def _check_place(state: Path) -> None:
+    """Refuse what command lines, configuration files or sockets of the processes cannot hold.
+
+    Raises:
+        BrokenEnvironmentError: with what is wrong with it.
+    """
+    strange = sorted(set(re.findall(r"[^\w./+-]", str(state), re.ASCII)))
+    longest = len(os.fsencode(state)) + len(SOCKET)
+    why = ""
+    if strange:
+        why = f"has {' and '.join(map(repr, strange))} in it, which its processes cannot take"
+    elif longest > SOCKET_MOST:
+        why = f"is {longest - SOCKET_MOST} bytes too long for a UNIX socket below it"
+    if why:
+        raise BrokenEnvironmentError(
+            f"the state directory {state} {why}: set PGDRILL_STATE_DIR to another one"
+        )
+
+
+def _user() -> str:
+    """Return the name of this user; PostgreSQL does not start as one without.
+
+    Raises:
+        BrokenEnvironmentError: there is none.
+    """
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise BrokenEnvironmentError(
+            f"user {os.geteuid()} has no name on this machine, and PostgreSQL does not run as such:"
+            " add one to /etc/passwd, or run as another user"
+        ) from None
 
 
 def _check_disk(state: Path) -> None:
