@@ -1,6 +1,11 @@
 """The contract of a fault: inject, verify injected, heal, verify healed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
+
+# Faults whose healing was interrupted and not done later, and what to do, for the end of a run.
+left: dict[str, str] = {}
 
 
 class FaultNotRealError(AssertionError):
@@ -44,3 +49,23 @@ class Placed(Protocol):
             BrokenEnvironmentError: it cannot be moved.
             DeadlineError: it did not move.
         """
+
+
+@contextmanager
+def healing(fault: Fault) -> Iterator[None]:
+    """Heal a fault at the end of the block, whatever happens in it.
+
+    Whoever interrupts the healing as well is obeyed at once, and what may be left is noted.
+    """
+    try:
+        yield
+    finally:
+        try:
+            fault.heal()
+        except KeyboardInterrupt:
+            left[fault.name] = (
+                f"{fault.name} was not healed: `make up` puts right what it left, or `make down`"
+                " removes all"
+            )
+            raise
+        left.pop(fault.name, None)

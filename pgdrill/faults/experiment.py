@@ -15,7 +15,7 @@ from chaoslib.experiment import ensure_experiment_is_valid, run_experiment
 from chaoslib.types import Strategy
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.faults.base import FaultNotRealError
+from pgdrill.faults.base import FaultNotRealError, healing
 from pgdrill.platforms.base import Platform
 
 
@@ -67,14 +67,12 @@ def run(experiment: Experiment, platform: Platform, journal_file: Path) -> Journ
     """
     if experiment.fault not in platform.faults:
         raise BrokenEnvironmentError(f"{platform.name} knows no fault {experiment.fault}")
-    try:
+    with healing(platform.faults[experiment.fault]):
         raw = run_experiment(
             dict(experiment.spec),
             settings={"runtime": {"rollbacks": {"strategy": "always"}}},
             strategy=Strategy.DEFAULT,
         )
-    finally:
-        platform.faults[experiment.fault].heal()
     journal_file.parent.mkdir(parents=True, exist_ok=True)
     journal_file.write_text(json.dumps(raw, indent=1, default=str) + "\n")
     if raw["status"] in ("interrupted", "aborted"):

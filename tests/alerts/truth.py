@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from pgdrill.faults.base import Fault
+from pgdrill.faults.base import Fault, healing
 from pgdrill.observe.alerts import AlertWatch, Expectation
 from pgdrill.observe.archiver import archiver
 from pgdrill.platforms.base import Cluster, Platform
@@ -132,11 +132,9 @@ def _hold(reader: psycopg.Connection[tuple[Any, ...]], table: str) -> None:
 @contextmanager
 def injected(fault: Fault) -> Iterator[tuple[str, float]]:
     """Break something, proven; yield who was hit and since when; heal, proven."""
-    try:
+    with healing(fault):
         hit = fault.inject()
         at = time.monotonic()
         fault.verify_injected()
         yield hit, at
-    finally:
-        fault.heal()
     fault.verify_healed()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pgdrill.faults import experiment
-from pgdrill.faults.base import FaultNotRealError
+from pgdrill.faults import base, experiment
+from pgdrill.faults.base import FaultNotRealError, healing
 from pgdrill.judge import failover
 from pgdrill.provision.components import OPERATORS
 from pgdrill.settings import ROOT
@@ -107,3 +107,47 @@ def test_an_unhealed_experiment_is_refused(tmp_path: Path) -> None:
     file.write_text(text)
     with pytest.raises(ValueError, match="must inject one fault and heal it"):
         experiment.load(file)
+
+
+class Stubborn:
+    """A fault whose healing takes so long that somebody interrupts it."""
+
+    name = "stubborn"
+
+    def __init__(self, *, interrupted: bool) -> None:
+        self.healed = 0
+        self._interrupted = interrupted
+
+    def inject(self) -> str:
+        """Hit somebody."""
+        return "pg1"
+
+    def verify_injected(self) -> str:
+        """Say so."""
+        return "pg1 was hit"
+
+    def heal(self) -> None:
+        """Undo it, or be interrupted."""
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self.healed += 1
+
+    def verify_healed(self) -> str:
+        """Say so."""
+        return "pg1 is well"
+
+
+def test_a_fault_is_healed_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C heals first; a second one, while it heals, is obeyed, and what is left is named."""
+    monkeypatch.setattr(base, "left", {})
+    fault = Stubborn(interrupted=False)
+    with pytest.raises(KeyboardInterrupt), healing(fault):
+        raise KeyboardInterrupt
+    assert fault.healed == 1
+    assert base.left == {}
+    with pytest.raises(KeyboardInterrupt), healing(Stubborn(interrupted=True)):
+        raise KeyboardInterrupt
+    assert "make up" in base.left["stubborn"]
+    with healing(Stubborn(interrupted=False)):
+        pass
+    assert base.left == {}, "healed after all"
