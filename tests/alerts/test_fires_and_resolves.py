@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from pgdrill.engines.base import NoPrimaryError
+from pgdrill.faults.base import healing
 from pgdrill.judge import failover
 from pgdrill.observe.alerts import AlertWatch, Expectation
 from pgdrill.platforms.base import Cluster, Platform
@@ -159,12 +160,10 @@ def test_archive_away(
     failing = Expectation("PgArchiveFailing", primary)
     quiet = alert_watch.quiet_at_last(lasting=QUIET, within=CALM)
     fault = platform.faults["archive_away"]
-    try:
+    with healing(fault):
         fault.inject()
         failed = instant_when("a refused file", lambda: archive_fails(cluster), within=30)
         until_paged(alert_watch, failing, quiet)
-    finally:
-        fault.heal()
     fault.verify_healed()
     stored = time.monotonic()
     until_resolved(alert_watch, failing, quiet)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.load import judge_slos, objectives_twice
+from pgdrill.faults.base import healing
 from pgdrill.judge import budgets, slos
 from pgdrill.judge.bench import bad_transactions, p99, reality
 from pgdrill.judge.verdicts import Verdicts
@@ -158,9 +159,7 @@ def check(verdicts: Verdicts, bench: Bench) -> None:
 def killed(platform: Platform) -> Iterator[Callable[[], object]]:
     """Yield what kills the primary; afterwards prove that it was hit, and heal it."""
     fault = platform.faults["primary_kill"]
-    try:
+    with healing(fault):
         yield fault.inject
         fault.verify_injected()
-    finally:
-        fault.heal()
     fault.verify_healed()
