@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.provision import debian, node, oci
+from pgdrill.provision import debian, node, oci, wheels
 from pgdrill.provision.commands import Say, logged, output, succeeds, workers
 from pgdrill.provision.components import Catalogue, Image, Rootfs, this_machine
 from pgdrill.provision.engine import lacks_sys_resource
@@ -133,13 +133,17 @@ class Builder:
             if system.hook:
                 command += [f'--{stage}-hook={system.hook} "$1"']
             command += [system.suite, tar, *_debian_sources(system.suite, scratch)]
+            if system.wheels:
+                wheels.fetch(system.wheels, scratch / "wheels")
             took = logged(
                 f"Debian packages of {system.name}",
                 command,
                 cache_dir() / "logs" / f"rootfs-{system.name}.log",
                 say,
                 within=1200,
-                environment=os.environ | self._hook_environment(system),
+                environment=os.environ
+                | self._hook_environment(system)
+                | {"WHEELS": str(scratch / "wheels")},
             )
             if system.only:
                 _reduce(tar, system.only)
@@ -180,6 +184,7 @@ class Builder:
         if system.hook:
             files = sorted(f for f in system.hook.parent.rglob("*") if f.is_file())
             inputs += [f"{f.name}\0{f.read_text()}" for f in files]
+        inputs += [system.wheels.read_text()] if system.wheels else []
         if system.name == "node":
             inputs += [
                 self.known.versions["kind"],

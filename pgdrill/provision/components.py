@@ -48,13 +48,17 @@ class Program:
 
 @dataclass(frozen=True)
 class Rootfs:
-    """Debian packages, and what is done to them; only: the files that are kept."""
+    """Debian packages, and what is done to them; only: the files that are kept.
+
+    wheels is a lock file of Python packages that the hook finds in $WHEELS.
+    """
 
     name: str
     packages: tuple[str, ...]
     suite: str
     hook: Path | None = None
     only: tuple[str, ...] = ()
+    wheels: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,7 @@ def catalogue(operator: str = OPERATORS[0], postgres: str = POSTGRES[0]) -> Cata
                 r.get("suite", "bookworm"),
                 IMAGES / r["hook"] if "hook" in r else None,
                 tuple(r.get("only", ())),
+                ROOT / r["wheels"] if "wheels" in r else None,
             )
             for name, r in table["rootfs"].items()
         },

@@ -1,4 +1,4 @@
-"""Running infra/ansible/kubernetes.yml with the collection and the files that it needs."""
+"""Running playbooks of infra/ansible with the collection and the files that it needs."""
 
 import hashlib
 import os
@@ -9,7 +9,8 @@ import zipfile
 from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.provision.commands import Say, logged, output
+from pgdrill.provision import wheels
+from pgdrill.provision.commands import Say, logged
 from pgdrill.settings import ROOT, cache_dir
 
 LOCK = ROOT / "requirements/collections.lock"  # why this package: see collections.in
@@ -37,20 +38,7 @@ def collections(say: Say) -> Path:
     partial.mkdir(parents=True)
     try:
         say("fetching the Ansible collection kubernetes.core")
-        pip: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--require-hashes",
-            f"--dest={partial}",
-            f"--requirement={LOCK}",
-        ]
-        output(*pip, within=600)
+        wheels.fetch(LOCK, partial)
         wheel = next(partial.glob("*.whl"))
         with zipfile.ZipFile(wheel) as archive:
             members = [name for name in archive.namelist() if name.startswith(COLLECTION)]
@@ -62,15 +50,15 @@ def collections(say: Say) -> Path:
     return target
 
 
-def play(variables: Path, log: Path, say: Say, *options: str) -> str:
-    """Run the playbook; return its output.
+def play(variables: Path, log: Path, say: Say, *options: str, book: str = "kubernetes.yml") -> str:
+    """Run a playbook; return its output.
 
     Raises:
         BrokenEnvironmentError: a task failed; with its first complaint.
     """
     command: list[str | Path] = [
         Path(sys.executable).with_name("ansible-playbook"),
-        ROOT / "infra/ansible/kubernetes.yml",
+        ROOT / "infra/ansible" / book,
         "--extra-vars",
         f"@{variables}",
         "--inventory=localhost,",
