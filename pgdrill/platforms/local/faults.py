@@ -2,26 +2,20 @@
 
 import signal
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-import psycopg
 import requests
 
 from pgdrill.engines.base import Member
+from pgdrill.faults.archive import ArchiveAway
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.faults.switchover import Switchover
-from pgdrill.observe.archiver import Archiver, archiver, switch_wal
 from pgdrill.platforms.local.processes import alive, identity, send, state
 from pgdrill.waiting import eventually
 
 if TYPE_CHECKING:
     from pgdrill.platforms.local import LocalPlatform
-
-
-SEEN_WITHIN = 30.0  # seconds until PostgreSQL has tried a refused file
-STORED_WITHIN = 90.0  # ... until it has stored all: after three failures it waits for a minute
 
 
 class _MemberFault:
@@ -265,61 +259,18 @@ class StopConsensus:
             return ""
 
 
-class RefuseWal:
-    """Take the archive's directory away from the members: no WAL file can be stored."""
-
-    name = "archive_away"
+class RefuseWal(ArchiveAway):
+    """Let nobody into the archive's directory."""
 
     def __init__(self, platform: "LocalPlatform") -> None:
-        self._platform = platform
-        self._hit = False
+        super().__init__(platform.cluster)
+        self._directory = platform.layout.repository / "archive"
 
-    @property
-    def _directory(self) -> Path:
-        return self._platform.layout.repository / "archive"
-
-    def inject(self) -> str:
-        """Let nobody in, and give the primary a file to store."""
-        self._hit = True
+    def _take(self) -> None:
         self._directory.chmod(0)
-        self._switch_wal()
-        return "archive"
 
-    def verify_injected(self) -> str:
-        """The primary has failed to store a file since."""
-        said = eventually(
-            "a WAL file that is refused",
-            self._archiver,
-            lambda seen: seen.failing,
-            within=SEEN_WITHIN,
-            not_yet=(psycopg.Error,),
-        )
-        return f"{said.failed} attempts to store {said.file} failed"
-
-    def heal(self) -> None:
-        """Let the members in again."""
-        if self._hit:
-            self._directory.chmod(0o750)
-
-    def verify_healed(self) -> str:
-        """Every file is stored; a switch makes PostgreSQL try at once and not after a minute."""
-        self._switch_wal()
-        said = eventually(
-            "no WAL file waits",
-            self._archiver,
-            lambda seen: not seen.failing and not seen.waiting,
-            within=STORED_WITHIN,
-            not_yet=(psycopg.Error,),
-        )
-        return f"{said.file} is stored, nothing waits"
-
-    def _archiver(self) -> Archiver:
-        with self._platform.cluster().connect(statement_timeout=5) as session:
-            return archiver(session)
-
-    def _switch_wal(self) -> None:
-        with self._platform.cluster().connect(statement_timeout=5) as session:
-            switch_wal(session)
+    def _give(self) -> None:
+        self._directory.chmod(0o750)
 
 
 def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:
