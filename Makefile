@@ -49,10 +49,10 @@ status: venv ## say what is running
 	@$(BIN)/python -m pgdrill status
 
 .PHONY: backup restore discard
-backup: venv ## take a full backup now
-	@$(BIN)/python -m pgdrill backup
-restore: venv ## AT=<instant, LSN, restore point or latest>: a new cluster of what the archive holds up to there
-	@$(BIN)/python -m pgdrill restore $(if $(AT),"$(AT)",)
+backup: venv ## take a full backup now (DIFFERENTIAL=1: what changed since the last full one, local)
+	@$(BIN)/python -m pgdrill backup $(if $(DIFFERENTIAL),--differential,)
+restore: venv ## AT=<instant, LSN, restore point or latest>: a new cluster of what the archive holds up to there (REPLACE=1: in place of the one restored before)
+	@$(BIN)/python -m pgdrill restore $(if $(AT),"$(AT)",) $(if $(REPLACE),--replace,)
 discard: venv ## remove the cluster that was restored
 	@$(BIN)/python -m pgdrill discard
 
@@ -105,4 +105,4 @@ lint: venv ## style, types, playbook and rule syntax
 	ANSIBLE_CONFIG=infra/ansible/ansible.cfg $(BIN)/ansible-playbook -i localhost, infra/ansible/site.yml --syntax-check
 	$(BIN)/python -m pgdrill.observe.rulefiles infra/alerts/*.yaml infra/alerts/rules/*.yaml
 lock: venv ## renew the lock files from requirements/*.in
-	for name in pgdrill members "collections --no-deps"; do set -- $$name; $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links $${2-} requirements/$$1.in -o requirements/$$1.lock || exit; done
+	for name in pgdrill members "collections --no-deps" "barman --no-deps"; do set -- $$name; $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links $${2-} requirements/$$1.in -o requirements/$$1.lock || exit; done

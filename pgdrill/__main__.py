@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         ("down", "remove everything that up made"),
         ("seed", "load the shop dataset (or recognise it) and print its checksums"),
         ("status", "say what is running and whether it is healthy"),
-        ("backup", "take a full backup"),
+        ("backup", "take a backup"),
         ("restore", "make a new cluster of what the archive holds up to a point"),
         ("discard", "remove the cluster that was restored"),
         ("report", "recompute a run's report from its records"),
@@ -52,6 +52,17 @@ def _parser() -> argparse.ArgumentParser:
                 nargs="?",
                 default="",
                 help="an instant (RFC 3339), an LSN, the name of a restore point, or 'latest'",
+            )
+            command.add_argument(
+                "--replace",
+                action="store_true",
+                help="remove the cluster that was restored before (never the first one)",
+            )
+        if name == "backup":
+            command.add_argument(
+                "--differential",
+                action="store_true",
+                help="only what changed since the last full one (local)",
             )
         if name == "status":
             command.add_argument("--json", action="store_true", help="for programs")
@@ -105,11 +116,11 @@ def _archive(platform: Platform) -> Archive:
     return archive
 
 
-def _backup(platform: Platform, settings: Settings, reporter: Reporter) -> None:
+def _backup(differential: bool, platform: Platform, reporter: Reporter) -> None:
     with platform.lock():
         archive = _archive(platform)
-        with reporter.task("full backup") as update:
-            backup = archive.back_up(update)
+        with reporter.task("differential backup" if differential else "full backup") as update:
+            backup = archive.back_up(update, differential=differential)
     reporter.line(
         f"{backup.label}: {backup.size / 1e6:,.0f} MB, {backup.stored / 1e6:,.0f} MB kept of it"
     )
@@ -117,13 +128,13 @@ def _backup(platform: Platform, settings: Settings, reporter: Reporter) -> None:
     reporter.line(f"can be restored: every point since {first.ended:%Y-%m-%dT%H:%M:%SZ}")
 
 
-def _restore(at: str, platform: Platform, reporter: Reporter) -> None:
+def _restore(at: str, replace: bool, platform: Platform, reporter: Reporter) -> None:
     with platform.lock():
         archive = _archive(platform)
         if not at:
             raise BadUsageError(f"say what to restore to: AT=latest, or a point {archive.range()}")
         with reporter.task(f"restore to {at}") as update:
-            restored = archive.restore(Target.parse(at), update)
+            restored = archive.restore(Target.parse(at), update, replace=replace)
     before = 0.0
     for step, after in restored.steps.items():
         reporter.line(f"{step:<12} {after - before:5.1f} s")
@@ -143,7 +154,6 @@ COMMANDS: dict[str, Callable[[Platform, Settings, Reporter], None]] = {
     "up": _up,
     "down": _down,
     "seed": _seed,
-    "backup": _backup,
     "discard": _discard,
 }
 
@@ -206,8 +216,10 @@ def main(arguments: list[str] | None = None) -> int:
             reporter.line(f"platform: {platform.name} ({why})")
         if given["command"] == "status":
             _status(given["json"], platform, reporter)
+        elif given["command"] == "backup":
+            _backup(given["differential"], platform, reporter)
         elif given["command"] == "restore":
-            _restore(given["at"], platform, reporter)
+            _restore(given["at"], given["replace"], platform, reporter)
         else:
             COMMANDS[given["command"]](platform, settings, reporter)
     except PgdrillError as error:

@@ -11,7 +11,7 @@ import psycopg
 from pgdrill.engines.base import Engine
 from pgdrill.errors import BadUsageError
 from pgdrill.platforms import session
-from pgdrill.platforms.base import Cluster, Platform
+from pgdrill.platforms.base import Cluster, Platform, health
 from pgdrill.progress import Update
 
 Kind = Literal["time", "lsn", "name", "latest"]
@@ -100,6 +100,22 @@ def accepts_writes(cluster: Cluster) -> bool:
     return True
 
 
+def redundant(cluster: Cluster, engine: Engine) -> bool:
+    """Whether every member streams, and can be read at its own address.
+
+    A load balancer may need a moment to know a member that streams already.
+    """
+    if not health(engine):
+        return False
+    try:
+        for at in cluster.members.values():
+            with session.connect(cluster.conninfo(at, timeout=1), statement_timeout=1.0) as member:
+                member.execute("SELECT 1")
+    except psycopg.Error:
+        return False
+    return True
+
+
 @runtime_checkable
 class Archived(Protocol):
     """What a platform with the capability backup has besides."""
@@ -149,15 +165,18 @@ class Archive(Protocol):
     def range(self) -> str:
         """Say from when to when a point can be restored to, or that none can."""
 
-    def back_up(self, update: Update) -> Backup:
-        """Take a full backup and return it.
+    def back_up(self, update: Update, *, differential: bool = False) -> Backup:
+        """Take a backup and return it: a full one, or what changed since the last full one.
 
         Raises:
+            BadUsageError: no differential one can be taken here.
             BrokenEnvironmentError: it failed, with the reason; nothing of it is kept.
         """
 
-    def restore(self, target: Target, update: Update) -> Restored:
+    def restore(self, target: Target, update: Update, *, replace: bool = False) -> Restored:
         """Make a new, highly available cluster of what the archive holds up to a point.
+
+        replace: remove the one that was restored before, if there is one.
 
         Raises:
             BadUsageError: that point cannot be restored, with the first and the last that can.

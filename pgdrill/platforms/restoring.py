@@ -1,6 +1,7 @@
 """What every archive does alike: which points can be had, one restore at a time, and its record."""
 
 import json
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from pgdrill.progress import Update
 from pgdrill.waiting import DeadlineError, eventually
 
 RESTORE_WITHIN = 1800.0  # seconds for any one step
+SEGMENT = 16 * 2**20  # bytes, wal_segment_size
 STORED_WITHIN = 30.0  # seconds for one WAL file to reach the archive
 
 Over = Callable[[str], None]
@@ -30,6 +32,7 @@ class RestoringArchive(ABC):
     """
 
     promised_loss: float
+    look_every: float  # seconds between two looks at how far a restore is
 
     def __init__(self, source: Callable[[], Cluster], record: Path) -> None:
         self._source = source
@@ -44,10 +47,11 @@ class RestoringArchive(ABC):
         """
 
     @abstractmethod
-    def back_up(self, update: Update) -> Backup:
-        """Take a full backup and return it.
+    def back_up(self, update: Update, *, differential: bool = False) -> Backup:
+        """Take a backup and return it: a full one, or what changed since the last full one.
 
         Raises:
+            BadUsageError: no differential one can be taken here.
             BrokenEnvironmentError: it failed, with the reason.
         """
 
@@ -76,6 +80,10 @@ class RestoringArchive(ABC):
         """
 
     @abstractmethod
+    def _failure(self) -> str:
+        """Why recovery ended before its time, in one line of its own log; '' while it goes on."""
+
+    @abstractmethod
     def _beside(self) -> tuple[Cluster, Engine]:
         """Return the restored cluster's handle and engine, whether or not it is there."""
 
@@ -90,23 +98,30 @@ class RestoringArchive(ABC):
             f" to now, {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         )
 
-    def restore(self, target: Target, update: Update) -> Restored:
+    def restore(self, target: Target, update: Update, *, replace: bool = False) -> Restored:
         """Make a new, highly available cluster of what the archive holds up to a point.
+
+        replace: remove the one that was restored before, if there is one.
 
         Raises:
             BadUsageError: that point cannot be restored, with the first and the last that can.
             BrokenEnvironmentError: it failed, with the reason; nothing of it is left.
         """
         self.clear()
-        if self.restored():
+        earlier = self.restored()
+        if earlier and not replace:
             raise BrokenEnvironmentError(
-                "a restored cluster is here already: `make discard` removes it"
+                f"a cluster restored to {earlier.target} is here already: REPLACE=1 (--replace)"
+                " puts another in its place, `make discard` removes it"
             )
         backup = self._begin_with(target)
         update(0, "storing the last WAL")
         last = self._store_what_was_written()
         if target.kind == "lsn" and last and position(target.text) > position(last):
             raise BadUsageError(f"{target} is not written yet: the cluster is at {last}")
+        if earlier:
+            update(0, "removing the earlier one")
+            self.discard()
         self._demand_room(backup)
         steps: dict[str, float] = {}
         began = time.monotonic()
@@ -137,6 +152,27 @@ class RestoringArchive(ABC):
         """Remove what an interrupted restore left."""
         if self._record.exists() and self.restored() is None:
             self.discard()
+
+    def _await(self, what: str, true: Callable[[], bool], update: Update) -> None:
+        """Wait for a step, or for the recovery's own word that it will not come.
+
+        Raises:
+            BrokenEnvironmentError: with the line of the log that says why.
+        """
+
+        def look() -> bool:
+            update(0, f"waiting for {what}")
+            failed = self._failure()
+            if failed:
+                raise BrokenEnvironmentError(f"the restore failed: {failed}")
+            return true()
+
+        try:
+            eventually(what, look, within=RESTORE_WITHIN, every=self.look_every)
+        except DeadlineError:
+            raise BrokenEnvironmentError(
+                f"the restore was given up: no {what} within {RESTORE_WITHIN:g} s"
+            ) from None
 
     def _write(self, target: Target, backup: Backup, steps: Mapping[str, float] | None) -> None:
         draft = self._record.with_suffix(".part")
@@ -198,6 +234,28 @@ class RestoringArchive(ABC):
                 " pg_stat_archiver, and the primary's log"
             ) from None
         return lsn
+
+
+def demand_all_wal(history: str, stored: str) -> None:
+    """Look that recovery went to the last WAL file that was stored when it began.
+
+    PostgreSQL takes a file that cannot be had, missing or damaged, for the end of all WAL: it comes
+    up, and says nothing of what lies behind it. history is its latest timeline history file.
+
+    Raises:
+        BrokenEnvironmentError: it ended before.
+    """
+    ended = re.findall(r"^\d+\t(\S+)", history, re.M)[-1]
+    if stored and position(ended) < _begins(stored):
+        raise BrokenEnvironmentError(
+            f"recovery ended at {ended}, and the archive goes on to WAL file {stored}: a file"
+            " between is missing or damaged; points before it can be restored"
+        )
+
+
+def _begins(file: str) -> int:
+    """Return the position at which a WAL file of the default size begins."""
+    return (int(file[8:16], 16) << 32) + int(file[16:24], 16) * SEGMENT
 
 
 def position(lsn: str) -> int:

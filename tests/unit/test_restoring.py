@@ -30,6 +30,7 @@ class Shelf(RestoringArchive):
     """Holds three backups, of a cluster that does not answer."""
 
     promised_loss = 70.0
+    look_every = 0.01
 
     def __init__(self, directory: Path, *, fails: bool = False, number: int = 3) -> None:
         super().__init__(_nobody, directory / "restored.json")
@@ -42,7 +43,7 @@ class Shelf(RestoringArchive):
         """All of them."""
         return tuple(map(backup, range(self._number)))
 
-    def back_up(self, update: Update) -> NoReturn:
+    def back_up(self, update: Update, *, differential: bool = False) -> NoReturn:
         """Nobody asks."""
         raise NotImplementedError
 
@@ -59,9 +60,11 @@ class Shelf(RestoringArchive):
 
     def _make(self, target: Target, backup: Backup, over: Over, update: Update) -> None:
         self.used = backup.label
+        self._await("base copy", lambda: True, update)
         over("base copy")
-        if self._fails:
-            raise BrokenEnvironmentError("the disk is on fire")
+
+    def _failure(self) -> str:
+        return "the disk is on fire" if self._fails else ""
 
     def _beside(self) -> tuple[Cluster, Engine]:
         at = Endpoint("127.0.0.1", 1)
@@ -129,7 +132,7 @@ def test_without_a_backup_no_point_can_be_had(tmp_path: Path) -> None:
 def test_a_restore_that_fails_is_discarded(tmp_path: Path) -> None:
     """Its reason is passed on, and no record of it stays."""
     shelf = Shelf(tmp_path, fails=True)
-    with pytest.raises(BrokenEnvironmentError, match="on fire"):
+    with pytest.raises(BrokenEnvironmentError, match=r"^the restore failed: the disk is on fire$"):
         shelf.restore(Target.parse("latest"), quiet)
     assert shelf.discarded == 1
     assert shelf.restored() is None
@@ -153,3 +156,16 @@ def test_a_second_restore_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BrokenEnvironmentError, match="make discard"):
         shelf.restore(Target.parse("latest"), quiet)
     assert shelf.discarded == 0
+
+
+def test_a_restored_cluster_is_replaced_when_that_is_asked_for(tmp_path: Path) -> None:
+    """By a point that can be had: a mistyped one removes nothing."""
+    shelf = Shelf(tmp_path)
+    shelf.restore(Target.parse("latest"), quiet)
+    with pytest.raises(BadUsageError, match="in the future"):
+        shelf.restore(Target.parse("2926-11-27T04:59:59Z"), quiet, replace=True)
+    assert shelf.discarded == 0
+    shelf.restore(Target.parse("some_name"), quiet, replace=True)
+    found = shelf.restored()
+    assert found is not None
+    assert (shelf.discarded, found.target) == (1, "some_name")

@@ -6,28 +6,27 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.platforms.archive import Backup, Target, accepts_writes
-from pgdrill.platforms.base import Cluster, Endpoint, health
+from pgdrill.platforms.archive import Backup, Target, accepts_writes, redundant
+from pgdrill.platforms.base import Cluster, Endpoint
 from pgdrill.platforms.local import layout as layouts
 from pgdrill.platforms.local.layout import RESTORED, Layout
 from pgdrill.platforms.local.processes import MemberProcesses, end_commands
-from pgdrill.platforms.restoring import RESTORE_WITHIN, Over, RestoringArchive, position
+from pgdrill.platforms.restoring import Over, RestoringArchive, demand_all_wal
 from pgdrill.progress import Update
-from pgdrill.waiting import DeadlineError, eventually
 
 if TYPE_CHECKING:
     from pgdrill.platforms.local import LocalPlatform
 
 BACK_UP_WITHIN = 1800.0  # seconds
 LOOK_WITHIN = 30.0  # seconds for a question about the repository
-SEGMENT = 16 * 2**20  # bytes, wal_segment_size
 SPARE_MB = 512  # free disk that a restored cluster needs beside what the backup holds
 
 
@@ -35,6 +34,7 @@ class LocalArchive(RestoringArchive):
     """One repository for all members, and room for one restored cluster beside them."""
 
     promised_loss = layouts.ARCHIVE_TIMEOUT + 10.0
+    look_every = 0.1
 
     def __init__(self, platform: "LocalPlatform") -> None:
         self._platform = platform
@@ -62,19 +62,31 @@ class LocalArchive(RestoringArchive):
         """
         self._run("stanza-create", within=LOOK_WITHIN)
 
-    def back_up(self, update: Update) -> Backup:
-        """Take a full backup of the primary and return it.
+    def back_up(self, update: Update, *, differential: bool = False) -> Backup:
+        """Take a backup of the primary and return it; a first one is full in any case.
 
         Raises:
             BrokenEnvironmentError: it failed, with the reason.
         """
         before = {backup.label for backup in self.backups()}
         update(0, "copying")
-        self._run("--type=full", "backup", within=BACK_UP_WITHIN)
+        kind = "diff" if differential else "full"
+        try:
+            self._run(f"--type={kind}", "backup", within=BACK_UP_WITHIN)
+        except BrokenEnvironmentError:
+            self._remember_failure()
+            raise
         made = [backup for backup in self.backups() if backup.label not in before]
         if not made:
             raise BrokenEnvironmentError("pgBackRest ended well, and there is no new backup")
         return made[-1]
+
+    def _remember_failure(self) -> None:
+        """Let node-exporter say when a backup last failed: pgBackRest keeps only good ones."""
+        file = self._layout.path / "run" / "metrics" / "backup-failed.prom"
+        draft = file.with_suffix(".part")  # the collector reads *.prom
+        draft.write_text(f"pgdrill_archive_failed_backup_seconds {time.time():.0f}\n")
+        draft.replace(file)
 
     def _run(self, *arguments: str, within: float) -> str:
         """Run pgBackRest beside the primary, as the members' user.
@@ -166,37 +178,19 @@ class LocalArchive(RestoringArchive):
         self._await("replay", lambda: _recovered(data), update)
         over("replay")
         if target.kind == "latest":
-            _demand_all_wal(data, stored)
+            demand_all_wal(max((data / "pg_wal").glob("*.history")).read_text(), stored)
         self._await("a primary", lambda: engine.promoted() == first, update)
         over("promotion")
         for other in others:
             supervisor.start(f"patroni-{other}")
         self._await("the first write", lambda: accepts_writes(cluster), update)
         over("first write")
-        self._await("full redundancy", lambda: bool(health(engine)), update)
+        self._await("full redundancy", lambda: redundant(cluster, engine), update)
         over("redundancy")
 
-    def _await(self, what: str, true: Callable[[], bool], update: Update) -> None:
-        """Wait for a step, or for the recovery's own word that it will not come.
-
-        Raises:
-            BrokenEnvironmentError: with the line of the log that says why.
-        """
-        log = self._layout.path / "log" / f"patroni-{next(iter(RESTORED))}.log"
-
-        def look() -> bool:
-            update(0, f"waiting for {what}")
-            failed = _failure(log)
-            if failed:
-                raise BrokenEnvironmentError(f"the restore failed: {failed}")
-            return true()
-
-        try:
-            eventually(what, look, within=RESTORE_WITHIN, every=0.1)
-        except DeadlineError:
-            raise BrokenEnvironmentError(
-                f"the restore was given up: no {what} within {RESTORE_WITHIN:g} s"
-            ) from None
+    def _failure(self) -> str:
+        """Why recovery ended before its time; '' while it goes on."""
+        return _failure(self._layout.path / "log" / f"patroni-{next(iter(RESTORED))}.log")
 
     def _command(self, target: Target, backup: Backup) -> str:
         words = [*self._layout.pgbackrest(), f"--set={backup.label}", "--log-level-console=info"]
@@ -265,33 +259,10 @@ def _backup(said: Mapping[str, Any]) -> Backup:
     )
 
 
-def _begins(file: str) -> int:
-    """Return the position at which a WAL file of the default size begins."""
-    return (int(file[8:16], 16) << 32) + int(file[16:24], 16) * SEGMENT
-
-
 def _recovered(data: Path) -> bool:
     """Whether recovery is over: a timeline has begun, and nothing asks for recovery any more."""
     history = any((data / "pg_wal").glob("*.history"))
     return history and not (data / "recovery.signal").exists()
-
-
-def _demand_all_wal(data: Path, stored: str) -> None:
-    """Look that recovery went to the last WAL file that was stored when it began.
-
-    PostgreSQL takes a file that cannot be had, missing or damaged, for the end of all WAL: it comes
-    up, and says nothing of what lies behind it.
-
-    Raises:
-        BrokenEnvironmentError: it ended before.
-    """
-    history = max((data / "pg_wal").glob("*.history"))
-    ended = re.findall(r"^\d+\t(\S+)", history.read_text(), re.M)[-1]
-    if stored and position(ended) < _begins(stored):
-        raise BrokenEnvironmentError(
-            f"recovery ended at {ended}, and the archive goes on to WAL file {stored}: a file"
-            " between is missing or damaged; points before it can be restored"
-        )
 
 
 def _reason(said: str) -> str:
