@@ -91,13 +91,12 @@ class Attempts:
             errors=dict(Counter(self.reasons[reason] for reason in others)),
         )
 
-    def p99_ms(self, within: tuple[float, float]) -> float | None:
-        """99th percentile of acknowledged attempts due between two instants, direct lanes apart."""
+    def p99_ms(self, lane: str, within: tuple[float, float]) -> float | None:
+        """99th percentile of a lane's acknowledged attempts that were due between two instants."""
         low, high = (int(instant * NS) for instant in within)
-        direct = [place for place, lane in enumerate(self.lanes) if lane in self.direct]
         acked = self.of(Outcome.ACKED)
-        inside = (acked["due"] >= low) & (acked["due"] < high) & ~np.isin(acked["lane"], direct)
-        return _latency_ms(acked[inside], 990)
+        due = (acked["due"] >= low) & (acked["due"] < high)
+        return _latency_ms(acked[due & (acked["lane"] == self.lanes.index(lane))], 990)
 
     def two_writers(self) -> float:
         """Seconds in which one server acknowledged writes sent after another had begun to.

@@ -197,6 +197,18 @@ def test_nothing_attempted_is_no_perfect_schedule(tmp_path: Path) -> None:
         Story(tmp_path).told().schedule_error_p99_ms()
 
 
+def test_the_latency_of_a_lane_is_its_own_while_it_was_asked_for(tmp_path: Path) -> None:
+    """Neither another lane nor what was due before or after counts; nothing at all is no zero."""
+    story = Story(tmp_path, ["fresh", "held"])
+    for k in range(100):
+        story.attempt(10 + k * STEP, took=k / 1000, lane=1)
+        story.attempt(10 + k * STEP, took=1.0)
+        story.attempt(10 + (100 + k) * STEP, took=1.0, lane=1)
+    attempts = story.told()
+    assert attempts.p99_ms("held", (10, 10 + 100 * STEP)) == pytest.approx(98)
+    assert attempts.p99_ms("held", (0, 5)) is None
+
+
 def test_seconds_count_attempts_by_when_they_were_due(tmp_path: Path) -> None:
     """Each second of each lane is there, its percentiles those of its acknowledged attempts."""
     story = Story(tmp_path)
