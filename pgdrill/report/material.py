@@ -19,6 +19,7 @@ from pgdrill.records import (
     Fingerprint,
     LedgerCount,
     MachineSecond,
+    Rebuild,
     Record,
     Recovery,
     Scaling,
@@ -116,6 +117,7 @@ class Material:
     alerts: tuple[AlertLife, ...]
     scalings: tuple[Scaling, ...]
     recoveries: tuple[Recovery, ...]
+    rebuilds: tuple[Rebuild, ...]
     detections: tuple[Detection, ...]
     seed: Seed | None
     bench: Bench | None
@@ -218,6 +220,7 @@ def read_run(path: Path) -> Material:
         alerts=many(run.alerts, AlertLife),
         scalings=many(run.scaling, Scaling),
         recoveries=many(run.recoveries, Recovery),
+        rebuilds=many(run.rebuilds, Rebuild),
         detections=many(run.detections, Detection),
         seed=one(run.seed, Seed),
         bench=one(run.bench, Bench),

@@ -7,7 +7,7 @@ from statistics import median
 from pgdrill.judge import machine
 from pgdrill.judge import scaling as judged
 from pgdrill.judge import waits as judged_waits
-from pgdrill.records import AlertLife, Bench, Recovery, Scaling
+from pgdrill.records import AlertLife, Bench, Rebuild, Recovery, Scaling
 from pgdrill.report import waits
 from pgdrill.report.detection import summary
 from pgdrill.report.facts import acked, drilled_ledger, wrong_controls
@@ -30,6 +30,7 @@ def terminal(run: Path) -> list[str]:
         *_bench(m),
         *map(_scaling, m.scalings),
         *map(_recovery, m.recoveries),
+        *map(_rebuild, m.rebuilds),
         *(_alert(life) for life in m.alerts),
         *filter(None, [summary(m.detections)]),
         *(f"damaged record: {complaint}" for complaint in m.complaints),
@@ -137,6 +138,14 @@ def _recovery(r: Recovery) -> str:
         f"restore {r.scenario} {r.number} to {r.kind} {r.target}: first write after"
         f" {seconds(first)}, redundant after {seconds(redundant)}; {r.absent:,} of {r.wanted:,}"
         f" rows absent, {r.surplus:,} of {r.late:,} too many; backup {seconds(r.backup.seconds)}"
+    )
+
+
+def _rebuild(r: Rebuild) -> str:
+    p99 = "unknown" if r.p99_ms is None else f"{number(r.p99_ms)} ms"
+    return (
+        f"rebuild {r.number}: {r.member} from {r.method or 'unknown'}, streams again after"
+        f" {seconds(r.seconds)}; p99 of the clients meanwhile {p99}"
     )
 
 

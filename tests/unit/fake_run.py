@@ -19,6 +19,7 @@ from pgdrill.records import (
     Outcome,
     Part,
     PoolerPod,
+    Rebuild,
     Record,
     Recovery,
     ScalePoint,
@@ -441,6 +442,19 @@ def detections() -> list[Detection]:
     return [*kills, *pauses, standby, scenario.model_copy(update=of_alerts)]
 
 
+def rebuild() -> Rebuild:
+    """A standby that came back from the archive."""
+    return Rebuild(
+        number=1,
+        member="pg-3",
+        method="pgbackrest",
+        began=START + 600,
+        seconds=8.9,
+        p99_ms=41.0,
+        attempts_file="raw/rebuild-1/attempts.npz",
+    )
+
+
 def events(of: list[Trial]) -> list[Event]:
     """What the sources told."""
     made = [Event(at=START + 1, source="test", what="seed", subject="1,000,000 rows")]
@@ -506,6 +520,7 @@ def write_run(path: Path, without: tuple[str, ...] = ()) -> RunDir:
         "slos": [*slos()],
         "detections": [*detections()],
         "recoveries": [recovery(1), recovery(2)],
+        "rebuilds": [rebuild()],
     }
     for name, record in single.items():
         if name not in without:
