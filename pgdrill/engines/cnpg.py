@@ -117,6 +117,19 @@ class CnpgEngine:
             raise BrokenEnvironmentError(f"no Cluster {self.cluster}: {_why(error)}") from None
         return self._plain(found)
 
+    def forget(self) -> None:
+        """Delete the Cluster object, and with it every instance and its claim.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer, or refuses.
+        """
+        try:
+            self._custom.delete_namespaced_custom_object(
+                GROUP, VERSION, self.namespace, PLURAL, self.cluster, _request_timeout=ANSWER_WITHIN
+            )
+        except (ApiException, HTTPError) as error:
+            raise BrokenEnvironmentError(f"{self.cluster} stays: {_why(error)}") from None
+
     def pods(self) -> dict[str, Pod]:
         """Return the instances' pods by name.
 

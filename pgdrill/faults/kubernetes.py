@@ -1,8 +1,9 @@
 """Faults on Kubernetes: pods deleted, processes killed or frozen, nodes stopped."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from chaosk8s.deployment.actions import scale_deployment
@@ -14,8 +15,10 @@ from kubernetes.config import kube_config
 from pgdrill.engines.base import Member, heirs
 from pgdrill.engines.cnpg import CnpgEngine
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.faults.archive import ArchiveAway
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.faults.switchover import Switchover
+from pgdrill.platforms.base import Cluster
 from pgdrill.platforms.kind.nodes import Process, is_running, processes, signal
 from pgdrill.provision.commands import output
 from pgdrill.waiting import DeadlineError, eventually
@@ -26,8 +29,10 @@ CHOSEN_WITHIN = 15.0  # seconds
 POLITE = -1  # the pod's own grace period
 OPERATOR, OPERATOR_NAMESPACE = "cnpg-controller-manager", "cnpg-system"
 OPERATOR_PODS = "app.kubernetes.io/name=cloudnative-pg"
-# Seconds until the operator is ready again: its image is on the node, its probe asks every 10 s.
-OPERATOR_BACK = 60.0
+STORE, STORE_NAMESPACE = "archive", "pgdrill-archive"
+STORE_PODS = "app.kubernetes.io/name=archive"
+# Seconds until one of them is ready again: its image is on the node, its probe asks every 10 s.
+BACK_WITHIN = 60.0
 
 
 class _MemberFault:
@@ -306,58 +311,103 @@ class StopNode(_MemberFault):
         return f"the node {self._node} runs"
 
 
+@dataclass(frozen=True)
+class _Deployment:
+    """A deployment of one replica, that can be scaled to nothing and back."""
+
+    name: str
+    namespace: str
+    pods: str  # label selector
+    kubeconfig: Path
+
+    def scale(self, replicas: int) -> None:
+        """Ask for so many replicas."""
+        with _kubeconfig(self.kubeconfig):
+            scale_deployment(self.name, replicas, ns=self.namespace)
+
+    def demand_gone(self) -> str:
+        """Wait until no pod is left, not even one that is about to end.
+
+        Raises:
+            FaultNotRealError: one stays.
+        """
+        try:
+            eventually(f"no pod of {self.name}", self._count, lambda n: n == 0, within=SEEN_WITHIN)
+        except DeadlineError as error:
+            raise FaultNotRealError(str(error)) from None
+        return f"{self.name} is scaled to 0, no pod of it is left"
+
+    def demand_back(self) -> str:
+        """Wait until its pod is available.
+
+        Raises:
+            DeadlineError: it is not.
+        """
+        eventually(f"{self.name} is available", self._available, within=BACK_WITHIN)
+        return f"{self.name} is available"
+
+    def _count(self) -> int:
+        with _kubeconfig(self.kubeconfig):
+            return int(count_pods(self.pods, ns=self.namespace))
+
+    def _available(self) -> bool:
+        with _kubeconfig(self.kubeconfig):
+            return bool(
+                count_pods(self.pods, ns=self.namespace)
+                and deployment_available_and_healthy(
+                    self.name, ns=self.namespace, raise_on_unavailable=False
+                )
+            )
+
+
 class ScaleOperatorAway:
     """Scale the operator to nothing: the database runs on, and nobody would fail it over."""
 
     name = "operator_away"
 
     def __init__(self, kubeconfig: Path) -> None:
-        self._kubeconfig = kubeconfig
+        self._operator = _Deployment(OPERATOR, OPERATOR_NAMESPACE, OPERATOR_PODS, kubeconfig)
         self._hit = False
 
     def inject(self) -> str:
         """Ask for no replica."""
         self._hit = True
-        self._scale(0)
+        self._operator.scale(0)
         return OPERATOR
 
     def verify_injected(self) -> str:
         """No pod of the operator is left, not even one that is about to end."""
-        try:
-            eventually("no pod of the operator", self._pods, lambda n: n == 0, within=SEEN_WITHIN)
-        except DeadlineError as error:
-            raise FaultNotRealError(str(error)) from None
-        return f"{OPERATOR} is scaled to 0, no pod of it is left"
+        return self._operator.demand_gone()
 
     def heal(self) -> None:
         """Ask for the one replica that the operator's manifest has."""
         if self._hit:
-            self._scale(1)
+            self._operator.scale(1)
 
     def verify_healed(self) -> str:
         """Its pod is available."""
-        eventually(f"{OPERATOR} is available", self._available, within=OPERATOR_BACK)
-        return f"{OPERATOR} is available"
-
-    def _scale(self, replicas: int) -> None:
-        with _kubeconfig(self._kubeconfig):
-            scale_deployment(OPERATOR, replicas, ns=OPERATOR_NAMESPACE)
-
-    def _pods(self) -> int:
-        with _kubeconfig(self._kubeconfig):
-            return int(count_pods(OPERATOR_PODS, ns=OPERATOR_NAMESPACE))
-
-    def _available(self) -> bool:
-        with _kubeconfig(self._kubeconfig):
-            return bool(
-                self._pods()
-                and deployment_available_and_healthy(
-                    OPERATOR, ns=OPERATOR_NAMESPACE, raise_on_unavailable=False
-                )
-            )
+        return self._operator.demand_back()
 
 
-def kubernetes_faults(engine: CnpgEngine, kubeconfig: Path) -> Mapping[str, Fault]:
+class ScaleStoreAway(ArchiveAway):
+    """Scale the archive's store to nothing: its address refuses connections."""
+
+    def __init__(self, cluster: Callable[[], Cluster], kubeconfig: Path) -> None:
+        super().__init__(cluster)
+        self._store = _Deployment(STORE, STORE_NAMESPACE, STORE_PODS, kubeconfig)
+
+    def _take(self) -> None:
+        self._store.scale(0)
+        self._store.demand_gone()
+
+    def _give(self) -> None:
+        self._store.scale(1)
+        self._store.demand_back()
+
+
+def kubernetes_faults(
+    engine: CnpgEngine, kubeconfig: Path, cluster: Callable[[], Cluster]
+) -> Mapping[str, Fault]:
     """Return every fault by name."""
     faults: list[Fault] = [
         DeletePod(engine, "primary_kill", "primary", kubeconfig, grace=0),
@@ -370,6 +420,7 @@ def kubernetes_faults(engine: CnpgEngine, kubeconfig: Path) -> Mapping[str, Faul
         Fence(engine, "standby_away", "standby"),
         StopNode(engine, "primary_away", "primary"),
         ScaleOperatorAway(kubeconfig),
+        ScaleStoreAway(cluster, kubeconfig),
         Switchover(engine),
     ]
     return {fault.name: fault for fault in faults}

@@ -71,6 +71,9 @@ def _seconds(name: str, limit: float, because: str) -> Budget:
 # By engine, for the million rows of the shop on two cores.
 _BACK_UP = {
     "patroni": _seconds("time to back up", 20, "checkpoint 5 + copy 160 MB 5 + last WAL 1, twice"),
+    "cnpg": _seconds(
+        "time to back up", 60, "checkpoint 5 + Barman 15 + older ones removed 10, twice"
+    ),
 }
 _FIRST_WRITE = {
     "patroni": _seconds(
@@ -78,10 +81,18 @@ _FIRST_WRITE = {
         60,
         "playbook 10, base copy 5, replay 5, promotion 5, and all twice",
     ),
+    "cnpg": _seconds(
+        "time to first accepted write",
+        180,
+        "playbook 15 + job and copy 20 + replay 15 + first instance 15 + a standby 25, twice",
+    ),
 }
 _REDUNDANT = {
     "patroni": _seconds(
         "time to full redundancy", 120, "first write 60, then two members copied and streaming 60"
+    ),
+    "cnpg": _seconds(
+        "time to full redundancy", 240, "first write 180, then the third instance 30, twice"
     ),
 }
 

@@ -169,7 +169,7 @@ def test_archive_away(
     until_resolved(alert_watch, failing, quiet)
     life = alert_watch.life(
         failing,
-        scenario="the archive's directory taken away",
+        scenario="the archive taken away",
         quiet_from=quiet,
         condition=failed,
         healed=stored,

@@ -1,19 +1,22 @@
 """A restore that is not one: each way has to be refused, or found by the rows."""
 
-import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import pytest
+from kubernetes import client
 from psycopg.sql import SQL, Identifier
 
 from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.judge import recovery
 from pgdrill.observe.archiver import switch_wal
-from pgdrill.platforms.archive import Archive, Backup, Restored, Target
+from pgdrill.platforms.archive import Archive, Archived, Restored, Target
 from pgdrill.platforms.base import Cluster, Platform
+from pgdrill.platforms.kind import KindPlatform, nodes, store
+from pgdrill.platforms.kind.state import CONTROL_PLANE, RESTORED
 from pgdrill.platforms.local import LocalPlatform
 from pgdrill.progress import Update
 from pgdrill.records import Seed
@@ -35,9 +38,9 @@ class Tampered:
         self._inner = inner
         self._source = source
 
-    def restore(self, target: Target, update: Update) -> Restored:
+    def restore(self, target: Target, update: Update, *, replace: bool = False) -> Restored:
         """Restore, and change what came back: rows go, double, appear, and change."""
-        restored = self._inner.restore(target, update)
+        restored = self._inner.restore(target, update, replace=replace)
         with restored.cluster.connect() as session, self._source.connect() as source:
             found = session.execute(
                 r"SELECT relname FROM pg_class WHERE relname ~ '^ledger_oops_\d+_\d+$'"
@@ -70,9 +73,10 @@ def test_other_rows_than_were_written_are_found(
 ) -> None:
     """A restore that reports success with other rows breaks the promises about them."""
     require("backup")
-    platform = _local(sabotaged.platform)
+    platform = sabotaged.platform
+    assert isinstance(platform, Archived)
     archive = Tampered(platform.archive, sabotaged.cluster)
-    monkeypatch.setattr(LocalPlatform, "archive", property(lambda _: archive))
+    monkeypatch.setattr(type(platform), "archive", property(lambda _: archive))
     budgets = (
         recovery.ABSENT,
         recovery.SURPLUS,
@@ -93,15 +97,17 @@ def test_a_wal_file_that_cannot_be_had_is_no_restore(
 ) -> None:
     """Where one file of WAL is damaged or missing, restoring past it is refused, latest or not."""
     require("backup")
-    platform, cluster = _local(sabotaged.platform), sabotaged.cluster
+    platform, cluster = sabotaged.platform, sabotaged.cluster
+    assert isinstance(platform, Archived)
     archive = platform.archive
     archive.discard()
-    _back_up(archive)
+    archive.back_up(_quiet)
     with cluster.connect() as session:
+        switch_wal(session)  # the backup itself may need the file that it was taken in
         _, file = switch_wal(session)
         lsn, later = switch_wal(session)
         switch_wal(session)
-    with _spoilt(_stored(platform, file), how):
+    with _spoilt(platform, file, how):
         # A damaged file may be noticed by pgBackRest ([...]), or by PostgreSQL as the end of WAL.
         for target, why in (
             (lsn, r"restore failed: (\[\d+\]|recovery ended before configured)"),
@@ -110,7 +116,7 @@ def test_a_wal_file_that_cannot_be_had_is_no_restore(
             with pytest.raises(BrokenEnvironmentError, match=why):
                 archive.restore(Target.parse(target), _quiet)
             assert archive.restored() is None
-            assert not any(name.startswith("patroni-restored") for name in _programs(platform))
+            assert _nothing_is_left(platform)
     archive.restore(Target.parse(lsn), _quiet)  # the same file, whole again
     archive.discard()
 
@@ -120,6 +126,7 @@ def test_an_archive_that_forgets_what_it_took_is_refused(
 ) -> None:
     """PostgreSQL believes an archive_command that stores nothing; a restore looks for the file."""
     require("backup")
+    require("processes")  # looks into the repository as this platform keeps it
     platform = _local(sabotaged.platform)
     archive, engine = platform.archive, platform.engine
     archive.discard()
@@ -129,7 +136,7 @@ def test_an_archive_that_forgets_what_it_took_is_refused(
                 archive.restore(Target.parse("latest"), _quiet)
             assert archive.restored() is None
     finally:
-        _back_up(archive)  # no restore gets past the hole
+        archive.back_up(_quiet)  # no restore gets past the hole
 
 
 @contextmanager
@@ -154,37 +161,48 @@ def _forgetful(engine: PatroniEngine, cluster: Cluster) -> Iterator[None]:
 
 
 @contextmanager
-def _spoilt(file: Path, how: str) -> Iterator[None]:
-    """Damage a file, or take it away, while the block lasts."""
-    kept = file.with_name(f".{file.name}.kept")
-    shutil.copy2(file, kept)
-    shutil.chown(kept, file.owner(), file.group())
+def _spoilt(platform: Platform, file: str, how: str) -> Iterator[None]:
+    """Damage a stored WAL file, or take it away, while the block lasts.
+
+    Both archives keep it as one plain file: in the members' repository, or in the store's volume.
+    """
+
+    def shell(script: str) -> str:
+        if isinstance(platform, LocalPlatform):
+            command = ["sh", "-c", script]
+            return subprocess.run(
+                command, check=True, capture_output=True, text=True, timeout=STORED
+            ).stdout
+        return nodes.run(CONTROL_PLANE, "sh", "-c", script)
+
+    if isinstance(platform, LocalPlatform):
+        pattern = f"{platform.layout.repository}/archive/pgdrill/*/*/{file}-*"
+    else:
+        pattern = f"{store.PLACE}/wals/*/{file}*"
+    at = eventually(
+        f"{file} in the archive",
+        lambda: shell(f"ls {pattern} 2> /dev/null || true").strip(),
+        within=STORED,
+    )
+    kept = str(PurePosixPath(at).with_name(".kept"))
+    over = f"dd if=/dev/urandom of={at} bs=64 count=1 seek=1 conv=notrunc"
     try:
-        if how == "missing":
-            file.unlink()
-        else:
-            whole = bytearray(file.read_bytes())
-            middle = len(whole) // 2
-            whole[middle : middle + 16] = bytes(255 - byte for byte in whole[middle : middle + 16])
-            file.write_bytes(whole)
+        # With owner and extended attributes: there the store keeps what it knows of an object.
+        shell(f"cp -a {at} {kept} && {over if how == 'damaged' else f'rm {at}'}")
         yield
     finally:
-        kept.replace(file)
+        shell(f"mv {kept} {at}")
 
 
-def _stored(platform: LocalPlatform, file: str) -> Path:
-    def found() -> list[Path]:
-        return list(platform.layout.repository.glob(f"archive/pgdrill/*/*/{file}-*"))
-
-    return eventually(f"{file} in the archive", found, within=STORED)[0]
-
-
-def _back_up(archive: Archive) -> Backup:
-    return archive.back_up(_quiet)
-
-
-def _programs(platform: LocalPlatform) -> list[str]:
-    return list(platform.supervisor.states())
+def _nothing_is_left(platform: Platform) -> bool:
+    """Whether neither a process nor a namespace of the restored cluster is there."""
+    if isinstance(platform, LocalPlatform):
+        return not any(name.startswith("patroni-restored") for name in platform.supervisor.states())
+    assert isinstance(platform, KindPlatform)
+    found = client.CoreV1Api(platform.api).list_namespace(
+        field_selector=f"metadata.name={RESTORED}", _request_timeout=10
+    )
+    return not found.items
 
 
 def _quiet(done: float, note: str = "") -> None:

@@ -328,9 +328,9 @@ def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KindPlatform:
     monkeypatch.setenv("PGDRILL_STATE_DIR", str(tmp_path / "state"))
     installation = plan(tmp_path / "state", "node:1", built=True, cores=2)
     installation.save()
-    ports = installation.node_ports
-    installation.endpoints.write_text(json.dumps({n: ("127.0.0.1", p) for n, p in ports.items()}))
     names = (*SERVICES, *MONITORS)
+    at = {name: ("127.0.0.1", installation.node_ports[name]) for name in names}
+    installation.endpoints.write_text(json.dumps(at))
     inside = {name: (f"172.18.0.{20 + i}", 5432) for i, name in enumerate(names)}
     installation.inside.write_text(json.dumps(inside))
     platform = KindPlatform()

@@ -1,6 +1,5 @@
 """The reference platform: a kind cluster with MetalLB and CloudNativePG, made from nothing."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -13,7 +12,6 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from pgdrill import surroundings
 from pgdrill.engines.cnpg import CnpgEngine
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault
@@ -40,7 +38,8 @@ from pgdrill.platforms.kind import (
     preflight,
     pulling,
 )
-from pgdrill.platforms.kind.nodes import NodeVolume
+from pgdrill.platforms.kind.archive import KindArchive
+from pgdrill.platforms.kind.nodes import NodeVolume, processes, signal
 from pgdrill.platforms.kind.state import (
     MEMBERS,
     MONITORING,
@@ -50,6 +49,7 @@ from pgdrill.platforms.kind.state import (
     RULES,
     VOLUME_MB,
     Installation,
+    addresses,
     plan,
     service,
     state_dir,
@@ -178,6 +178,7 @@ class KindPlatform:
             making.find_endpoints(self.api, found, self._say)
         self._wait_healthy()
         self._wait_watched()
+        self._take_first_backup()
         found.ready.touch()
 
     def _tool(self, name: str) -> Path:
@@ -230,6 +231,14 @@ class KindPlatform:
             making.declare(found, self._declaring_tools(), self._supply, self._say)
             self.tuning_name = timing
         self._wait_healthy()
+
+    def _take_first_backup(self) -> None:
+        if "backup" not in self.capabilities:
+            return
+        self.archive.clear()
+        if not self.archive.backups():
+            with self._reporter.task("first backup") as update:
+                self.archive.back_up(update)
 
     def _wait_watched(self) -> None:
         """Wait until every target is reached, every member seen up, and the metrics API served."""
@@ -319,22 +328,48 @@ class KindPlatform:
     @cached_property
     def faults(self) -> Mapping[str, Fault]:
         """Every fault that can be injected here."""
-        return kubernetes_faults(self.engine, self.installation.kubeconfig)
+        return kubernetes_faults(self.engine, self.installation.kubeconfig, self.cluster)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What this installation can be asked to do."""
-        return frozenset(
-            {
-                "node-loss",
-                "real-disk-limit",
-                "load-balancer",
-                "pods",
-                "timings",
-                "hpa",
-                "pushgateway",
-            }
+        words: set[Capability] = {
+            "node-loss",
+            "real-disk-limit",
+            "load-balancer",
+            "pods",
+            "timings",
+            "hpa",
+            "pushgateway",
+        }
+        if self.installation.archive_secret:
+            words.add("backup")
+        return frozenset(words)
+
+    @property
+    def archive(self) -> KindArchive:
+        """Backups and WAL, and what is restored from them."""
+        return KindArchive(self)
+
+    def declare_restored(self, target: Mapping[str, str]) -> None:
+        """Declare a cluster that begins with what the archive holds, up to a target.
+
+        Raises:
+            BrokenEnvironmentError: a task of the playbook failed.
+        """
+        making.declare_restored(
+            self.installation, self._declaring_tools(), self._supply, target, self._say
         )
+
+    def lose_members(self) -> None:
+        """Kill every member and empty its volume, the primary first; the archive stays."""
+        pods, first = self.engine.pods(), self.engine.primary().name
+        volumes = {name: self._volume(name) for name in pods}
+        for name in sorted(pods, key=lambda name: name != first):
+            pod = pods[name]
+            signal(pod.node, "KILL", [p.pid for p in processes(pod.node, pod.uid)])
+            volumes[name].empty()
+        self.engine.forget()  # or the operator would begin an empty database in their place
 
     @property
     def prometheus_url(self) -> str:
@@ -358,7 +393,7 @@ class KindPlatform:
         Raises:
             BrokenEnvironmentError: `up` did not get so far.
         """
-        return _addresses(self.installation.endpoints)
+        return addresses(self.installation.endpoints)
 
     def _connect(self, member: str) -> psycopg.Connection[tuple[Any, ...]]:
         return session.connect(self.cluster().conninfo(self._endpoints[member], timeout=2), 2.0)
@@ -393,7 +428,7 @@ class KindPlatform:
             because = error.found
         image = self.engine.image()
         self._say(f"{because}: pgbench will run in a container of {image}")
-        inside = _addresses(self.installation.inside)
+        inside = addresses(self.installation.inside)
         routes = {at: inside[name] for name, at in self._endpoints.items()}
         with self._reporter.task("pgbench in a container"):
             images.present(image, self._supply, self._say)
@@ -447,12 +482,12 @@ class KindPlatform:
 
     def volume(self, member: str) -> Volume:
         """Return the file system that holds a member's data."""
-        core = client.CoreV1Api(self.api)
-        claim = core.read_namespaced_persistent_volume_claim(member, NAMESPACE).to_dict()
-        volume = core.read_persistent_volume(claim["spec"]["volume_name"]).to_dict()["spec"]
-        terms = volume["node_affinity"]["required"]["node_selector_terms"]
-        node = terms[0]["match_expressions"][0]["values"][0]
-        return NodeVolume(node, volume["local"]["path"])
+        return self._volume(member)
+
+    def _volume(self, member: str) -> NodeVolume:
+        core, plain = client.CoreV1Api(self.api), self.api.sanitize_for_serialization
+        claim = plain(core.read_namespaced_persistent_volume_claim(member, NAMESPACE))
+        return NodeVolume.of(plain(core.read_persistent_volume(claim["spec"]["volumeName"])))
 
     def versions(self) -> dict[str, str]:
         """Versions of every running part."""
@@ -503,16 +538,3 @@ class KindPlatform:
             except BrokenEnvironmentError as error:
                 text = str(error)
             (into / name).write_text(text.replace(self.installation.password, "[secret]"))
-
-
-def _addresses(file: Path) -> dict[str, Endpoint]:
-    """Read addresses by service.
-
-    Raises:
-        BrokenEnvironmentError: they were not written yet.
-    """
-    if not file.exists():
-        raise BrokenEnvironmentError("the database has no addresses yet: `make up` first")
-    found = {name: Endpoint(*at) for name, at in json.loads(file.read_text()).items()}
-    surroundings.spare(*{at.host for at in found.values()})
-    return found

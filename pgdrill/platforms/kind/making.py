@@ -16,12 +16,19 @@ from pytest_kind import KindCluster
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kind import host, network, pulling
 from pgdrill.platforms.kind.state import (
+    ARCHIVE,
+    ARCHIVE_MB,
+    ARCHIVE_TIMEOUT,
+    ARCHIVE_VOLUME,
     CONTROL_PLANE,
     DRAFT,
     MEMBERS,
     NAME,
     NAMESPACE,
     PORTS,
+    RESTORED,
+    RESTORED_NAME,
+    RESTORED_SERVICES,
     VOLUME_MB,
     VOLUMES_PER_NODE,
     WRITTEN,
@@ -144,27 +151,30 @@ def _start_stopped_nodes(kubectl: Path, found: Installation) -> None:
 
 def declare(found: Installation, tools: Mapping[str, Path], supply: Supply, say: Say) -> None:
     """Let the playbook make the contents what they should be."""
-    variables = found.path / "vars.json"
     tree = render.kustomize_tree(found.path / "kustomize", "kind", supply, say, built=found.built)
     image = _images(found, supply)
-    values = {
-        "pgdrill_kubeconfig": str(found.kubeconfig),
-        "pgdrill_tools": {name: str(path) for name, path in tools.items()},
+    values = _variables(found, tools, supply, NAMESPACE, NAME)
+    values["pgdrill_values"] |= {
+        "pooler": {"image": image["pgbouncer"]},
+        "nodePorts": found.node_ports,
+    }
+    values |= {
         "pgdrill_nodes": nodes(),
+        "pgdrill_control_plane": CONTROL_PLANE,
         "pgdrill_volume_mb": VOLUME_MB,
         "pgdrill_volumes_per_node": VOLUMES_PER_NODE,
+        "pgdrill_archive_volume": ARCHIVE_VOLUME,
+        "pgdrill_archive_mb": ARCHIVE_MB,
+        "pgdrill_archive": {
+            "namespace": ARCHIVE,
+            "store": {
+                "image": image["versitygw"],
+                "barmanImage": image["postgresql"],
+                "storage": {"size": f"{ARCHIVE_MB}Mi"},
+            },
+        },
         "pgdrill_kustomize": str(tree),
         "pgdrill_pool": network.pool(),
-        "pgdrill_namespace": NAMESPACE,
-        "pgdrill_cluster": NAME,
-        "pgdrill_password": found.password,
-        "pgdrill_timing": found.timing,
-        "pgdrill_operator": found.operator,
-        "pgdrill_values": {
-            "image": image["postgresql"],
-            "pooler": {"image": image["pgbouncer"]},
-            "nodePorts": found.node_ports,
-        },
         "pgdrill_members": MEMBERS,
         "pgdrill_webhook": {
             "host": host.address(CONTROL_PLANE, say),
@@ -172,9 +182,60 @@ def declare(found: Installation, tools: Mapping[str, Path], supply: Supply, say:
         },
         "pgdrill_monitoring": _monitoring(found, supply),
     }
+    variables = found.path / "vars.json"
     private(variables, json.dumps(values))
     recap = playbook.play(variables, found.path / "ansible.log", say)
     say(f"the playbook changed {playbook.changed(recap)} things")
+
+
+def declare_restored(
+    found: Installation,
+    tools: Mapping[str, Path],
+    supply: Supply,
+    target: Mapping[str, str],
+    say: Say,
+) -> None:
+    """Declare a cluster that begins with what the archive holds, up to a target of the operator's.
+
+    Raises:
+        BrokenEnvironmentError: a task failed; with its first complaint.
+    """
+    values = _variables(found, tools, supply, RESTORED, RESTORED_NAME)
+    ports = {
+        name.removeprefix(f"{RESTORED_NAME}-") if name.endswith(("rw", "ro")) else name: port
+        for name, port in found.node_ports.items()
+        if name in RESTORED_SERVICES
+    }
+    values["pgdrill_values"] |= {
+        "pooler": None,
+        "nodePorts": ports,
+        "recovery": {"server": NAME, "target": dict(target)},
+    }
+    variables = found.path / "vars-restored.json"
+    private(variables, json.dumps(values))
+    log = found.path / "ansible-restored.log"
+    playbook.play(variables, log, say, book="kubernetes-restore.yml")
+
+
+def _variables(
+    found: Installation, tools: Mapping[str, Path], supply: Supply, namespace: str, name: str
+) -> dict[str, Any]:
+    """Return what every cluster of an installation is declared with."""
+    archive = {"endpoint": f"http://archive.{ARCHIVE}.svc:7070", "timeout": ARCHIVE_TIMEOUT}
+    return {
+        "pgdrill_kubeconfig": str(found.kubeconfig),
+        "pgdrill_tools": {name: str(path) for name, path in tools.items()},
+        "pgdrill_namespace": namespace,
+        "pgdrill_cluster": name,
+        "pgdrill_password": found.password,
+        "pgdrill_archive_secret": found.archive_secret,
+        "pgdrill_timing": found.timing,
+        "pgdrill_operator": found.operator,
+        "pgdrill_values": {
+            "image": _images(found, supply)["postgresql"],
+            "archive": archive if found.archive_secret else {},
+        },
+    }
 
 
 def _images(found: Installation, supply: Supply) -> dict[str, str]:
@@ -213,26 +274,7 @@ def find_endpoints(api: client.ApiClient, found: Installation, say: Say) -> None
         DeadlineError: there are no addresses, or the database answers at none of them.
     """
 
-    def addresses() -> dict[str, str]:
-        listed = client.CoreV1Api(api).list_service_for_all_namespaces(_request_timeout=5)
-        services = api.sanitize_for_serialization(listed)["items"]
-        given = {s["metadata"]["name"]: s["status"]["loadBalancer"] for s in services}
-        return {
-            name: given[service(name)]["ingress"][0]["ip"]
-            for name in PORTS
-            if given.get(service(name))
-        }
-
-    at = eventually(
-        "addresses from the load balancer",
-        addresses,
-        lambda seen: len(seen) == len(PORTS),
-        within=60,
-    )
-    routes = {
-        "load balancer": {name: (address, PORTS[name]) for name, address in at.items()},
-        "node ports": {name: ("127.0.0.1", port) for name, port in found.node_ports.items()},
-    }
+    routes = _routes(api, found, PORTS)
     chosen = choose_route(
         {route: services["rw"] for route, services in routes.items()},
         found.passfile,
@@ -242,6 +284,50 @@ def find_endpoints(api: client.ApiClient, found: Installation, say: Say) -> None
         say("the load balancer's addresses cannot be reached from here: using node ports")
     found.inside.write_text(json.dumps(routes["load balancer"]))
     found.endpoints.write_text(json.dumps(routes[chosen]))
+
+
+def find_restored(api: client.ApiClient, found: Installation) -> None:
+    """Write down how this host reaches the restored cluster: as it does the first one.
+
+    Raises:
+        DeadlineError: there are no addresses.
+    """
+    routes = _routes(api, found, dict.fromkeys(RESTORED_SERVICES, 5432))
+    first = json.loads(found.endpoints.read_text()) == json.loads(found.inside.read_text())
+    found.restored_endpoints.write_text(
+        json.dumps(routes["load balancer" if first else "node ports"])
+    )
+
+
+def _routes(
+    api: client.ApiClient, found: Installation, ports: Mapping[str, int]
+) -> dict[str, dict[str, tuple[str, int]]]:
+    """Return the ways to services, best first, once the load balancer has given them addresses.
+
+    Raises:
+        DeadlineError: it does not.
+    """
+
+    def addresses() -> dict[str, str]:
+        listed = client.CoreV1Api(api).list_service_for_all_namespaces(_request_timeout=5)
+        services = api.sanitize_for_serialization(listed)["items"]
+        given = {s["metadata"]["name"]: s["status"]["loadBalancer"] for s in services}
+        return {
+            name: given[service(name)]["ingress"][0]["ip"]
+            for name in ports
+            if given.get(service(name))
+        }
+
+    at = eventually(
+        "addresses from the load balancer",
+        addresses,
+        lambda seen: len(seen) == len(ports),
+        within=60,
+    )
+    return {
+        "load balancer": {name: (address, ports[name]) for name, address in at.items()},
+        "node ports": {name: ("127.0.0.1", found.node_ports[name]) for name in ports},
+    }
 
 
 def choose_route(

@@ -1,6 +1,8 @@
 """Nodes of a kind cluster: containers whose processes and file systems can be reached."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision.commands import output
@@ -66,6 +68,12 @@ class NodeVolume:
     node: str
     path: str
 
+    @classmethod
+    def of(cls, volume: Mapping[str, Any]) -> "NodeVolume":
+        """Return where a persistent volume is, described in the API's own JSON."""
+        (term,) = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+        return cls(term["matchExpressions"][0]["values"][0], volume["spec"]["local"]["path"])
+
     @property
     def _filler(self) -> str:
         return f"{self.path}/pgdrill-filler"
@@ -95,3 +103,13 @@ class NodeVolume:
     def release(self) -> None:
         """Remove that file; safe to repeat."""
         run(self.node, "rm", "-f", self._filler)
+
+    def empty(self) -> None:
+        """Remove everything that is on it."""
+        script = 'find "$1" -mindepth 1 -maxdepth 1 ! -name lost+found -exec rm -rf {} +'
+        run(self.node, "sh", "-c", script, "sh", self.path)
+
+    def read_last(self, pattern: str) -> str:
+        """Return the content of the file that comes last by name of those that match."""
+        script = f'cat "$(ls "$1"/{pattern} | tail -n 1)"'
+        return run(self.node, "sh", "-c", script, "sh", self.path)

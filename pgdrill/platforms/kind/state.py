@@ -7,7 +7,9 @@ import socket
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from pgdrill import surroundings
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.base import Endpoint
 from pgdrill.provision.components import OPERATORS, POSTGRES
 
 WRITTEN, DRAFT = "installation.json", "installation.json.part"
@@ -15,15 +17,26 @@ NAME = "pgdrill"
 CONTROL_PLANE = f"{NAME}-control-plane"  # the container that is this node
 NAMESPACE = "pgdrill"
 MONITORING = "pgdrill-monitoring"  # the namespace of what watches
+ARCHIVE = "pgdrill-archive"  # the namespace of the store that backups and WAL go to
+RESTORED = "pgdrill-restored"  # the namespace of a restored cluster, and the beginning of its label
+RESTORED_NAME = "restored"
 # Where the API has the objects that hold its rules: group, version, namespace, plural.
 RULES = ("monitoring.coreos.com", "v1", MONITORING, "prometheusrules")
 MEMBERS = tuple(f"{NAME}-{number}" for number in (1, 2, 3))
 POOLER = f"{NAME}-pooler"
 SERVICES = ("rw", "ro", "pooler", *MEMBERS)
+RESTORED_MEMBERS = tuple(f"{RESTORED_NAME}-{number}" for number in (1, 2, 3))
+RESTORED_SERVICES = ("restored-rw", "restored-ro", *RESTORED_MEMBERS)
 MONITORS = {"prometheus": 9090, "alertmanager": 9093, "pushgateway": 9091}
 PORTS = dict.fromkeys(SERVICES, 5432) | MONITORS  # of every service that this host talks to
 VOLUME_MB = 4096
-VOLUMES_PER_NODE = 2  # one in use and one spare: an instance that lost its claim needs another
+# One in use, one spare for an instance that lost its claim, one for a member of a restored cluster.
+VOLUMES_PER_NODE = 3
+ARCHIVE_VOLUME = "archive"
+ARCHIVE_MB = (
+    8192  # a backup of the shop is 100 MB, its WAL in a long drill 100 MB and more a minute
+)
+ARCHIVE_TIMEOUT = 60  # seconds after which a WAL file is stored, full or not
 MANY_CORES = 4  # from here on a third worker
 
 
@@ -55,6 +68,7 @@ class Installation:
     operator: str = "1.25.4"  # that of installations from before there was a choice
     postgres: str = "15"  # likewise
     mirrors: str = ""  # where its nodes pull from, as settings write it
+    archive_secret: str = ""  # of the store; installations of before there was one have none
 
     @classmethod
     def load(cls, directory: Path) -> "Installation | None":
@@ -119,6 +133,16 @@ class Installation:
         return self.path / "endpoints-inside.json"
 
     @property
+    def restored_endpoints(self) -> Path:
+        """How this host reaches a restored cluster."""
+        return self.path / "endpoints-restored.json"
+
+    @property
+    def restored(self) -> Path:
+        """What was restored, and how long each step took."""
+        return self.path / "restored.json"
+
+    @property
     def created(self) -> Path:
         """Exists from the moment that kind has finished, until the cluster is deleted."""
         return self.path / "created"
@@ -142,25 +166,40 @@ def plan(
     Raises:
         BrokenEnvironmentError: no ports are free.
     """
-    *ports, webhook = _free_ports(len(PORTS) + 1)
+    services = (*PORTS, *RESTORED_SERVICES)
+    *ports, webhook = _free_ports(len(services) + 1)
     return Installation(
         directory=str(directory),
         image=image,
         built=built,
         workers=3 if cores >= MANY_CORES else 2,
-        node_ports=dict(zip(PORTS, ports, strict=True)),
+        node_ports=dict(zip(services, ports, strict=True)),
         webhook=webhook,
         password=secrets.token_urlsafe(18),
         operator=operator,
         postgres=postgres,
+        archive_secret=secrets.token_urlsafe(18),
     )
+
+
+def addresses(file: Path) -> dict[str, Endpoint]:
+    """Read addresses by service; from now on no proxy is asked for any of them.
+
+    Raises:
+        BrokenEnvironmentError: they were not written yet.
+    """
+    if not file.exists():
+        raise BrokenEnvironmentError("the database has no addresses yet: `make up` first")
+    found = {name: Endpoint(*at) for name, at in json.loads(file.read_text()).items()}
+    surroundings.spare(*{at.host for at in found.values()})
+    return found
 
 
 def service(name: str) -> str:
     """Return the name of the service object behind a short name."""
     if name in MONITORS:
         return name
-    return f"{name}-lb" if name in MEMBERS else f"{NAME}-{name}-lb"
+    return f"{name}-lb" if name in (*MEMBERS, *RESTORED_SERVICES) else f"{NAME}-{name}-lb"
 
 
 def private(file: Path, text: str) -> None:

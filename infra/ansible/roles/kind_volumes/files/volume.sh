@@ -1,9 +1,10 @@
-# In a node: COUNT volumes of MEGABYTES each, as loop-mounted files; prints what it did.
+# In a node: volumes as loop-mounted files, each given as NAME=MEGABYTES; prints what it did.
 set -eu
-count=$1 megabytes=$2 mode=$3
+mode=$1
+shift
 
 make() {
-  image=/var/pv/$1.ext4 at=/var/pv/$1 unit=var-pv-$1.mount
+  image=/var/pv/$1.ext4 at=/var/pv/$1 unit=var-pv-$1.mount megabytes=$2
   mkdir -p "$at"
   # Loop devices are the host's; a container's /dev shows only those it had at the start.
   for device in $(seq 0 63); do
@@ -46,10 +47,11 @@ UNIT
   systemctl enable --quiet --now "$unit" "pgdrill-direct-$1.service"
 }
 
-for number in $(seq "$count"); do
-  if findmnt -n "/var/pv/$number" > /dev/null; then
+for volume in "$@"; do
+  name=${volume%=*}
+  if findmnt -n "/var/pv/$name" > /dev/null; then
     continue
   fi
-  [ "$mode" = check ] || make "$number"
-  echo "made $number"
+  [ "$mode" = check ] || make "$name" "${volume#*=}"
+  echo "made $name"
 done

@@ -1,0 +1,86 @@
+"""What the archive's store holds, looked at in its volume: objects are plain files there."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.archive import Backup
+from pgdrill.platforms.kind import nodes
+from pgdrill.platforms.kind.state import ARCHIVE_VOLUME, CONTROL_PLANE, NAME
+
+# The bucket and the name that the cluster writes under are both its own.
+PLACE = f"/var/pv/{ARCHIVE_VOLUME}/{NAME}/{NAME}"
+_BACKUPS = f"""
+cd {PLACE}/base 2> /dev/null || exit 0
+for info in */backup.info; do
+  [ -e "$info" ] || continue
+  backup=${{info%/*}}
+  echo "id=$backup"
+  echo "stored=$(du -sb "$backup" | cut -f1)"
+  cat "$info"
+  echo
+done
+"""
+
+
+def backups() -> tuple[Backup, ...]:
+    """Every good backup that is in the store, oldest first.
+
+    Raises:
+        BrokenEnvironmentError: the store's node does not answer.
+    """
+    found: list[dict[str, str]] = []
+    for line in nodes.run(CONTROL_PLANE, "sh", "-c", _BACKUPS).splitlines():
+        key, _, value = line.partition("=")
+        if key == "id":
+            found.append({})
+        if value:
+            found[-1][key] = value
+    good = [backup(said) for said in found if said.get("status") == "DONE"]
+    return tuple(sorted(good, key=lambda one: one.ended))
+
+
+def backup(said: Mapping[str, str]) -> Backup:
+    """Read what Barman writes beside a backup, and what the volume says of its size.
+
+    Raises:
+        BrokenEnvironmentError: it is damaged.
+    """
+    try:
+        return Backup(
+            label=said["id"],
+            began=_instant(said["begin_time"]),
+            ended=_instant(said["end_time"]),
+            first_lsn=said["begin_xlog"],
+            last_lsn=said["end_xlog"],
+            size=int(said["cluster_size"]),
+            stored=int(said["stored"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise BrokenEnvironmentError(
+            f"the record of backup {said.get('id', '?')} in the archive is damaged: {error}"
+        ) from None
+
+
+def holds(file: str) -> bool:
+    """Whether a WAL file is in the store, compressed or not."""
+    pattern = f"{PLACE}/wals/{file[:16]}/{file}*"
+    return bool(nodes.run(CONTROL_PLANE, "sh", "-c", f"ls {pattern} 2> /dev/null || true").strip())
+
+
+def last_file() -> str:
+    """Return the name of the last WAL file in the store, '' where it holds none."""
+    script = f"ls {PLACE}/wals/*/ 2> /dev/null | grep -E '^[0-9A-F]{{24}}' | sort | tail -n 1"
+    return nodes.run(CONTROL_PLANE, "sh", "-c", script).strip()[:24]
+
+
+def used_ratio() -> float:
+    """Return the share in use of the store's volume."""
+    said = nodes.run(CONTROL_PLANE, "df", "--output=pcent", f"/var/pv/{ARCHIVE_VOLUME}")
+    return int(said.split()[-1].rstrip("%")) / 100
+
+
+def _instant(text: str) -> datetime:
+    """Read an instant of Barman's; one without a zone is of a pod's clock, which is UTC."""
+    found = datetime.fromisoformat(text)
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)

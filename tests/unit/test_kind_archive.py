@@ -1,0 +1,79 @@
+"""What the archive of the reference platform reads and asks for, without a cluster."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.archive import Target
+from pgdrill.platforms.kind import store
+from pgdrill.platforms.kind.archive import recovery_target, why
+from pgdrill.platforms.restoring import demand_all_wal
+
+# As Barman 3.19 writes it, and what the volume adds.
+SAID = {
+    "id": "20261127T190501",
+    "stored": "51000123",
+    "status": "DONE",
+    "begin_time": "2026-11-27 19:05:01.123456+00:00",
+    "end_time": "2026-11-27 20:05:04.500000+01:00",
+    "begin_xlog": "0/7000028",
+    "end_xlog": "0/7000158",
+    "size": "None",
+    "cluster_size": "123456789",
+}
+
+
+def test_a_backups_record_is_read_as_barman_writes_it() -> None:
+    """Instants come with their zone and go on in UTC; the size is what the databases take."""
+    read = store.backup(SAID)
+    assert read.ended == datetime(2026, 11, 27, 19, 5, 4, 500000, tzinfo=UTC)
+    assert (read.first_lsn, read.last_lsn, read.size) == ("0/7000028", "0/7000158", 123456789)
+    zoneless = store.backup(SAID | {"begin_time": "2026-11-27 19:05:01"})
+    assert zoneless.began == datetime(2026, 11, 27, 19, 5, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("key", ["end_time", "begin_xlog", "stored"])
+def test_a_damaged_record_is_named(key: str) -> None:
+    """A record without one of its parts names the backup that it is of."""
+    damaged = {name: value for name, value in SAID.items() if name != key}
+    with pytest.raises(BrokenEnvironmentError, match=SAID["id"]):
+        store.backup(damaged)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("2026-11-27T20:06:00+01:00", {"targetTime": "2026-11-27T19:06:00.000000+00:00"}),
+        ("0/7FFFFFF", {"targetLSN": "0/7FFFFFF"}),
+        ("before_the_migration", {"targetName": "before_the_migration"}),
+    ],
+)
+def test_a_point_is_asked_for_in_the_operators_words(text: str, asked: dict[str, str]) -> None:
+    """Every kind of point names the backup to begin with; the latest names nothing at all."""
+    chosen = store.backup(SAID)
+    assert recovery_target(Target.parse(text), chosen) == asked | {"backupID": chosen.label}
+    assert recovery_target(Target.parse("latest"), chosen) == {}
+
+
+def test_the_reason_of_a_failed_recovery_is_postgresqls_own() -> None:
+    """PostgreSQL's last FATAL is the reason, or else the last error of the job."""
+    fatal = (
+        '{"level":"info","record":{"message":"x"}}\n'
+        '{"level":"info","msg":"FATAL:  recovery ended before configured recovery target was'
+        ' reached"}\n'
+    )
+    assert "recovery ended before configured" in why(fatal)
+    assert "no such bucket" in why('{"level":"error","msg":"no such bucket"}\n{"level":"info"}')
+    told = '{"level":"error","msg":"restore error","error":"while restoring: no such file"}\n{'
+    assert why(told) == "while restoring: no such file"
+    assert why("") == "its job left no log"
+
+
+def test_a_recovery_that_stops_short_of_the_last_file_is_none() -> None:
+    """A history that ends before the last stored file began tells of a hole."""
+    history = "1\t0/7000158\tno recovery target specified\n"
+    demand_all_wal(history, "000000010000000000000007")
+    demand_all_wal(history, "")
+    with pytest.raises(BrokenEnvironmentError, match="missing or damaged"):
+        demand_all_wal(history, "000000010000000000000008")
