@@ -14,6 +14,7 @@ LOADED = "pgdrill_load_transactions_total"  # published while a load runs
 NEEDS = {
     "pgdrill:backups": "backup",
     "pgdrill:backup_age_seconds": "backup",
+    "pgdrill:backup_failed": "backup",
     "pgdrill:archive_failing": "backup",
     "pgdrill:archive_waiting_bytes": "backup",
     "pgdrill:archive_used_ratio": "real-disk-limit",
