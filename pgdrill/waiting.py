@@ -2,13 +2,36 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 3.0  # seconds that a wait may take before people are told of it
+AGAIN = 10.0  # seconds until they are told that it goes on
+
 
 class DeadlineError(AssertionError):
     """A condition did not come true, or did not stay true, inside its window."""
+
+
+_listener: Callable[[str], object] | None = None
+
+
+@contextmanager
+def telling(listener: Callable[[str], object]) -> Iterator[None]:
+    """Tell people, in this block, what every longer wait is for and how long it may take."""
+    global _listener
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
+
+
+def _say(text: str) -> None:
+    if _listener is not None:
+        _listener(text)
 
 
 class _Story:
@@ -18,6 +41,7 @@ class _Story:
         self.started = time.monotonic()
         self._lines: list[str] = []
         self._latest: str | None = None
+        self._say_at = PATIENCE
 
     def elapsed(self) -> float:
         return time.monotonic() - self.started
@@ -26,6 +50,15 @@ class _Story:
         if what != self._latest:
             self._lines.append(f"  +{self.elapsed():6.1f}s  {what}")
             self._latest = what
+
+    def say(self, what: str, within: float) -> None:
+        """Tell people of a wait that has taken a while, again and again."""
+        now = self.elapsed()
+        if now >= self._say_at:
+            first = self._say_at == PATIENCE
+            so_far = "" if first else f" ({now:.0f} s so far)"
+            _say(f"waiting for {what}, at most {within:g} s{so_far}")
+            self._say_at = now + AGAIN
 
     def __str__(self) -> str:
         return "\n".join(self._lines)
@@ -62,6 +95,7 @@ def eventually(
             if accept(answer):
                 return answer
             story.saw(repr(answer))
+        story.say(what, within)
         if began >= within:
             raise DeadlineError(f"{what}: not within {within:g} s, saw\n{story}") from cause
         time.sleep(max(0.0, min(every, within - story.elapsed())))
@@ -81,6 +115,8 @@ def throughout(
         DeadlineError: at the first answer that is not accepted.
     """
     story = _Story()
+    if lasting > PATIENCE:
+        _say(f"watching for {lasting:g} s: {what}")
     while (now := story.elapsed()) < lasting:
         answer = probe()
         story.saw(repr(answer))

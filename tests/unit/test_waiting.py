@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from pgdrill.waiting import DeadlineError, eventually, throughout, ticks
+from pgdrill import waiting
+from pgdrill.waiting import DeadlineError, eventually, telling, throughout, ticks
 
 
 def test_returns_the_accepted_answer() -> None:
@@ -64,3 +65,24 @@ def test_ticks_keep_their_schedule() -> None:
     """Ticks come at a fixed period and end in time."""
     seen = list(ticks(0.02, lasting=0.1))
     assert 4 <= len(seen) <= 6
+
+
+def test_people_are_told_of_a_long_wait_and_of_no_short_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is waited for, and for how long at most, is said once it takes a while, then again."""
+    monkeypatch.setattr(waiting, "PATIENCE", 0.05)
+    monkeypatch.setattr(waiting, "AGAIN", 0.1)
+    said: list[str] = []
+    with telling(said.append):
+        eventually("what is there", lambda: True, within=7)
+        assert said == []
+        with pytest.raises(DeadlineError):
+            eventually("what never comes", lambda: False, within=0.3, every=0.01)
+        throughout("still here", lambda: True, lasting=0.1, every=0.02)
+    eventually("nobody listens", iter([0] * 9 + [1]).__next__, within=7, every=0.02)
+    first, *again, watched = said
+    assert first == "waiting for what never comes, at most 0.3 s"
+    assert again
+    assert all(line.startswith(f"{first} (") for line in again)
+    assert watched == "watching for 0.1 s: still here"
