@@ -72,11 +72,13 @@ def eventually(
     within: float,
     every: float = 0.5,
     not_yet: tuple[type[Exception], ...] = (),
+    silent: bool = False,
 ) -> T:
     """Call probe until accept takes its answer, and return that answer.
 
     within and every are seconds. Only the not_yet errors mean "try again"; any other is a defect
     and propagates at once. The last probe falls on the deadline, not an interval before it.
+    silent: people are told elsewhere what is going on.
 
     Raises:
         DeadlineError: with every change that was seen on the way.
@@ -95,7 +97,8 @@ def eventually(
             if accept(answer):
                 return answer
             story.saw(repr(answer))
-        story.say(what, within)
+        if not silent:
+            story.say(what, within)
         if began >= within:
             raise DeadlineError(f"{what}: not within {within:g} s, saw\n{story}") from cause
         time.sleep(max(0.0, min(every, within - story.elapsed())))

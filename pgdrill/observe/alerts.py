@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +26,10 @@ MARGIN = 5.0
 Stage = Literal["pending", "firing", "alertmanager", "paged", "resolved"]
 
 
+class GivenUpError(Exception):
+    """The run ends: nobody waits for an alert any more."""
+
+
 @dataclass(frozen=True)
 class Expectation:
     """One alert of one member ('' where the alert is of the whole cluster)."""
@@ -44,6 +48,11 @@ class Sighting:
     at: float
     stage: Stage
     of: Expectation
+
+
+def alert_of(what: str) -> str:
+    """Return the name of the alert in 'Name(member) stage', as AlertWatch writes it."""
+    return what.partition(" ")[0].partition("(")[0]
 
 
 class AlertWatch:
@@ -71,6 +80,7 @@ class AlertWatch:
         ] = []  # since when, what: one for each change
         self._last_look = time.monotonic()
         self._last_error = ""
+        self._given_up = False
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._poller = threading.Thread(target=self._poll, name="alert-watch", daemon=True)
@@ -89,6 +99,10 @@ class AlertWatch:
         self._open.close()
         self._poller.join()
 
+    def give_up(self) -> None:
+        """Let everybody who waits for an alert, in whatever thread, wait no longer."""
+        self._given_up = True
+
     def settle(self, *, within: float) -> None:
         """Wait until no alert is left of what came before.
 
@@ -97,24 +111,28 @@ class AlertWatch:
         """
         eventually("no alert", self.active, lambda seen: not seen, within=within, every=POLL)
 
-    def quiet(self, *, lasting: float) -> float:
+    def quiet(self, *, lasting: float, besides: Callable[[], Collection[str]] = frozenset) -> float:
         """Demand that no alert is pending, firing or paged for so long; return when that began.
+
+        besides: names of alerts that may be, because somebody else is known to have raised them.
 
         Raises:
             DeadlineError: one was.
         """
         began = time.monotonic()
-        throughout(
-            "no alert",
+
+        def noise() -> list[str]:
+            known = besides()
             # The page of an alert that is gone everywhere may still be on its way.
-            lambda: self.active() + self._paged(began),
-            lambda seen: not seen,
-            lasting=lasting,
-            every=POLL,
-        )
+            raised = self.active() + self._paged(began)
+            return [what for what in raised if alert_of(what) not in known]
+
+        throughout("no alert", noise, lambda seen: not seen, lasting=lasting, every=POLL)
         return began
 
-    def quiet_at_last(self, *, lasting: float, within: float) -> float:
+    def quiet_at_last(
+        self, *, lasting: float, within: float, besides: Callable[[], Collection[str]] = frozenset
+    ) -> float:
         """Wait for such a quiet window, for what comes before a fault; return when it began.
 
         One write on an idle primary makes the lag alert pending for a sample: no reason to give up.
@@ -124,7 +142,7 @@ class AlertWatch:
         """
         return eventually(
             "quiet",
-            lambda: self.quiet(lasting=lasting),
+            lambda: self.quiet(lasting=lasting, besides=besides),
             within=within,
             every=POLL,
             not_yet=(DeadlineError,),
@@ -135,7 +153,10 @@ class AlertWatch:
 
         Raises:
             BrokenEnvironmentError: they have not answered for a while.
+            GivenUpError: nobody is to wait for an alert any more.
         """
+        if self._given_up:
+            raise GivenUpError
         blind = time.monotonic() - self._last_look
         if blind > BLIND:
             raise BrokenEnvironmentError(f"no view of alerts for {blind:.0f} s: {self._last_error}")

@@ -10,11 +10,13 @@ from fixtures.monitoring import demand_declared, judge_life
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults import experiment as experiments
 from pgdrill.judge import detection
-from pgdrill.observe.alerts import AlertWatch, Expectation
-from pgdrill.platforms.base import Platform, RuleObjects
-from pgdrill.records import AlertLife
+from pgdrill.observe.alerts import AlertWatch
+from pgdrill.observe.overlap import Overlap, Played
+from pgdrill.platforms.base import Cluster, Platform, RuleObjects
+from pgdrill.rundir import RunDir
+from pgdrill.settings import Settings
 from pgdrill.trials import Bench
-from tests.alerts import test_fires_and_resolves as alerts
+from tests.alerts.plays import Scene, scenarios
 from tests.controls.control import Control
 from tests.controls.sabotage import of_fault, rules_removed
 
@@ -22,21 +24,37 @@ MUTED = "PgDiskFilling"
 UNSEEN = "PgFailoverHappened"
 
 
+Alone = Callable[[str], Played]
+
+
+@pytest.fixture
+def alone(
+    platform: Platform, cluster: Cluster, settings: Settings, run: RunDir, alert_watch: AlertWatch
+) -> Alone:
+    """Play one alert scenario with nothing beside it."""
+    scene = Scene(platform, cluster, settings, run)
+
+    def play(name: str) -> Played:
+        chosen = [one for one in scenarios(scene) if one.name == name]
+        with Overlap(alert_watch, chosen) as overlap:
+            return overlap.played(name)
+
+    return play
+
+
 def test_muted_alert_is_broken(
-    require: Callable[[str], None], platform: Platform, alert_watch: AlertWatch, control: Control
+    require: Callable[[str], None], alone: Alone, alert_watch: AlertWatch, control: Control
 ) -> None:
     """The disk-filling test fails when somebody has silenced its alert."""
+    require("real-disk-limit")
     fires = alert_watch.fire_budget(MUTED)
     with (
         control.must_be("broken", "alert silenced", fires) as verdicts,
         alert_watch.alertmanager.silenced(MUTED),
     ):
-
-        def judge(of: Expectation, life: AlertLife) -> None:
-            assert life.firing, "never fired: then it is not the silence that keeps it away"
-            judge_life(alert_watch, verdicts, of, life)
-
-        alerts.test_disk_filling(require, platform, alert_watch, judge)
+        played = alone("disk_filling")
+        assert played.life.firing, "never fired: then it is not the silence that keeps it away"
+        judge_life(alert_watch, verdicts, played)
 
 
 def test_fault_that_nobody_sees_is_broken(
@@ -58,7 +76,7 @@ def test_fault_that_nobody_sees_is_broken(
 
 
 def test_removed_rules_are_missed(
-    require: Callable[[str], None], platform: Platform, alert_watch: AlertWatch
+    require: Callable[[str], None], platform: Platform, alone: Alone, alert_watch: AlertWatch
 ) -> None:
     """The disk-filling test refuses to judge when somebody has removed the object of its rule."""
     require("pods")
@@ -68,8 +86,4 @@ def test_removed_rules_are_missed(
         with pytest.raises(BrokenEnvironmentError, match=f"no PrometheusRule object holds {MUTED}"):
             demand_declared(platform)
         with pytest.raises(BrokenEnvironmentError, match=f"has no rule {MUTED}"):
-            alerts.test_disk_filling(require, platform, alert_watch, _nobody)
-
-
-def _nobody(of: Expectation, life: AlertLife) -> None:
-    pytest.fail(f"{of} was judged without a rule: {life}")
+            alone("disk_filling")

@@ -17,6 +17,7 @@ from pgdrill.judge.budgets import BAD_TRANSACTIONS
 from pgdrill.observe import rulefiles
 from pgdrill.observe.prometheus import UNALERTED
 from pgdrill.settings import ROOT
+from tests.alerts import plays
 from tests.alerts import test_fires_and_resolves as live
 from tests.alerts.scenarios import SCENARIOS, Exemption
 
@@ -179,13 +180,15 @@ def test_every_alert_has_a_live_scenario_or_a_reason() -> None:
         if isinstance(scenario, Exemption):
             assert scenario.reason, f"{alert} is excused without a reason"
         else:
-            assert f'"{alert}"' in inspect.getsource(getattr(live, scenario))
+            name = scenario.removeprefix("test_")
+            assert f'played("{name}")' in inspect.getsource(getattr(live, scenario))
+            assert f'"{alert}"' in inspect.getsource(getattr(plays, name))
 
 
 def test_limits_of_the_live_scenarios_are_those_of_the_rules() -> None:
     """A scenario measures its condition against the threshold that the rule has."""
-    assert _rules()["PgReplicationLagHigh"]["expr"].endswith(f"> {live.LIMIT_LAG:g}")
-    assert _rules()["PgDiskFilling"]["expr"].endswith(f"> {live.LIMIT_DISK:.2f}")
+    assert _rules()["PgReplicationLagHigh"]["expr"].endswith(f"> {plays.LIMIT_LAG:g}")
+    assert _rules()["PgDiskFilling"]["expr"].endswith(f"> {plays.LIMIT_DISK:.2f}")
 
 
 def test_burn_is_measured_against_the_objective() -> None:

@@ -1,0 +1,79 @@
+"""The alert scenarios that this run selects, played beside each other as far as they fit."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fixtures.database import demand_healthy
+from fixtures.monitoring import demand_declared, judge_life, open_watch
+from pgdrill.judge.verdicts import Verdicts
+from pgdrill.observe.events import EventLog
+from pgdrill.observe.overlap import Overlap, Played
+from pgdrill.observe.prometheus import Prometheus
+from pgdrill.platforms.base import Cluster, Platform, RuleObjects, rested
+from pgdrill.progress import Reporter
+from pgdrill.records import Detection, append
+from pgdrill.rundir import RunDir
+from pgdrill.settings import Settings
+from pgdrill.trials import SETTLE
+from pgdrill.workload.pgbench_program import Program
+from tests.alerts.plays import REQUIRED, Scene, scenarios
+
+
+@pytest.fixture(scope="package")
+def overlap(
+    platform: Platform,
+    cluster: Cluster,
+    prometheus: Prometheus,
+    settings: Settings,
+    run: RunDir,
+    events: EventLog,
+    progress: Reporter,
+    request: pytest.FixtureRequest,
+) -> Iterator[Overlap]:
+    """Every scenario whose test was selected, each named as its test; the first one begins now."""
+    asked = {item.name.removeprefix("test_") for item in request.session.items}
+    able = {name for name in asked if REQUIRED.get(name) in platform.capabilities | {None}}
+    program: Program | None = None
+    if "stalled_load" in able:
+        request.getfixturevalue("seeded")
+        program = request.getfixturevalue("program")
+    demand_healthy(platform.engine)
+    rested(platform.engine, within=SETTLE)
+    if isinstance(platform, RuleObjects):
+        demand_declared(platform)
+    scene = Scene(platform, cluster, settings, run, program)
+    chosen = [one for one in scenarios(scene) if one.name in able]
+    with (
+        open_watch(platform, prometheus, events) as watch,
+        Overlap(watch, chosen, progress.line) as playing,
+    ):
+        yield playing
+
+
+@pytest.fixture
+def judge_played(overlap: Overlap, verdicts: Verdicts, run: RunDir) -> Callable[[Played], None]:
+    """Keep an alert's life, and judge how fast it came and went."""
+
+    def judge(played: Played) -> None:
+        append(run.alerts, played.life)
+        append(run.detections, _detection(played))
+        judge_life(overlap.watch, verdicts, played)
+
+    return judge
+
+
+def _detection(played: Played) -> Detection:
+    """Return what a scenario raised, its alert or another."""
+    course = played.course
+    return Detection(
+        suite="alerts",
+        fault=course.scenario,
+        trial=1,
+        target=course.of.member,
+        at=course.condition,
+        expected=(course.of.alert,),
+        excused="",
+        before=(),
+        seen=played.seen,
+    )

@@ -1,0 +1,348 @@
+"""How each scenario raises its alert, for a real reason, and takes the reason away again."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from pgdrill.engines.base import NoPrimaryError
+from pgdrill.faults.base import healing
+from pgdrill.judge import failover
+from pgdrill.observe.alerts import AlertWatch, Expectation
+from pgdrill.observe.detection import OLD_ALERTS_GONE
+from pgdrill.observe.overlap import EVERYTHING, Course, Scenario, Thing, Turn
+from pgdrill.platforms.base import Capability, Cluster, Platform, rested, wait_healthy
+from pgdrill.rundir import RunDir
+from pgdrill.settings import Settings
+from pgdrill.workload.pgbench_program import Program
+from tests.alerts.load import bad_share, last_bad, published_load, stalls
+from tests.alerts.truth import (
+    a_standby,
+    archive_fails,
+    behind,
+    injected,
+    instant_when,
+    replay_blocked,
+    until_paged,
+    until_resolved,
+    writing,
+)
+
+QUIET = 5.0  # seconds without an alert before each scenario: two rounds of scrape and evaluation
+CALM = 20.0  # seconds to wait for such a window
+HEALTHY = 60.0  # seconds to be redundant before it
+RECOVER = 120.0  # seconds to be so again; a rebuilt member copies the whole dataset
+LIMIT_LAG = 5.0  # seconds, as in infra/alerts/rules/replication.yaml
+LIMIT_DISK = 0.80  # share, as in infra/alerts/rules/storage.yaml
+LIMIT_BURN = 14.4 * 0.001  # share, as in infra/alerts/rules/slo.yaml
+
+# What else a member that is away, or a primary that moves, may raise for a moment.
+MEMBER_AWAY = frozenset(
+    (
+        "PgMemberDown",
+        "PgReplicationLagHigh",
+        "PgReplicationUnmeasured",
+        "PgSynchronousStandbyMissing",
+    )
+)
+PRIMARY_MOVES = MEMBER_AWAY | {"PgNoPrimary", "PgFailoverHappened"}
+# Alertmanager keeps alerts about standbys back while one of these is raised (alertmanager.yml.j2).
+INHIBITS = frozenset(("PgNoPrimary", "PgFailoverHappened"))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that a scenario works with."""
+
+    platform: Platform
+    cluster: Cluster
+    settings: Settings
+    run: RunDir
+    program: Program | None = None  # what carries a load, where a scenario needs one
+
+
+def replication_lag(scene: Scene, turn: Turn) -> Course:
+    """Block replay on a standby; it must catch up by itself."""
+    cluster, standby = scene.cluster, a_standby(scene.platform)
+    lag = Expectation("PgReplicationLagHigh", standby)
+    with writing(cluster):
+        quiet = _quiet(scene, turn)
+        with replay_blocked(cluster, standby):
+            late = _instant(turn, "lag", lambda: behind(cluster, standby) > LIMIT_LAG, within=20)
+            until_paged(turn.watch, lag, quiet)
+        well = _instant(turn, "no lag", lambda: behind(cluster, standby) < LIMIT_LAG, within=20)
+        turn.acted()
+        until_resolved(turn.watch, lag, quiet)
+    return Course(lag, f"replay blocked on {standby}", quiet, late, well)
+
+
+def disk_filling(scene: Scene, turn: Turn) -> Course:
+    """Fill the volume of a standby, and make room again."""
+    standby = a_standby(scene.platform)
+    filling, volume = Expectation("PgDiskFilling", standby), scene.platform.volume(standby)
+    quiet = _quiet(scene, turn)
+    try:
+        volume.fill(0.85)
+        full = _instant(turn, "a full volume", lambda: volume.used() > LIMIT_DISK, within=20)
+        until_paged(turn.watch, filling, quiet)
+    finally:
+        volume.release()
+    empty = _instant(turn, "room", lambda: volume.used() < LIMIT_DISK, within=20)
+    turn.acted()
+    until_resolved(turn.watch, filling, quiet)
+    return Course(filling, f"volume of {standby} filled to 85 %", quiet, full, empty)
+
+
+def archive_away(scene: Scene, turn: Turn) -> Course:
+    """Let nobody store WAL, and let it be stored again."""
+    failing = Expectation("PgArchiveFailing", scene.platform.engine.primary().name)
+    quiet = _quiet(scene, turn)
+    fault = scene.platform.faults["archive_away"]
+    with healing(fault):
+        fault.inject()
+        failed = _instant(turn, "a refused file", lambda: archive_fails(scene.cluster), within=30)
+        until_paged(turn.watch, failing, quiet)
+    fault.verify_healed()
+    stored = time.monotonic()
+    turn.acted()
+    until_resolved(turn.watch, failing, quiet)
+    return Course(failing, "the archive taken away", quiet, failed, stored)
+
+
+def standby_away(scene: Scene, turn: Turn) -> Course:
+    """Kill a standby and keep it away for a while."""
+    platform = scene.platform
+    quiet = _rested_quiet(scene, turn)
+    with injected(platform.faults["standby_away"]) as (killed, gone):
+        down = Expectation("PgMemberDown", killed)
+        until_paged(turn.watch, down, quiet)
+    back = _instant(turn, f"{killed} runs", lambda: _runs(platform, killed), within=120)
+    until_resolved(turn.watch, down, quiet)
+    worse = turn.watch.when(Expectation("PgNoPrimary"), "pending", quiet)
+    assert worse is None, "the primary was thought lost although only a standby was"
+    _redundant(scene, turn)
+    return Course(down, f"{killed} killed, kept away", quiet, gone, back)
+
+
+def planned_switchover(scene: Scene, turn: Turn) -> Course:
+    """Hand the primary over, and count which alerts wake somebody."""
+    changed = Expectation("PgFailoverHappened")
+    watch = turn.watch
+    quiet = _rested_quiet(scene, turn)
+    with injected(scene.platform.faults["switchover"]) as (old, moved):
+        until_paged(watch, changed, quiet)
+    wait_healthy(scene.platform.engine, within=HEALTHY)
+    until_resolved(watch, changed, quiet)
+    with writing(scene.cluster):
+        watch.settle(within=OLD_ALERTS_GONE)
+        watch.quiet(lasting=QUIET)
+    waking = tuple(str(of) for of in watch.raised(quiet) if _wakes(watch, of, quiet))
+    return Course(changed, f"{old} switched over, planned", quiet, moved, moved, waking)
+
+
+def short_outage(scene: Scene, turn: Turn) -> Course:
+    """Kill the primary, which is restarted at once."""
+    platform, changed = scene.platform, Expectation("PgFailoverHappened")
+    before = _timeline(platform)
+    quiet = _rested_quiet(scene, turn)
+    with injected(platform.faults["primary_kill"]) as (killed, _):
+        new = _instant(
+            turn, "a new timeline", lambda: _timeline(platform) > before, within=_patience(platform)
+        )
+        until_paged(turn.watch, changed, quiet)
+    _redundant(scene, turn)
+    until_resolved(turn.watch, changed, quiet)
+    return Course(changed, f"{killed} killed", quiet, new, new)
+
+
+def stalled_load(scene: Scene, turn: Turn) -> Course:
+    """Let a load wait for a lock, again and again."""
+    burn, cluster = Expectation("PgSloBurnFast"), scene.cluster
+    assert scene.program, "a load without a pgbench"
+    quiet = _quiet(scene, turn)
+    directory = scene.run.raw / "burn"
+    with published_load(scene.program, scene.platform, cluster, scene.settings, directory) as log:
+        with stalls(cluster):
+            burning = _instant(turn, "a burn", lambda: bad_share(log) > LIMIT_BURN, within=30)
+            until_paged(turn.watch, burn, quiet)
+        well = last_bad(log, within=30)
+        until_resolved(turn.watch, burn, quiet)
+    return Course(burn, "locks stall a load", quiet, burning, well)
+
+
+def frozen_primary(scene: Scene, turn: Turn) -> Course:
+    """Let the primary hang until another one serves, or it was restarted."""
+    platform, none = scene.platform, Expectation("PgNoPrimary")
+    quiet = _rested_quiet(scene, turn)
+    with injected(platform.faults["primary_freeze"]) as (frozen, hung):
+        until_paged(turn.watch, none, quiet)
+        new = _instant(
+            turn,
+            "a primary that answers",
+            lambda: bool(_primary(platform)),
+            within=_patience(platform),
+        )
+        until_resolved(turn.watch, none, quiet)
+    _redundant(scene, turn)
+    return Course(none, f"{frozen} frozen", quiet, hung, new)
+
+
+def operator_away(scene: Scene, turn: Turn) -> Course:
+    """Take away what would fail the cluster over, and give it back."""
+    platform, down = scene.platform, Expectation("PgOperatorDown")
+    quiet = _rested_quiet(scene, turn)
+    with injected(platform.faults["operator_away"]) as (away, gone):
+        until_paged(turn.watch, down, quiet)
+    back = time.monotonic()
+    until_resolved(turn.watch, down, quiet)
+    if platform.engine.name != "patroni":
+        worse = turn.watch.when(Expectation("PgNoPrimary"), "pending", quiet)
+        assert worse is None, "the primary was thought lost although only the operator was"
+    _redundant(scene, turn)
+    return Course(down, f"{away} away", quiet, gone, back)
+
+
+def _quiet(scene: Scene, turn: Turn) -> float:
+    """Wait for what comes before a scenario: all is redundant, and no alert is left."""
+    wait_healthy(scene.platform.engine, within=HEALTHY)
+    return turn.quiet(lasting=QUIET, within=OLD_ALERTS_GONE + CALM)
+
+
+def _rested_quiet(scene: Scene, turn: Turn) -> float:
+    """Wait for the same, and for members whom earlier faults would delay to be replaced."""
+    rested(scene.platform.engine, within=HEALTHY)
+    return turn.quiet(lasting=QUIET, within=OLD_ALERTS_GONE + CALM)
+
+
+def _instant(turn: Turn, what: str, probe: Callable[[], bool], *, within: float) -> float:
+    """Return when something was so, as truth.instant_when does; nobody waits when the run ends."""
+
+    def look() -> bool:
+        turn.go_on()
+        return probe()
+
+    return instant_when(what, look, within=within)
+
+
+def _redundant(scene: Scene, turn: Turn) -> None:
+    """Wait until nothing of a fault is left but its alerts: from here on they are watched."""
+    wait_healthy(scene.platform.engine, within=RECOVER)
+    turn.acted()
+
+
+def _runs(platform: Platform, member: str) -> bool:
+    return any(m.name == member and m.running for m in platform.engine.members())
+
+
+def _patience(platform: Platform) -> float:
+    """Seconds for a fail-over; how long it may take is for the drill to judge, not for an alert."""
+    return failover.patience(platform.engine.edition, platform.tuning_name)
+
+
+def _primary(platform: Platform) -> str:
+    """Name the member that answers as primary; '' while none does."""
+    try:
+        return platform.engine.primary().name
+    except NoPrimaryError:
+        return ""
+
+
+def _timeline(platform: Platform) -> int:
+    return max(m.timeline for m in platform.engine.members())
+
+
+def _wakes(watch: AlertWatch, of: Expectation, since: float) -> bool:
+    """Whether an alert that is more than information got past Alertmanager."""
+    arrived = watch.when(of, "alertmanager", since) or watch.when(of, "paged", since)
+    return arrived is not None and watch.rule(of.alert).severity != "info"
+
+
+# What a platform must have for a scenario.
+REQUIRED: Mapping[str, Capability] = {
+    "disk_filling": "real-disk-limit",
+    "archive_away": "backup",
+    "stalled_load": "pushgateway",
+}
+
+
+def scenarios(scene: Scene) -> tuple[Scenario, ...]:
+    """Return every scenario, in the order in which they begin where they do not fit together.
+
+    What looks back half a minute at a new primary comes before what that does not disturb.
+    """
+    steady: frozenset[Thing] = frozenset(("roles", "members"))
+    moves = steady
+    return (
+        Scenario(
+            "replication_lag",
+            "PgReplicationLagHigh",
+            partial(replication_lag, scene),
+            disturbs=frozenset(("replay",)),
+            needs=steady,
+            held_back_by=INHIBITS,
+        ),
+        Scenario(
+            "disk_filling",
+            "PgDiskFilling",
+            partial(disk_filling, scene),
+            disturbs=frozenset(("volume",)),
+            needs=steady,
+        ),
+        Scenario(
+            "archive_away",
+            "PgArchiveFailing",
+            partial(archive_away, scene),
+            disturbs=frozenset(("archive",)),
+            needs=steady,
+            aftermath=frozenset(("PgArchiveLagging",)),
+        ),
+        Scenario(
+            "standby_away",
+            "PgMemberDown",
+            partial(standby_away, scene),
+            disturbs=frozenset(("members",)),
+            needs=EVERYTHING,
+            aftermath=MEMBER_AWAY,
+            held_back_by=INHIBITS,
+        ),
+        Scenario(
+            "planned_switchover",
+            "PgFailoverHappened",
+            partial(planned_switchover, scene),
+            disturbs=EVERYTHING,  # it counts every alert that wakes somebody: none beside it
+            needs=EVERYTHING,
+            aftermath=PRIMARY_MOVES,
+        ),
+        Scenario(
+            "short_outage",
+            "PgFailoverHappened",
+            partial(short_outage, scene),
+            disturbs=moves,
+            needs=EVERYTHING - {"load"},
+            aftermath=PRIMARY_MOVES,
+        ),
+        Scenario(
+            "stalled_load",
+            "PgSloBurnFast",
+            partial(stalled_load, scene),
+            disturbs=frozenset(("load",)),
+            needs=steady,
+            aftermath=frozenset(("PgSloBurnSlow",)),
+        ),
+        Scenario(
+            "frozen_primary",
+            "PgNoPrimary",
+            partial(frozen_primary, scene),
+            disturbs=moves,
+            needs=EVERYTHING,
+            aftermath=PRIMARY_MOVES,
+        ),
+        Scenario(
+            "operator_away",
+            "PgOperatorDown",
+            partial(operator_away, scene),
+            disturbs=moves,
+            needs=EVERYTHING,
+            aftermath=PRIMARY_MOVES,
+        ),
+    )

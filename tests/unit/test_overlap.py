@@ -1,0 +1,269 @@
+"""Alert scenarios beside each other, over a real Prometheus and Alertmanager."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fixtures.monitoring import judge_life
+from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
+from pgdrill.observe.alerts import AlertWatch, Expectation, GivenUpError
+from pgdrill.observe.overlap import EVERYTHING, Course, Overlap, Scenario, Thing, Turn
+from pgdrill.waiting import eventually
+from tests.unit.test_alerts import Monitoring, monitoring, watch
+
+__all__ = ["monitoring", "watch"]  # fixtures
+
+WITHIN = 20.0
+NOTHING: frozenset[Thing] = frozenset()
+ROLES: frozenset[Thing] = frozenset(("roles",))
+
+
+@pytest.fixture
+def pair(monitoring: Monitoring) -> Iterator[Monitoring]:
+    """The conditions of the pair, none of which is left true."""
+    yield monitoring
+    monitoring.conditions.clear()
+
+
+def _play(
+    pair: Monitoring,
+    alert: str,
+    *,
+    resolves: bool = True,
+    acting: Callable[[], object] = lambda: None,
+    watching: Callable[[], object] = lambda: None,
+) -> Callable[[Turn], Course]:
+    """Return a scenario's part that makes a condition true until its alert has paged."""
+
+    def play(turn: Turn) -> Course:
+        of = Expectation(alert)
+        quiet = turn.quiet(lasting=0.3, within=WITHIN)
+        began = time.monotonic()
+        pair.conditions.add(alert)
+        try:
+            assert turn.watch.wait(of, "paged", since=quiet, within=WITHIN)
+            acting()
+        finally:
+            if resolves:
+                pair.conditions.discard(alert)
+        healed = time.monotonic()
+        turn.acted()
+        watching()
+        turn.watch.wait(of, "resolved", since=quiet, within=WITHIN if resolves else 1)
+        return Course(of, f"unit {alert}", quiet, began, healed)
+
+    return play
+
+
+def _scenario(
+    name: str,
+    alert: str,
+    play: Callable[[Turn], Course],
+    *,
+    disturbs: frozenset[Thing] = NOTHING,
+    needs: frozenset[Thing] = NOTHING,
+    aftermath: tuple[str, ...] = (),
+    held_back_by: tuple[str, ...] = (),
+) -> Scenario:
+    return Scenario(
+        name, alert, play, disturbs, needs, frozenset(aftermath), frozenset(held_back_by)
+    )
+
+
+def test_what_fits_is_played_at_once_and_each_alert_has_its_own_cause(
+    pair: Monitoring, watch: AlertWatch
+) -> None:
+    """Two scenarios act at the same time; each gets the life of its alert, and no other's."""
+    both = threading.Barrier(2, timeout=WITHIN)
+    chosen = [
+        _scenario(name, alert, _play(pair, alert, acting=both.wait))
+        for name, alert in (("one", "Brief"), ("other", "Loud"))
+    ]
+    with Overlap(watch, chosen) as overlap:
+        one, other = overlap.played("one"), overlap.played("other")
+    assert (one.beside, other.beside) == (("other",), ("one",))
+    for played, alert in ((one, "Brief"), (other, "Loud")):
+        assert [seen.alert for seen in played.seen] == [alert]
+        assert played.strangers == ()
+        judge_life(watch, Verdicts(None), played)
+
+
+def test_what_would_disturb_waits_until_the_other_is_over(
+    pair: Monitoring, watch: AlertWatch
+) -> None:
+    """A scenario that disturbs what an open one needs begins after it, and so does a third."""
+    said: list[str] = []
+    chosen = [
+        _scenario("first", "Brief", _play(pair, "Brief"), needs=ROLES),
+        _scenario("second", "Loud", _play(pair, "Loud"), disturbs=EVERYTHING, needs=EVERYTHING),
+        _scenario("third", "Brief", _play(pair, "Brief"), needs=ROLES, disturbs=ROLES),
+    ]
+    with Overlap(watch, chosen, said.append) as overlap:
+        first, second, third = map(overlap.played, ("first", "second", "third"))
+    assert first.ended < second.course.quiet
+    assert second.ended < third.course.quiet
+    assert (first.beside, second.beside, third.beside) == ((), (), ())
+    assert said == [f"scenario {one.name} begins beside nothing else" for one in chosen]
+
+
+def test_a_resolution_is_watched_while_the_next_scenario_runs(
+    pair: Monitoring, watch: AlertWatch
+) -> None:
+    """What is only watched disturbs nothing: the next one acts before the first is over."""
+    acts = threading.Event()
+    lookback = _play(pair, "Brief", watching=lambda: acts.wait(WITHIN))
+    chosen = [
+        _scenario("lookback", "Brief", lookback, disturbs=ROLES, needs=EVERYTHING - {"load"}),
+        _scenario("load", "Loud", _play(pair, "Loud", acting=acts.set), needs=ROLES),
+    ]
+    with Overlap(watch, chosen) as overlap:
+        first, load = overlap.played("lookback"), overlap.played("load")
+    assert first.course.healed < load.course.quiet < load.course.condition < first.ended
+    assert (first.strangers, load.strangers) == ((), ())
+
+
+def test_an_alert_that_stays_is_red_for_its_own_scenario_alone(
+    pair: Monitoring, watch: AlertWatch
+) -> None:
+    """Of two beside each other, the one whose alert does not resolve is broken, by its name."""
+    both = threading.Barrier(2, timeout=WITHIN)
+    chosen = [
+        _scenario("stays", "Loud", _play(pair, "Loud", acting=both.wait, resolves=False)),
+        _scenario("goes", "Brief", _play(pair, "Brief", acting=both.wait)),
+    ]
+    with Overlap(watch, chosen) as overlap:
+        stays, goes = overlap.played("stays"), overlap.played("goes")
+    judge_life(watch, Verdicts(None), goes)
+    kept = Verdicts(None)
+    with pytest.raises(BrokenBudgetError, match="Loud resolved"):
+        judge_life(watch, kept, stays)
+    assert [v.outcome for v in kept.given] == ["met", "met", "broken"]
+    assert "not seen within" in kept.given[-1].note
+
+
+def test_an_alert_that_is_nobodys_makes_all_invalid(pair: Monitoring, watch: AlertWatch) -> None:
+    """An alert in an overlap that no scenario owns is named, and no verdict of any is met."""
+    both = threading.Barrier(2, timeout=WITHIN)
+
+    def strange() -> None:
+        began = time.monotonic()
+        pair.conditions.add("Muted")
+        both.wait()
+        watch.wait(Expectation("Muted"), "paged", since=began, within=WITHIN)
+
+    chosen = [
+        _scenario("one", "Brief", _play(pair, "Brief", acting=strange)),
+        _scenario("other", "Loud", _play(pair, "Loud", acting=strange)),
+    ]
+    with Overlap(watch, chosen) as overlap:
+        played = [overlap.played("one"), overlap.played("other")]
+    for one in played:
+        kept = Verdicts(None)
+        with pytest.raises(BrokenBudgetError, match="Muted came during"):
+            judge_life(watch, kept, one)
+        assert [v.outcome for v in kept.given] == ["invalid"] * 3
+        assert {seen.alert for seen in one.seen} == {one.course.of.alert, "Muted"}
+
+
+def test_what_a_scenario_alone_raises_is_its_own(pair: Monitoring, watch: AlertWatch) -> None:
+    """With nothing beside it there is one cause: other alerts are kept, and spoil nothing."""
+
+    def and_more() -> None:
+        pair.conditions.add("Muted")
+        watch.wait(Expectation("Muted"), "firing", since=time.monotonic(), within=WITHIN)
+
+    with Overlap(watch, [_scenario("one", "Brief", _play(pair, "Brief", acting=and_more))]) as all_:
+        played = all_.played("one")
+    assert {seen.alert for seen in played.seen} == {"Brief", "Muted"}
+    judge_life(watch, Verdicts(None), played)
+
+
+def test_what_an_earlier_scenario_left_is_known_and_waited_for_where_it_matters(
+    pair: Monitoring, watch: AlertWatch
+) -> None:
+    """An alert that outlasts its scenario hinders no other, but whoever needs it gone waits."""
+    goes = threading.Event()
+
+    def leave() -> None:
+        pair.conditions.add("Loud")
+        watch.wait(Expectation("Loud"), "firing", since=time.monotonic(), within=WITHIN)
+
+    def gone() -> None:
+        assert not goes.is_set()
+        goes.set()
+        pair.conditions.discard("Loud")
+
+    chosen = [
+        _scenario(
+            "leaves",
+            "Brief",
+            _play(pair, "Brief", acting=leave),
+            needs=EVERYTHING,
+            aftermath=("Loud",),
+        ),
+        _scenario("indifferent", "Muted", _play(pair, "Muted", acting=gone), disturbs=ROLES),
+        _scenario("held back", "Brief", _play(pair, "Brief"), held_back_by=("Loud",)),
+    ]
+    with Overlap(watch, chosen) as overlap:
+        leaves, other, held_back = map(overlap.played, ("leaves", "indifferent", "held back"))
+    assert leaves.ended < other.course.quiet
+    assert other.beside == ("leaves",) or set(other.beside) == {"leaves", "held back"}
+    assert other.strangers == ()
+    assert held_back.course.quiet > other.course.condition
+    for played in (leaves, other, held_back):
+        judge_life(watch, Verdicts(None), played)
+
+
+def test_an_error_is_raised_to_whom_it_concerns(pair: Monitoring, watch: AlertWatch) -> None:
+    """A scenario that fails does so in its own test; one beside it is judged as ever."""
+
+    def fail() -> None:
+        raise LookupError("no such member")
+
+    chosen = [
+        _scenario("fails", "Brief", _play(pair, "Brief", acting=fail)),
+        _scenario("works", "Loud", _play(pair, "Loud")),
+    ]
+    with Overlap(watch, chosen) as overlap:
+        with pytest.raises(LookupError, match="no such member"):
+            overlap.played("fails")
+        judge_life(watch, Verdicts(None), overlap.played("works"))
+
+
+def test_a_run_that_ends_early_heals_and_begins_nothing(
+    pair: Monitoring, watch: AlertWatch
+) -> None:
+    """Whoever interrupts waits for no alert: what is broken is healed, what waits never begins."""
+    begun: list[str] = []
+
+    def never_paged(turn: Turn) -> Course:
+        begun.append("open")
+        with pair.condition("Loud"):
+            turn.watch.wait(Expectation("Brief"), "paged", since=0, within=600)
+        raise AssertionError("nobody ended the wait")
+
+    def next_one(turn: Turn) -> Course:
+        raise AssertionError("begun after the end")
+
+    chosen = [
+        _scenario("open", "Brief", never_paged, disturbs=ROLES),
+        _scenario("next", "Brief", next_one, needs=ROLES),
+    ]
+    started = time.monotonic()
+
+    def interrupted() -> None:
+        with playing:
+            eventually("the condition", lambda: "Loud" in pair.conditions, within=WITHIN)
+            raise KeyboardInterrupt
+
+    playing = Overlap(watch, chosen)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert time.monotonic() - started < WITHIN
+    assert begun == ["open"]
+    assert pair.conditions == set()
+    for name in ("open", "next"):
+        with pytest.raises(GivenUpError):
+            playing.played(name)
