@@ -294,7 +294,8 @@ def scenarios(scene: Scene) -> tuple[Scenario, ...]:
             partial(archive_away, scene),
             disturbs=frozenset(("archive",)),
             needs=steady,
-            aftermath=frozenset(("PgArchiveLagging",)),
+            # Who may not look into the archive sees no backup in it.
+            aftermath=frozenset(("PgArchiveLagging", "PgBackupMissing", "PgBackupStale")),
         ),
         Scenario(
             "standby_away",

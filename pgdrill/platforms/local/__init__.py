@@ -190,7 +190,13 @@ class LocalPlatform:
                     update(len(tasks), tasks[-1] if tasks else "")
                     return process.poll() is not None
 
-                eventually("the end of the playbook", ended, within=INSTALL_WITHIN, every=0.1)
+                eventually(
+                    "the end of the playbook",
+                    ended,
+                    within=INSTALL_WITHIN,
+                    every=0.1,
+                    silent=True,  # its tasks are named one by one
+                )
             finally:
                 if process.poll() is None:
                     sweep(self._state, only_playbook=True)
