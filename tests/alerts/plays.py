@@ -5,12 +5,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import pytest
+
 from pgdrill.engines.base import NoPrimaryError
+from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import healing
 from pgdrill.judge import failover
 from pgdrill.observe.alerts import AlertWatch, Expectation
 from pgdrill.observe.detection import OLD_ALERTS_GONE
 from pgdrill.observe.overlap import EVERYTHING, Course, Scenario, Thing, Turn
+from pgdrill.platforms.archive import archive_of
 from pgdrill.platforms.base import Capability, Cluster, Platform, rested, wait_healthy
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
@@ -46,6 +50,8 @@ MEMBER_AWAY = frozenset(
     )
 )
 PRIMARY_MOVES = MEMBER_AWAY | {"PgNoPrimary", "PgFailoverHappened"}
+# Who may not look into the archive sees no backup in it.
+UNREADABLE = frozenset(("PgArchiveLagging", "PgBackupMissing", "PgBackupStale"))
 # Alertmanager keeps alerts about standbys back while one of these is raised (alertmanager.yml.j2).
 INHIBITS = frozenset(("PgNoPrimary", "PgFailoverHappened"))
 
@@ -107,6 +113,31 @@ def archive_away(scene: Scene, turn: Turn) -> Course:
     turn.acted()
     until_resolved(turn.watch, failing, quiet)
     return Course(failing, "the archive taken away", quiet, failed, stored)
+
+
+def backup_failed(scene: Scene, turn: Turn) -> Course:
+    """Try to take a backup while nothing can be stored, and take one when it can."""
+    failed = Expectation("PgBackupFailed")
+    archive = archive_of(scene.platform)
+    assert archive is not None, "the capability backup says that there is one"
+    quiet = _quiet(scene, turn)
+    fault = scene.platform.faults["archive_away"]
+    with healing(fault):
+        fault.inject()
+        with pytest.raises(BrokenEnvironmentError):
+            archive.back_up(_unshown)
+        tried = time.monotonic()
+        until_paged(turn.watch, failed, quiet)
+    fault.verify_healed()
+    archive.back_up(_unshown)
+    taken = time.monotonic()
+    turn.acted()
+    until_resolved(turn.watch, failed, quiet)
+    return Course(failed, "a backup with the archive away", quiet, tried, taken)
+
+
+def _unshown(done: float, note: str = "") -> None:
+    """Show nothing: scenarios beside each other have one line of progress each."""
 
 
 def standby_away(scene: Scene, turn: Turn) -> Course:
@@ -261,6 +292,7 @@ def _wakes(watch: AlertWatch, of: Expectation, since: float) -> bool:
 REQUIRED: Mapping[str, Capability] = {
     "disk_filling": "real-disk-limit",
     "archive_away": "backup",
+    "backup_failed": "backup",
     "stalled_load": "pushgateway",
 }
 
@@ -294,8 +326,15 @@ def scenarios(scene: Scene) -> tuple[Scenario, ...]:
             partial(archive_away, scene),
             disturbs=frozenset(("archive",)),
             needs=steady,
-            # Who may not look into the archive sees no backup in it.
-            aftermath=frozenset(("PgArchiveLagging", "PgBackupMissing", "PgBackupStale")),
+            aftermath=UNREADABLE,
+        ),
+        Scenario(
+            "backup_failed",
+            "PgBackupFailed",
+            partial(backup_failed, scene),
+            disturbs=frozenset(("archive",)),
+            needs=steady,
+            aftermath=UNREADABLE | {"PgArchiveFailing"},
         ),
         Scenario(
             "standby_away",

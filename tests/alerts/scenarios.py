@@ -22,7 +22,7 @@ SCENARIOS: dict[str, str | Exemption] = {
         "needs 272 MiB of WAL behind an archive that hangs: minutes of load"
     ),
     "PgArchiveFilling": Exemption("PgDiskFilling on another volume: the same series and limit"),
-    "PgBackupFailed": Exemption("TODO"),
+    "PgBackupFailed": "test_backup_failed",
     "PgBackupMissing": Exemption("`up` takes the first backup: it would have to be removed"),
     "PgBackupStale": Exemption("26 h cannot be waited for in a drill"),
     "PgSloBurnFast": "test_stalled_load",

@@ -6,6 +6,8 @@ far as they fit; each test judges its own.
 
 from collections.abc import Callable
 
+import pytest
+
 from pgdrill.observe.overlap import Overlap, Played
 
 Require = Callable[[str], None]
@@ -51,6 +53,13 @@ def test_archive_away(require: Require, overlap: Overlap, judge_played: Judge) -
     """An archive that takes no WAL pages, though no client notices, until it takes it again."""
     require("backup")
     judge_played(overlap.played("archive_away"))
+
+
+@pytest.mark.thorough
+def test_backup_failed(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+    """A backup that fails pages, until one succeeds."""
+    require("backup")
+    judge_played(overlap.played("backup_failed"))
 
 
 def test_stalled_load(require: Require, overlap: Overlap, judge_played: Judge) -> None:
