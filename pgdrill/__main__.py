@@ -112,7 +112,10 @@ def _archive(platform: Platform) -> Archive:
         raise BrokenEnvironmentError("nothing is running here: `make up` first")
     archive = archive_of(platform)
     if archive is None:
-        raise BadUsageError(f"{platform.name} keeps no backups here (see the README)")
+        raise BadUsageError(
+            f"{platform.name} keeps no backups here: `make up PLATFORM={platform.name} ARCHIVE=1`"
+            " gives it an archive"
+        )
     return archive
 
 

@@ -234,6 +234,13 @@ OPTIONS: tuple[Option, ...] = (
         "kind platform: tools and manifests are fetched from URL/<host>/<path>",
         "",
     ),
+    Option(
+        "archive",
+        _flag,
+        "kind platform: keep backups and WAL from now on, until `down` (`local` always does)",
+        False,
+        is_flag=True,
+    ),
     Option("keep", _flag, "leave a cluster running that this command started", False, is_flag=True),
 )
 BY_KEY = {option.key: option for option in OPTIONS}
@@ -264,6 +271,7 @@ class Settings:
     node_image: str
     registry_mirror: Mirrors
     release_mirror: str
+    archive: bool
     keep: bool
     sources: Mapping[str, str]
 

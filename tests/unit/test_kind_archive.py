@@ -1,6 +1,7 @@
 """What the archive of the reference platform reads and asks for, without a cluster."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.archive import Target
 from pgdrill.platforms.kind import store
 from pgdrill.platforms.kind.archive import recovery_target, why
+from pgdrill.platforms.kind.state import plan
 from pgdrill.platforms.restoring import demand_all_wal
 
 # As Barman 3.19 writes it, and what the volume adds.
@@ -54,6 +56,15 @@ def test_a_point_is_asked_for_in_the_operators_words(text: str, asked: dict[str,
     chosen = store.backup(SAID)
     assert recovery_target(Target.parse(text), chosen) == asked | {"backupID": chosen.label}
     assert recovery_target(Target.parse("latest"), chosen) == {}
+
+
+def test_an_archive_is_kept_from_when_it_is_asked_for(tmp_path: Path) -> None:
+    """Without being asked there is none; asked again, the store's credentials stay as they are."""
+    made = plan(tmp_path, "node:1", True, 2)
+    assert made.archive_secret == ""
+    kept = made.archived()
+    assert kept.archive_secret
+    assert kept.archived() == kept
 
 
 def test_the_reason_of_a_failed_recovery_is_postgresqls_own() -> None:

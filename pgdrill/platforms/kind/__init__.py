@@ -159,6 +159,8 @@ class KindPlatform:
             cores = containers.cores()
             found = plan(self._state, node.reference, node.built, cores, *versions)
         found = found.timed(settings.timing).mirrored(str(self._supply.mirrors))
+        if settings.archive:
+            found = found.archived()
         found.save()
         self._forget_views()
         self.tuning_name = found.timing

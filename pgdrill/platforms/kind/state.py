@@ -68,7 +68,7 @@ class Installation:
     operator: str = "1.25.4"  # that of installations from before there was a choice
     postgres: str = "15"  # likewise
     mirrors: str = ""  # where its nodes pull from, as settings write it
-    archive_secret: str = ""  # of the store; installations of before there was one have none
+    archive_secret: str = ""  # of the store; empty where nothing is kept
 
     @classmethod
     def load(cls, directory: Path) -> "Installation | None":
@@ -93,6 +93,11 @@ class Installation:
     def mirrored(self, mirrors: str) -> "Installation":
         """Return the same installation with other mirrors."""
         return replace(self, mirrors=mirrors)
+
+    def archived(self) -> "Installation":
+        """Return the same installation with an archive; one that it has stays as it is."""
+        secret = self.archive_secret or secrets.token_urlsafe(18)
+        return replace(self, archive_secret=secret)
 
     def save(self) -> None:
         """Write it down, readable by this user alone; whole, or not at all."""
@@ -178,7 +183,6 @@ def plan(
         password=secrets.token_urlsafe(18),
         operator=operator,
         postgres=postgres,
-        archive_secret=secrets.token_urlsafe(18),
     )
 
 
