@@ -20,7 +20,6 @@ from pgdrill.observe import rulefiles
 from pgdrill.observe.alertmanager import Alertmanager
 from pgdrill.observe.pooler import PoolerAutoscaler
 from pgdrill.observe.prometheus import NoDataError, Prometheus
-from pgdrill.platforms import session
 from pgdrill.platforms.base import (
     Capability,
     Cluster,
@@ -50,6 +49,8 @@ from pgdrill.platforms.kind.state import (
     VOLUME_MB,
     Installation,
     addresses,
+    connect,
+    handle,
     plan,
     service,
     state_dir,
@@ -398,7 +399,7 @@ class KindPlatform:
         return addresses(self.installation.endpoints)
 
     def _connect(self, member: str) -> psycopg.Connection[tuple[Any, ...]]:
-        return session.connect(self.cluster().conninfo(self._endpoints[member], timeout=2), 2.0)
+        return connect(self.cluster(), member)
 
     def cluster(self) -> Cluster:
         """Return the handle of the running database.
@@ -406,16 +407,7 @@ class KindPlatform:
         Raises:
             BrokenEnvironmentError: nothing is running.
         """
-        endpoints = self._endpoints
-        return Cluster(
-            name=NAME,
-            read_write=endpoints["rw"],
-            read_only=endpoints["ro"],
-            members={name: endpoints[name] for name in MEMBERS},
-            database="shop",
-            user="pgdrill",
-            passfile=self.installation.passfile,
-        )
+        return handle(self.installation, NAME, self._endpoints, MEMBERS)
 
     def pgbench(self) -> pgbench_program.Program:
         """Return this machine's pgbench, or one in a container of the image that the members run.

@@ -28,6 +28,8 @@ from pgdrill.platforms.kind.state import (
     RESTORED_MEMBERS,
     RESTORED_NAME,
     addresses,
+    connect,
+    handle,
 )
 from pgdrill.platforms.restoring import Over, RestoringArchive, demand_all_wal
 from pgdrill.progress import Update
@@ -300,21 +302,10 @@ class KindArchive(RestoringArchive):
         """
         found = self._platform.installation
         at = addresses(found.restored_endpoints)
-        cluster = Cluster(
-            name=RESTORED_NAME,
-            read_write=at["restored-rw"],
-            read_only=at["restored-ro"],
-            members={member: at[member] for member in RESTORED_MEMBERS},
-            database="shop",
-            user="pgdrill",
-            passfile=found.passfile,
-        )
-
-        def connect(member: str) -> psycopg.Connection[tuple[Any, ...]]:
-            return session.connect(cluster.conninfo(at[member], timeout=2), 2.0)
-
+        cluster = handle(found, RESTORED_NAME, at, RESTORED_MEMBERS, prefix=f"{RESTORED_NAME}-")
+        sessions = partial(connect, cluster)
         api = self._platform.api
-        return cluster, CnpgEngine(api, RESTORED, RESTORED_NAME, connect, found.operator)
+        return cluster, CnpgEngine(api, RESTORED, RESTORED_NAME, sessions, found.operator)
 
     def discard(self) -> None:
         """Remove the restored cluster; safe to repeat, and after an interrupted restore.
@@ -340,15 +331,15 @@ class KindArchive(RestoringArchive):
             )
         except DeadlineError as error:
             raise BrokenEnvironmentError(str(error)) from None
-        self._empty_volumes(RESTORED)
+        self._empty_volumes()
         self._platform.installation.restored_endpoints.unlink(missing_ok=True)
         self._record.unlink(missing_ok=True)
 
-    def _empty_volumes(self, namespace: str) -> None:
-        """Let volumes that a namespace has left be claimed anew, with nothing on them."""
+    def _empty_volumes(self) -> None:
+        """Let volumes that the restored cluster has left be claimed anew, with nothing on them."""
         for volume in self._call(self._core.list_persistent_volume)["items"]:
             claim = volume["spec"].get("claimRef", {})
-            if claim.get("namespace") != namespace:
+            if claim.get("namespace") != RESTORED:
                 continue
             NodeVolume.of(volume).empty()
             self._call(

@@ -4,12 +4,17 @@ import json
 import os
 import secrets
 import socket
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from pgdrill import surroundings
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.platforms.base import Endpoint
+from pgdrill.platforms import session
+from pgdrill.platforms.base import Cluster, Endpoint
 from pgdrill.provision.components import OPERATORS, POSTGRES
 
 WRITTEN, DRAFT = "installation.json", "installation.json.part"
@@ -197,6 +202,34 @@ def addresses(file: Path) -> dict[str, Endpoint]:
     found = {name: Endpoint(*at) for name, at in json.loads(file.read_text()).items()}
     surroundings.spare(*{at.host for at in found.values()})
     return found
+
+
+def handle(
+    found: Installation,
+    name: str,
+    at: Mapping[str, Endpoint],
+    members: tuple[str, ...],
+    prefix: str = "",
+) -> Cluster:
+    """Return the handle of a cluster with the shop; prefix begins its services' names."""
+    return Cluster(
+        name=name,
+        read_write=at[f"{prefix}rw"],
+        read_only=at[f"{prefix}ro"],
+        members={member: at[member] for member in members},
+        database="shop",
+        user="pgdrill",
+        passfile=found.passfile,
+    )
+
+
+def connect(cluster: Cluster, member: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a short session on a member, as engines do to look at it.
+
+    Raises:
+        psycopg.Error: it does not answer.
+    """
+    return session.connect(cluster.conninfo(cluster.members[member], timeout=2), 2.0)
 
 
 def service(name: str) -> str:
