@@ -3,17 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import psycopg
-
 from pgdrill.judge import budgets
 from pgdrill.platforms.base import Cluster
+from pgdrill.platforms.checkpoints import write_out
 from pgdrill.progress import Reporter
 from pgdrill.records import Bench
 from pgdrill.settings import Settings
 from pgdrill.workload import pgbench
 from pgdrill.workload.pgbench_program import Program
 
-CHECKPOINT_WITHIN = 120.0  # seconds
 CALIBRATION = 8  # seconds; enough to order magnitudes, and it warms the caches
 
 
@@ -31,8 +29,8 @@ def bench_cluster(
     even to warm up. Raw logs go to directory. A run during which the server died gives a Bench too.
 
     Raises:
-        BrokenEnvironmentError: the database does not answer, holds no shop, or answered nothing.
-        psycopg.Error: a member does not checkpoint.
+        BrokenEnvironmentError: the database does not answer, holds no shop, answered nothing, or a
+            member does not checkpoint.
     """
     conninfo, clients = cluster.conninfo(), settings.clients
     scale = pgbench.scale_for(clients)
@@ -48,8 +46,9 @@ def bench_cluster(
             seed=settings.seed,
             on_progress=lambda second, tps, ms: update(second, _note(tps, ms)),
         )
-    with reporter.task("checkpoint of every member"):
-        _checkpoint(cluster, reporter)
+    # What calibration left dirty the kernel would write back some seconds into the run: 76 late
+    # transactions in one second were seen, four times what a run of 30 s is allowed.
+    write_out(cluster, reporter)
     in_the_quiet()
     rate = pgbench.offered_rate(settings.rate, reached)
     reporter.line(f"calibration reached {reached:.0f}/s; offering {rate:g}/s")
@@ -69,20 +68,6 @@ def bench_cluster(
                 max(0.0, second), ("warm-up: " if second < 0 else "") + _note(tps, ms)
             ),
         )
-
-
-def _checkpoint(cluster: Cluster, reporter: Reporter) -> None:
-    """Write what seeding and calibration left dirty, so that the load pays for itself alone.
-
-    Without it the kernel writes it back some seconds into the run: 76 late transactions in one
-    second were seen, four times what a run of 30 s is allowed.
-    """
-    for member, endpoint in cluster.members.items():
-        with cluster.connect(endpoint, statement_timeout=CHECKPOINT_WITHIN) as session:
-            try:
-                session.execute("CHECKPOINT")
-            except psycopg.errors.InsufficientPrivilege:
-                reporter.line(f"{member}: no right to checkpoint; the load begins on dirty pages")
 
 
 def _note(tps: float, milliseconds: float) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from pgdrill.platforms.base import Cluster
+from pgdrill.platforms.checkpoints import write_out
 from pgdrill.progress import Reporter, Update
 from pgdrill.records import Seed
 from pgdrill.settings import Settings
@@ -10,15 +11,22 @@ from pgdrill.workload import dataset
 
 
 def seed_cluster(cluster: Cluster, settings: Settings, reporter: Reporter) -> Seed:
-    """Load the dataset, or recognise it, and compare its checksums on every member."""
+    """Load the dataset, or recognise it, and compare its checksums on every member.
+
+    After a load every member checkpoints: a fault that follows would otherwise measure the load,
+    too. The next switchover waits for what is dirty, and pg_rewind needs all WAL since then.
+    """
     with reporter.task(f"seed {settings.rows:,} rows", settings.rows) as update:
-        return dataset.seed(
+        seed = dataset.seed(
             cluster.conninfo(),
             {name: cluster.conninfo(at) for name, at in cluster.members.items()},
             rows=settings.rows,
             seed=settings.seed,
             progress=_show(update),
         )
+    if not seed.reused:
+        write_out(cluster, reporter)
+    return seed
 
 
 def _show(update: Update) -> Callable[[str, int, int, float], None]:

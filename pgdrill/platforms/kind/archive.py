@@ -7,16 +7,15 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from pgdrill.engines.cnpg import ANSWER_WITHIN, GROUP, VERSION, CnpgEngine
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
-from pgdrill.platforms import session
 from pgdrill.platforms.archive import Backup, Target, accepts_writes, redundant
-from pgdrill.platforms.base import Cluster, Endpoint
+from pgdrill.platforms.base import Cluster
+from pgdrill.platforms.checkpoints import checkpoint
 from pgdrill.platforms.kind import making, store
 from pgdrill.platforms.kind.nodes import NodeVolume
 from pgdrill.platforms.kind.state import (
@@ -41,9 +40,7 @@ if TYPE_CHECKING:
 BACK_UP_WITHIN = 1800.0  # seconds
 EXPIRED_WITHIN = 120.0  # seconds for older backups to be removed
 REMOVED_WITHIN = 180.0  # seconds for a namespace to be gone, with what ran in it
-CHECKPOINT_WITHIN = 60.0  # seconds
 MAKE_ROOM_ABOVE = 0.5  # share of the store's volume: to remove older backups costs seconds of CPU
-REDO = "SELECT redo_lsn - '0/0' FROM pg_control_checkpoint()"  # bytes
 BACKUPS = "backups"
 CLASS = "pgdrill-sized"  # of the volumes of members
 # Recovery's own words when it cannot go where it was told to.
@@ -81,7 +78,8 @@ class KindArchive(RestoringArchive):
         if differential:
             raise BadUsageError("Barman takes full backups only: leave --differential out")
         update(0, "checkpoint")
-        self._checkpoint()
+        # A backup of a standby begins at its last restart point; WAL since then is replayed.
+        checkpoint(self._platform.cluster())
         name = f"{NAME}-{datetime.now(UTC):%Y%m%d%H%M%S}"
         self._call(
             self._custom.create_namespaced_custom_object,
@@ -127,36 +125,6 @@ class KindArchive(RestoringArchive):
             update(0, "removing older ones")
             self._expire()
         return made[0]
-
-    def _checkpoint(self) -> None:
-        """Let every member begin anew: a backup of a standby begins at its last restart point.
-
-        That may be minutes old, and all WAL since then would have to be replayed.
-
-        Raises:
-            BrokenEnvironmentError: a member did not do it.
-        """
-        cluster = self._platform.cluster()
-
-        def checkpoint(at: Endpoint) -> int:
-            with session.connect(cluster.conninfo(at), statement_timeout=CHECKPOINT_WITHIN) as one:
-                one.execute("CHECKPOINT")
-                row = one.execute(REDO).fetchone()
-            assert row is not None
-            return int(row[0])
-
-        try:
-            reached = checkpoint(cluster.read_write)
-            for name, at in cluster.members.items():
-                eventually(
-                    f"a restart point of {name}",
-                    partial(checkpoint, at),
-                    lambda redo: redo >= reached,
-                    within=CHECKPOINT_WITHIN,
-                    every=0.5,
-                )
-        except (psycopg.Error, DeadlineError) as error:
-            raise BrokenEnvironmentError(f"no checkpoint before the backup: {error}") from None
 
     def _expire(self) -> None:
         """Let Barman remove all but the newest backups, and the WAL that only they needed.
