@@ -197,6 +197,16 @@ def test_the_poolers_sessions_leave_half_of_the_primary() -> None:
     assert 0 < most <= int(values["parameters"]["max_connections"]) / 2
 
 
+def test_wal_is_kept_back_to_the_last_checkpoint() -> None:
+    """An old primary finds in its own WAL what pg_rewind reads, however much was written."""
+    values = yaml.safe_load((ROOT / "infra/helm/postgres-cnpg/values.yaml").read_text())
+    kept, most = (
+        int(values["parameters"][name].removesuffix("MB"))
+        for name in ("wal_keep_size", "max_wal_size")
+    )
+    assert kept >= most > 0
+
+
 def test_a_failed_command_says_its_last_words(tmp_path: Path) -> None:
     """One line names the command and what it said, whether it was logged or not."""
     with pytest.raises(BrokenEnvironmentError, match="no such thing"):
