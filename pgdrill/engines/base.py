@@ -61,6 +61,9 @@ class Engine(Protocol):
         Returns its name, '' when there is none. A drill would measure the delay as its fault's.
         """
 
+    def unable(self) -> tuple[str, ...]:
+        """Name the members that stream and could not take over at this moment."""
+
     def synchronous_state_is_expected(self) -> bool:
         """Whether as many synchronous standbys stand ready as the configuration promises."""
 

@@ -1,6 +1,7 @@
 """CloudNativePG, read through the Kubernetes API and through SQL on each member."""
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ FENCED = "cnpg.io/fencedInstances"
 HEALTHY_PHASE = "Cluster in healthy state"
 # Seconds after a restart in place for which kubelet remembers it, twice its longest back-off.
 REMEMBERED = 600.0
+# Seconds after the end of a fence in which a member's manager does nothing, not even promote: up to
+# 5 until PostgreSQL is back, 20 asleep (1.30.0 and 1.25.4, RequestAndWaitFencingOff), 2 spare.
+ASLEEP = 27.0
 STOP_DELAY = 1800  # seconds, the operator's default
 # What the operator sets on purpose for a drill; everything else stays its default.
 TIMING = (
@@ -102,6 +106,8 @@ class CnpgEngine:
         self._custom = client.CustomObjectsApi(api)
         self._discovery = client.DiscoveryV1Api(api)
         self._connect = connect
+        self._fenced: frozenset[str] = frozenset()
+        self._asleep: dict[str, float] = {}  # until when, by name
 
     def resource(self) -> dict[str, Any]:
         """Return the Cluster object.
@@ -256,6 +262,11 @@ class CnpgEngine:
             raise BrokenEnvironmentError(f"{standby.name} stays: {_why(error)}") from None
         return standby.name
 
+    def unable(self) -> tuple[str, ...]:
+        """Name the members whose fence was lifted so lately that their managers are asleep."""
+        now = time.monotonic()
+        return tuple(name for name, until in self._asleep.items() if now < until)
+
     def synchronous_state_is_expected(self) -> bool:
         """Whether as many synchronous standbys stand ready as the Cluster object promises."""
         spec = self.resource()["spec"]
@@ -284,6 +295,8 @@ class CnpgEngine:
         """
         fenced = json.dumps(members) if members else None
         self._patch({"metadata": {"annotations": {FENCED: fenced}}})
+        lifted, self._fenced = self._fenced - set(members), frozenset(members)
+        self._asleep = self._asleep | dict.fromkeys(lifted, time.monotonic() + ASLEEP)
 
     @contextmanager
     def asynchronous(self) -> Iterator[None]:

@@ -137,6 +137,10 @@ class PatroniEngine:
         """Nobody: supervisor counts no restarts of a process that ran for a second."""
         return ""
 
+    def unable(self) -> tuple[str, ...]:
+        """Nobody: Patroni looks at each member once a period, whatever happened to it before."""
+        return ()
+
     def synchronous_state_is_expected(self) -> bool:
         """Whether at least the promised number of standbys may acknowledge a commit."""
         ready = [m for m in self.members() if m.synchronous and m.streaming]

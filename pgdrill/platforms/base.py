@@ -277,6 +277,12 @@ def rested(engine: Engine, *, within: float) -> tuple[Member, ...]:
             break
         _wait_renewed(engine, name, old[name], within)
         members = wait_healthy(engine, within=within)
+    eventually(
+        "members that can take over",
+        lambda: ", ".join(engine.unable()),
+        lambda names: not names,
+        within=within,
+    )
     return members
 
 

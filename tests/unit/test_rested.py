@@ -15,7 +15,7 @@ STANDBY = Member("pg-1", "a", "standby", True, 1, True, True, 0)
 class Restarts:
     """An engine two of whose members restarted lately; one of them is the primary."""
 
-    def __init__(self, *, stuck: bool = False) -> None:
+    def __init__(self, *, stuck: bool = False, looks_asleep: int = 0) -> None:
         self.now = {
             "pg-1": STANDBY,
             "pg-2": replace(STANDBY, name="pg-2", role="primary"),
@@ -24,6 +24,7 @@ class Restarts:
         self.held = {"pg-1", "pg-2"}
         self.done: list[str] = []
         self.stuck = stuck
+        self.looks_asleep = looks_asleep
 
     def members(self) -> tuple[Member, ...]:
         """Everybody is well all the time."""
@@ -32,6 +33,11 @@ class Restarts:
     def synchronous_state_is_expected(self) -> bool:
         """It is."""
         return True
+
+    def unable(self) -> tuple[str, ...]:
+        """Say of a member that streams that nobody could promote it yet."""
+        self.looks_asleep -= 1
+        return ("pg-3",) if self.looks_asleep >= 0 else ()
 
     def renew(self) -> str:
         """Replace a standby, or have the primary hand over, which restarts in place and is held."""
@@ -64,3 +70,12 @@ def test_a_member_that_is_not_replaced_is_no_rest() -> None:
     """The old incarnation in good health is not taken for the new one."""
     with pytest.raises(DeadlineError, match="another pg-1"):
         rested(cast("Engine", Restarts(stuck=True)), within=0.3)
+
+
+def test_a_member_that_streams_and_cannot_take_over_is_waited_for() -> None:
+    """A standby whose fence was lifted streams for 20 s before its manager would promote it."""
+    engine = Restarts(looks_asleep=2)
+    rested(cast("Engine", engine), within=2)
+    assert engine.looks_asleep < 0
+    with pytest.raises(DeadlineError, match="pg-3"):
+        rested(cast("Engine", Restarts(looks_asleep=1000)), within=0.3)
