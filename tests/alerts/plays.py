@@ -158,11 +158,17 @@ def standby_away(scene: Scene, turn: Turn) -> Course:
 def planned_switchover(scene: Scene, turn: Turn) -> Course:
     """Hand the primary over, and count which alerts wake somebody."""
     changed = Expectation("PgFailoverHappened")
-    watch = turn.watch
+    watch, platform = turn.watch, scene.platform
     quiet = _rested_quiet(scene, turn)
-    with injected(scene.platform.faults["switchover"]) as (old, moved):
+    before = _timeline(platform)
+    fault = platform.faults["switchover"]
+    with healing(fault):
+        old = fault.inject()
+        moved = _moved_on(scene, turn, before)
+        fault.verify_injected()
         until_paged(watch, changed, quiet)
-    wait_healthy(scene.platform.engine, within=HEALTHY)
+    fault.verify_healed()
+    wait_healthy(platform.engine, within=HEALTHY)
     until_resolved(watch, changed, quiet)
     with writing(scene.cluster):
         watch.settle(within=OLD_ALERTS_GONE)
@@ -174,12 +180,10 @@ def planned_switchover(scene: Scene, turn: Turn) -> Course:
 def short_outage(scene: Scene, turn: Turn) -> Course:
     """Kill the primary, which is restarted at once."""
     platform, changed = scene.platform, Expectation("PgFailoverHappened")
-    before = _timeline(platform)
     quiet = _rested_quiet(scene, turn)
+    before = _timeline(platform)
     with injected(platform.faults["primary_kill"]) as (killed, _):
-        new = _instant(
-            turn, "a new timeline", lambda: _timeline(platform) > before, within=_patience(platform)
-        )
+        new = _moved_on(scene, turn, before)
         until_paged(turn.watch, changed, quiet)
     _redundant(scene, turn)
     until_resolved(turn.watch, changed, quiet)
@@ -280,6 +284,14 @@ def _primary(platform: Platform) -> str:
 
 def _timeline(platform: Platform) -> int:
     return max(m.timeline for m in platform.engine.members())
+
+
+def _moved_on(scene: Scene, turn: Turn, before: int) -> float:
+    """Return when a member was promoted: before that no alert can know of it."""
+    platform = scene.platform
+    return _instant(
+        turn, "a new timeline", lambda: _timeline(platform) > before, within=_patience(platform)
+    )
 
 
 def _wakes(watch: AlertWatch, of: Expectation, since: float) -> bool:
