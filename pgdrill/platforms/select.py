@@ -59,7 +59,11 @@ def _kind(settings: Settings, reporter: Reporter | None) -> Platform:
 
 
 def _detect(settings: Settings) -> tuple[str, str]:
-    """Take what is there already, else the best that this machine can carry."""
+    """Take what is there already, else the best that this machine can carry.
+
+    Raises:
+        BadUsageError: both are there. `down` would remove one of them, and who is to know which?
+    """
     if settings.context:
         return "kube", f"auto: --context={settings.context} was given"
     if settings.engine != "auto":
@@ -67,10 +71,18 @@ def _detect(settings: Settings) -> tuple[str, str]:
         return there, f"auto: --engine={settings.engine} runs there"
     from pgdrill.platforms.kind import preflight, state  # noqa: PLC0415  # see above
 
-    if state.Installation.load(state.state_dir()):
-        return "kind", f"auto: {state.state_dir()} is there"
-    if Layout.load(layouts.state_dir()):
-        return "local", f"auto: {layouts.state_dir()} is there"
+    made = {
+        "kind": state.Installation.load(state.state_dir()) and state.state_dir(),
+        "local": Layout.load(layouts.state_dir()) and layouts.state_dir(),
+    }
+    if all(made.values()):
+        raise BadUsageError(
+            f"kind ({made['kind']}) and local ({made['local']}) are both there: say which one"
+            " with PLATFORM=kind or PLATFORM=local"
+        )
+    for name, directory in made.items():
+        if directory:
+            return name, f"auto: {directory} is there"
     if sys.platform != "linux":
         return "kind", "auto: the other platform, local, runs on Linux only"
     if not containers.answers():
