@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.observe.load import LATENCY, SCRAPED_WITHIN, TRANSACTIONS
+from pgdrill.observe.load import LATENCY, PUSHED_EVERY, SCRAPED_WITHIN, TRANSACTIONS
 from pgdrill.observe.prometheus import NoDataError, Prometheus
 from pgdrill.observe.pushgateway import ANSWER_WITHIN, Pushgateway
 from pgdrill.records import Bench
@@ -21,7 +21,6 @@ from pgdrill.workload.pgbench_tail import BOUNDS_MS, Tail, Tally
 
 # One group for all runs, which each run replaces: nothing old is left, even by a killed one.
 JOB = "pgdrill_load"
-EVERY = 2.0  # seconds between pushes: the scrape interval of the embedded platform
 
 
 @dataclass(frozen=True)
@@ -84,14 +83,14 @@ class LoadPublisher:
         self._thread.join(3 * ANSWER_WITHIN)  # a push on its way: to connect, to send, to hear
 
     def _follow(self) -> None:
-        """Push at once, so that counters begin at zero, and then every EVERY seconds."""
+        """Push at once, so that counters begin at zero, and then every PUSHED_EVERY seconds."""
         while True:
             # The next push says all that a lost one would have; the final one is checked.
             with suppress(BrokenEnvironmentError, ValueError):
                 self._gateway.put(exposition(self._tail.tally(), self._run))
                 self._pushes += 1
             self._cpu = time.thread_time()
-            if self._ended.wait(EVERY):
+            if self._ended.wait(PUSHED_EVERY):
                 return
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.alertmanager import Alertmanager
+from pgdrill.observe.load import PUSHED_EVERY, TRANSACTIONS
 from pgdrill.observe.prometheus import AlertRule, Prometheus
 from pgdrill.records import AlertLife, Budget
 from pgdrill.waiting import DeadlineError, eventually, throughout
@@ -247,6 +248,7 @@ class AlertWatch:
         """From the condition to a page, by the intervals that run."""
         rule = self.rule(alert)
         parts = {
+            "push": _pushed(rule),
             "scrape": self.prometheus.scrape_interval(),
             "evaluation": rule.evaluation,
             "for": rule.hold,
@@ -259,6 +261,7 @@ class AlertWatch:
         """From healed to the page that says so, by the intervals that run."""
         rule = self.rule(alert)
         parts = {
+            "push": _pushed(rule),
             "scrape": self.prometheus.scrape_interval(),
             "evaluation": rule.evaluation,
             "look-back": rule.memory,
@@ -301,6 +304,11 @@ class AlertWatch:
         with self._lock:
             self.sightings.append(sighting)
         self._tell(sighting)
+
+
+def _pushed(rule: AlertRule) -> float:
+    """Return after how many seconds what an alert reads is at a gateway, to be scraped there."""
+    return PUSHED_EVERY if TRANSACTIONS in rule.query else 0.0
 
 
 def _sum(name: str, parts: dict[str, float]) -> Budget:

@@ -11,6 +11,7 @@ LATENCY = "pgdrill_load_latency_seconds"
 # Commits of one database on each member, as scraped: a recorded series would not say when. CNPG's
 # exporter puts its prefix before the names of the same queries.
 COMMITS = '{__name__=~"(cnpg_)?pgdrill_database_xact_commit",datname="%s"}'
+PUSHED_EVERY = 2.0  # seconds: the scrape interval of the embedded platform
 SCRAPED_WITHIN = 20.0  # seconds; four scrapes of the slower platform, kind
 KNOWN_FOR = 60.0  # seconds; a member that was scraped so long ago is waited for
 

@@ -102,6 +102,7 @@ def _pair(at: Path, target: str, conditions: set[str]) -> Iterator[Monitoring]:
     prometheus, alertmanager, webhook, dead = (f"127.0.0.1:{_free_port()}" for _ in range(4))
     rules = [_rule(name, f'condition{{name="{name}"}} > 0') for name in ALERTS]
     rules.append(_rule("Bound", "changes(up[30s]) > 1000"))
+    rules.append(_rule("Pushed", "rate(pgdrill_load_transactions_total[15s]) > 1000"))
     (at / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "unit", "rules": rules}]}))
     config = {
         "global": {"scrape_interval": "250ms", "evaluation_interval": "200ms"}
@@ -230,6 +231,9 @@ def test_budgets_are_the_sum_of_the_intervals_that_run(watch: AlertWatch) -> Non
     assert fires.limit == pytest.approx(0.25 + 0.2 + 0.2 + 0.1 + 5)
     assert fires.because == "scrape 0.25 + evaluation 0.2 + for 0.2 + group_wait 0.1 + margin 5 s"
     assert resolves.limit == pytest.approx(0.25 + 0.2 + 30 + 0.2 + 5)
+    pushed = watch.resolve_budget("Pushed")
+    assert pushed.limit == pytest.approx(2 + 0.25 + 0.2 + 15 + 0.2 + 5)
+    assert pushed.because.startswith("push 2 + scrape 0.25 + ")
     with pytest.raises(BrokenEnvironmentError, match="no rule Unknown"):
         watch.fire_budget("Unknown")
 

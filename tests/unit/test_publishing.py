@@ -80,7 +80,7 @@ def _answers(url: str) -> bool:
 @pytest.fixture
 def haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """Publish, and give up, ten times as fast."""
-    monkeypatch.setattr(publishing, "EVERY", 0.2)
+    monkeypatch.setattr(publishing, "PUSHED_EVERY", 0.2)
     monkeypatch.setattr(publishing, "SCRAPED_WITHIN", 2.0)
 
 
