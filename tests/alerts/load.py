@@ -77,20 +77,33 @@ def bad_share(log: Tail) -> float:
     return seen.bad / seen.due if seen.due else 0.0
 
 
-def last_bad(log: Tail, *, within: float) -> float:
-    """Return the monotonic instant of the last bad transaction, once GOOD_FOR seconds had none.
+@contextmanager
+def bad_instants(log: Tail) -> Iterator[list[float]]:
+    """Note when (monotonic seconds) bad transactions came in the block; its begin is the first."""
+    seen = [time.monotonic()]
+
+    def follow(stop: threading.Event) -> None:
+        before = log.tally().bad
+        while not stop.wait(0.1):
+            bad = log.tally().bad
+            if bad != before:
+                seen.append(time.monotonic())
+            before = bad
+
+    with meanwhile(follow):
+        yield seen
+
+
+def good_again(instants: list[float], *, within: float) -> None:
+    """Wait until GOOD_FOR seconds had no bad transaction.
 
     Raises:
         DeadlineError: they go on.
     """
-    latest = (time.monotonic(), log.tally().bad)
-
-    def good_again() -> bool:
-        nonlocal latest
-        now, bad = time.monotonic(), log.tally().bad
-        if bad != latest[1]:
-            latest = (now, bad)
-        return now - latest[0] > GOOD_FOR
-
-    eventually("no bad transaction", good_again, within=within, every=0.1)
-    return latest[0]
+    eventually(
+        "no bad transaction",
+        lambda: int(time.monotonic() - instants[-1]),
+        lambda seconds: seconds >= GOOD_FOR,
+        within=within,
+        every=0.1,
+    )
