@@ -13,6 +13,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from shlex import quote
 
 import psutil
 import pytest
@@ -101,7 +102,7 @@ def test_a_stopped_engine_leaves_no_packet_filter(tmp_path: Path) -> None:
         set -e
         iptables-restore < {tmp_path}/rules
         echo 1 > /proc/sys/net/ipv4/ip_forward
-        {sys.executable} -c 'from pathlib import Path; from pgdrill.provision import host
+        {quote(sys.executable)} -c 'from pathlib import Path; from pgdrill.provision import host
         host.restore(Path("{record}"))'
         iptables -S; iptables -t nat -S; cat /proc/sys/net/ipv4/ip_forward
     """
@@ -127,8 +128,8 @@ def test_a_mount_that_somebody_else_still_shows_stops_nothing(tmp_path: Path) ->
         mount --rbind groups other
         mount --make-rprivate groups
         mount -t tmpfs none groups/free
-        cd {ROOT}
-        {sys.executable} -c 'from pathlib import Path; from pgdrill.provision import host
+        cd {quote(str(ROOT))}
+        {quote(sys.executable)} -c 'from pathlib import Path; from pgdrill.provision import host
         host.CGROUPS = Path("{tmp_path}/groups")
         host.restore(Path("{record}"))'
         ls {tmp_path}/groups; grep -c "{tmp_path}/groups/" /proc/mounts || true

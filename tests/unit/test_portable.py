@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 
 import psutil
 import psycopg
@@ -235,7 +236,7 @@ def test_too_few_open_files_are_refused() -> None:
 def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what this process starts in Python believe that it is on a Mac."""
     wrapper = tmp_path / "python"
-    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.as_mac "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\nexec {quote(sys.executable)} -m tests.as_mac "$@"\n')
     wrapper.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(wrapper))
 
