@@ -13,12 +13,16 @@ WITHIN = 120.0  # seconds for each member
 REDO = "SELECT redo_lsn - '0/0' FROM pg_control_checkpoint()"  # bytes
 
 
+class NoRightError(BrokenEnvironmentError):
+    """The user may not checkpoint."""
+
+
 def checkpoint(cluster: Cluster) -> None:
     """Let the primary checkpoint, and each standby make a restart point of that checkpoint.
 
     Raises:
         BrokenEnvironmentError: a member did not do it.
-        psycopg.errors.InsufficientPrivilege: the user may not; nothing was done.
+        NoRightError: the user may not; nothing was done.
     """
     try:
         reached = _checkpoint(cluster, cluster.read_write)
@@ -31,7 +35,9 @@ def checkpoint(cluster: Cluster) -> None:
                 every=0.5,
             )
     except psycopg.errors.InsufficientPrivilege:
-        raise
+        raise NoRightError(
+            f"{cluster.user} has no right to checkpoint (role pg_checkpoint)"
+        ) from None
     except (psycopg.Error, DeadlineError) as error:
         raise BrokenEnvironmentError(f"no checkpoint of every member: {error}") from None
 
@@ -45,11 +51,8 @@ def write_out(cluster: Cluster, reporter: Reporter) -> None:
     with reporter.task("checkpoint of every member"):
         try:
             checkpoint(cluster)
-        except psycopg.errors.InsufficientPrivilege:
-            reporter.line(
-                f"{cluster.user} has no right to checkpoint (role pg_checkpoint): pages that are"
-                " dirty now are written during the next step"
-            )
+        except NoRightError as error:
+            reporter.line(f"{error}: pages that are dirty now are written during the next step")
 
 
 def _checkpoint(cluster: Cluster, at: Endpoint) -> int:
