@@ -62,7 +62,7 @@ def _detect(settings: Settings) -> tuple[str, str]:
     """Take what is there already, else the best that this machine can carry.
 
     Raises:
-        BadUsageError: both are there. `down` would remove one of them, and who is to know which?
+        BadUsageError: both are there, and `down` would remove one of them.
     """
     if settings.context:
         return "kube", f"auto: --context={settings.context} was given"
@@ -71,18 +71,19 @@ def _detect(settings: Settings) -> tuple[str, str]:
         return there, f"auto: --engine={settings.engine} runs there"
     from pgdrill.platforms.kind import preflight, state  # noqa: PLC0415  # see above
 
-    made = {
-        "kind": state.Installation.load(state.state_dir()) and state.state_dir(),
-        "local": Layout.load(layouts.state_dir()) and layouts.state_dir(),
-    }
-    if all(made.values()):
+    places = (
+        ("kind", state.state_dir(), state.Installation),
+        ("local", layouts.state_dir(), Layout),
+    )
+    made = [(name, directory) for name, directory, one in places if one.load(directory)]
+    if len(made) > 1:
+        both = " and ".join(f"{name} ({directory})" for name, directory in made)
         raise BadUsageError(
-            f"kind ({made['kind']}) and local ({made['local']}) are both there: say which one"
-            " with PLATFORM=kind or PLATFORM=local"
+            f"{both} are both there: say which one with PLATFORM=kind or PLATFORM=local"
         )
-    for name, directory in made.items():
-        if directory:
-            return name, f"auto: {directory} is there"
+    if made:
+        name, directory = made[0]
+        return name, f"auto: {directory} is there"
     if sys.platform != "linux":
         return "kind", "auto: the other platform, local, runs on Linux only"
     if not containers.answers():
