@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -76,15 +77,18 @@ def archive_fails(cluster: Cluster) -> bool:
 
 @contextmanager
 def meanwhile(work: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Let work go on beside the block, in a thread; it is told to stop when the block ends."""
+    """Let work go on beside the block, in a thread; it is told to stop when the block ends.
+
+    What work raised is raised then, unless the block raised something itself.
+    """
     stop = threading.Event()
-    thread = threading.Thread(target=work, args=(stop,), name=work.__name__)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    with ThreadPoolExecutor(1, thread_name_prefix=work.__name__) as pool:
+        running = pool.submit(work, stop)
+        try:
+            yield
+        finally:
+            stop.set()
+    running.result()
 
 
 @contextmanager
