@@ -161,13 +161,9 @@ def planned_switchover(scene: Scene, turn: Turn) -> Course:
     watch, platform = turn.watch, scene.platform
     quiet = _rested_quiet(scene, turn)
     before = _timeline(platform)
-    fault = platform.faults["switchover"]
-    with healing(fault):
-        old = fault.inject()
-        moved = _moved_on(scene, turn, before)
-        fault.verify_injected()
+    promoted = partial(_moved_on, scene, turn, before)
+    with injected(platform.faults["switchover"], since=promoted) as (old, moved):
         until_paged(watch, changed, quiet)
-    fault.verify_healed()
     wait_healthy(platform.engine, within=HEALTHY)
     until_resolved(watch, changed, quiet)
     with writing(scene.cluster):

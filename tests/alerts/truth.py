@@ -134,11 +134,16 @@ def _hold(reader: psycopg.Connection[tuple[Any, ...]], table: str) -> None:
 
 
 @contextmanager
-def injected(fault: Fault) -> Iterator[tuple[str, float]]:
-    """Break something, proven; yield who was hit and since when; heal, proven."""
+def injected(
+    fault: Fault, since: Callable[[], float] = time.monotonic
+) -> Iterator[tuple[str, float]]:
+    """Break something, proven; yield who was hit and since when; heal, proven.
+
+    since: what to wait for before the instant is taken, and it is returned.
+    """
     with healing(fault):
         hit = fault.inject()
-        at = time.monotonic()
+        at = since()
         fault.verify_injected()
         yield hit, at
     fault.verify_healed()
