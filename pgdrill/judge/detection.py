@@ -37,7 +37,7 @@ _PATRONI: dict[str, Expected] = {
     "switchover": _NEW_PRIMARY,
     "standby_kill": Excused(
         "supervisor restarts it at once: it streams again before PgMemberDown's scrapes and its"
-        " for are over (8 s, more only on a busy machine), and no client notices"
+        " for are over (11 s, more only on a busy machine), and no client notices"
     ),
     "standby_freeze": ("PgMemberDown",),
 }
@@ -50,10 +50,10 @@ _CNPG: dict[str, Expected] = {
     "primary_freeze": _OUTAGE,
     "switchover": _NEW_PRIMARY,
     "standby_kill": Excused(
-        "its pod is made anew within seconds: PgMemberDown's scrape, evaluation and for take 15"
+        "its pod is made anew within seconds: PgMemberDown's scrape, evaluation and for take 18"
     ),
     "standby_freeze": Excused(
-        "it hangs for 14 s: PgMemberDown's scrape, its time-out, evaluation and for take 19"
+        "it hangs for 16 s: PgMemberDown's scrape, its time-out, evaluation and for take 22"
     ),
 }
 _BY_ENGINE = {"patroni": _PATRONI, "cnpg": _CNPG}
