@@ -241,6 +241,14 @@ OPTIONS: tuple[Option, ...] = (
         False,
         is_flag=True,
     ),
+    Option(
+        "slow",
+        _flag,
+        "a limit in seconds fails nothing before twice that long, and is reported as broken all"
+        " the same: for a machine that is slower than the limits are for",
+        False,
+        is_flag=True,
+    ),
     Option("keep", _flag, "leave a cluster running that this command started", False, is_flag=True),
 )
 BY_KEY = {option.key: option for option in OPTIONS}
@@ -272,6 +280,7 @@ class Settings:
     registry_mirror: Mirrors
     release_mirror: str
     archive: bool
+    slow: bool
     keep: bool
     sources: Mapping[str, str]
 

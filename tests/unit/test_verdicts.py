@@ -50,6 +50,36 @@ def test_together_judges_all_before_it_fails(tmp_path: Path) -> None:
     assert len(list(read_lines(tmp_path / "verdicts.jsonl", Verdict))) == 3
 
 
+@pytest.mark.parametrize(
+    ("budget", "observed", "fails"),
+    [
+        pytest.param(GAP, 19.9, False, id="seconds-within-twice"),
+        pytest.param(GAP, 20.0, True, id="seconds-twice"),
+        pytest.param(GAP, float("inf"), True, id="never"),
+        pytest.param(GAP, None, True, id="no-evidence"),
+        pytest.param(LOAD, 94.9, True, id="no-seconds"),
+    ],
+)
+def test_a_slow_machine_excuses_seconds_alone(
+    tmp_path: Path, budget: Budget, observed: float | None, fails: bool
+) -> None:
+    """On a machine said to be slow a limit in seconds fails at twice that, all others at once."""
+    verdicts = Verdicts(tmp_path / "verdicts.jsonl", slow=True)
+
+    def judge() -> None:
+        with verdicts.together():
+            verdicts.check(budget, observed, "subject", "a note")
+
+    if fails:
+        with pytest.raises(BrokenBudgetError, match=r": a note$"):
+            judge()
+    else:
+        judge()
+    (recorded,) = read_lines(tmp_path / "verdicts.jsonl", Verdict)
+    assert recorded.outcome in ("broken", "invalid")
+    assert ("fails nothing" in recorded.note) is not fails
+
+
 def test_an_error_inside_a_block_is_not_hidden() -> None:
     """A defect in the middle of a block propagates as itself."""
     verdicts = Verdicts(None)
