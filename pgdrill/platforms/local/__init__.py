@@ -28,6 +28,7 @@ from pgdrill.platforms.local.faults import local_faults
 from pgdrill.platforms.local.layout import MEMBERS, Layout
 from pgdrill.platforms.local.processes import PLAYBOOK, MemberProcesses, sweep, wake
 from pgdrill.platforms.local.supervisor import Supervisor
+from pgdrill.platforms.local.unflushed import release
 from pgdrill.platforms.local.volume import DirectoryVolume
 from pgdrill.platforms.lock import exclusive
 from pgdrill.progress import Reporter, Update
@@ -237,6 +238,7 @@ class LocalPlatform:
                 elif path.name != "state.json":
                     path.unlink()
             shutil.rmtree(self._state)
+        release()
         self._forget_views()
 
     def unmount(self, volume: Path) -> None:
@@ -253,6 +255,7 @@ class LocalPlatform:
                 f"cannot unmount {volume}: {done.stderr.strip()};"
                 " leave that directory and run the command again"
             )
+        release()
 
     def _refuse_foreign_files(self) -> None:
         """A directory of somebody else's is neither filled nor removed.
