@@ -26,6 +26,7 @@ from pgdrill.waiting import DeadlineError, eventually
 SEEN_WITHIN = 30.0  # seconds until the API server shows what was done to a pod
 LEFT_WITHIN = 240.0  # ... until a pod has left by itself: smart shutdown serves sessions for 180
 CHOSEN_WITHIN = 15.0  # seconds
+STOPPED_WITHIN = 15.0  # seconds; one look into a node took 8 on a full machine, and two are needed
 POLITE = -1  # the pod's own grace period
 OPERATOR, OPERATOR_NAMESPACE = "cnpg-controller-manager", "cnpg-system"
 OPERATOR_PODS = "app.kubernetes.io/name=cloudnative-pg"
@@ -178,7 +179,11 @@ class FreezePod(_MemberFault):
         """Stop the instance manager and PostgreSQL, and what they fork until they have stopped."""
         target = self._choose()
         eventually(
-            f"{target.name} stopped", self._stop_awake, lambda awake: not awake, within=5, every=0
+            f"{target.name} stopped",
+            self._stop_awake,
+            lambda awake: not awake,
+            within=STOPPED_WITHIN,
+            every=0,
         )
         return target.name
 
