@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -103,11 +104,12 @@ def test_the_end_of_the_terminal_is_an_interrupt() -> None:
         "print('ready', flush=True); time.sleep(20)"
     )
     for ignored, code in ((False, signal.SIGHUP), (True, signal.SIGTERM)):
+        hangup = signal.SIG_IGN if ignored else signal.SIG_DFL  # whatever these tests began with
         process = subprocess.Popen(
             [sys.executable, "-c", TELL, line],
             cwd=ROOT,
             stdout=subprocess.PIPE,
-            preexec_fn=(lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if ignored else None,
+            preexec_fn=partial(signal.signal, signal.SIGHUP, hangup),
         )
         assert process.stdout is not None
         with process.stdout as said:
