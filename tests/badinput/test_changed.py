@@ -41,12 +41,14 @@ def checkout(tmp_path: Path) -> Path:
 def test_up_puts_changed_settings_into_force(running: Running, checkout: Path) -> None:
     """A rule, a line of the balancer and settings of Patroni: read anew, then put back."""
     before = _in_force(running)
-    changed = _up(running, checkout).output
-    there = _in_force(running)
+    try:
+        changed = _up(running, checkout).output
+        there = _in_force(running)
+    finally:
+        _up(running, ROOT)
     assert {"7", "1900", "700ms", "160MB"} == set(there.values())
     for program in ("prometheus", "haproxy", "patroni"):
         assert f"changed: {program}" in changed, changed
-    _up(running, ROOT)
     assert _in_force(running) == before
     assert "changed:" not in _up(running, ROOT).output
 
