@@ -28,10 +28,11 @@ def processes(state: Path) -> list[str]:
     for process in psutil.process_iter():
         try:
             words = [*process.cmdline(), process.cwd(), *process.environ().values()]
-        except (psutil.Error, OSError):
+            line = f"{process.pid} {process.name()} {process.status()}"
+        except (psutil.Error, OSError):  # somebody else's, or it ends at this moment
             continue
         if any(str(state) in word for word in words):
-            found.append(f"{process.pid} {process.name()} {process.status()}")
+            found.append(line)
     return found
 
 
