@@ -255,7 +255,6 @@ class LocalPlatform:
                 f"cannot unmount {volume}: {done.stderr.strip()};"
                 " leave that directory and run the command again"
             )
-        release()
 
     def _refuse_foreign_files(self) -> None:
         """A directory of somebody else's is neither filled nor removed.

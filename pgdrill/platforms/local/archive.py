@@ -19,6 +19,7 @@ from pgdrill.platforms.base import Cluster, Endpoint
 from pgdrill.platforms.local import layout as layouts
 from pgdrill.platforms.local.layout import RESTORED, Layout
 from pgdrill.platforms.local.processes import MemberProcesses, end_commands
+from pgdrill.platforms.local.unflushed import release
 from pgdrill.platforms.restoring import Over, RestoringArchive, demand_all_wal
 from pgdrill.progress import Update
 
@@ -244,6 +245,7 @@ class LocalArchive(RestoringArchive):
             (layout.path / "volumes" / f"{member}.img").unlink(missing_ok=True)
             (layout.path / "etc" / f"patroni-{member}.yml").unlink(missing_ok=True)
             (layout.path / "log" / f"patroni-{member}.log").unlink(missing_ok=True)
+        release()
         self._record.unlink(missing_ok=True)
 
 

@@ -20,16 +20,10 @@ def release(sys: Path = Path("/sys")) -> None:
     """Give loop devices that hold no volume any more the kernel's own limit back."""
     for limits in (sys / "class/bdi").glob(f"{LOOP}:*"):
         number = limits.name.partition(":")[2]
-        if (sys / f"block/loop{number}/loop").exists() or not _limited(limits):
+        if (sys / f"block/loop{number}/loop").exists():
             continue
-        with suppress(OSError):  # another namespace's, or gone meanwhile
-            (limits / "strict_limit").write_text("0")
-            (limits / "max_ratio").write_text(str(_KERNEL))
-
-
-def _limited(limits: Path) -> bool:
-    """Whether it has a limit of its own: the kernel begins without."""
-    try:
-        return (limits / "strict_limit").read_text().strip() == "1"
-    except OSError:  # Linux before 6.2 has no such limit
-        return False
+        # Linux before 6.2 has no such limit; another namespace's cannot be written.
+        with suppress(OSError):
+            if (limits / "strict_limit").read_text().strip() == "1":
+                (limits / "strict_limit").write_text("0")
+                (limits / "max_ratio").write_text(str(_KERNEL))
