@@ -176,7 +176,7 @@ class LocalArchive(RestoringArchive):
         cluster, engine = self._beside()
         self._await("base copy", lambda: (data / "global" / "pg_control").exists(), update)
         over("base copy")
-        self._await("replay", lambda: _recovered(data), update)
+        self._await("replay", lambda: recovered(data, stored), update)
         over("replay")
         if target.kind == "latest":
             demand_all_wal(max((data / "pg_wal").glob("*.history")).read_text(), stored)
@@ -261,10 +261,15 @@ def _backup(said: Mapping[str, Any]) -> Backup:
     )
 
 
-def _recovered(data: Path) -> bool:
-    """Whether recovery is over: a timeline has begun, and nothing asks for recovery any more."""
-    history = any((data / "pg_wal").glob("*.history"))
-    return history and not (data / "recovery.signal").exists()
+def recovered(data: Path, stored: str) -> bool:
+    """Whether recovery is over: a timeline has begun that the archive does not know.
+
+    stored: the last WAL file in the archive. That nothing asks for recovery any more is not enough:
+    PostgreSQL forgets that it was asked to a moment before it writes the new timeline's history,
+    and the archive's own histories lie beside it.
+    """
+    timelines = (int(file.stem, 16) for file in (data / "pg_wal").glob("*.history"))
+    return max(timelines, default=0) > int(stored[:8] or "0", 16)
 
 
 def _reason(said: str) -> str:
