@@ -5,7 +5,7 @@
 The command gets a network of its own with nothing but a loopback address. As on a Mac, the ports
 that containers publish on 127.0.0.1 are there, no container's own address is, and what a container
 sends to host.docker.internal arrives at the command's loopback. Needs Linux, root, iptables and an
-engine that runs here. What this cannot imitate is in the README.
+engine that runs here. What this cannot imitate is in docs/kind.md.
 """
 
 import asyncio
