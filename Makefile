@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 
 # make bench DURATION=300 CLIENTS=16 is the same as PGDRILL_DURATION=300 PGDRILL_CLIENTS=16 make bench
 OPTIONS := PLATFORM ENGINE PROFILE CONTEXT DURATION CLIENTS RATE ROWS SEED TRIALS RUN_ID REPORTS_DIR \
-  PORT_OFFSET REQUIRE_CAPABILITIES IMAGES TIMING OPERATOR POSTGRES NODE_IMAGE REGISTRY_MIRROR RELEASE_MIRROR ARCHIVE SLOW KEEP
+  PORT_OFFSET REQUIRE_CAPABILITIES IMAGES TIMING OPERATOR POSTGRES NODE_IMAGE REGISTRY_MIRROR RELEASE_MIRROR ARCHIVE BUDGET SLOW KEEP
 # (only what the command line says: a stray SEED or PLATFORM in the environment is none of ours).
 $(foreach option,$(OPTIONS),$(if $(filter command%,$(origin $(option))),$(eval export PGDRILL_$(option) := $($(option)))))
 
@@ -76,6 +76,10 @@ RUN ?= latest
 .PHONY: report
 report: venv ## recompute the report of RUN (default: the latest)
 	@$(BIN)/python -m pgdrill report $(RUN)
+
+.PHONY: budgets
+budgets: venv ## list every promise, with its key and its arithmetic
+	@$(BIN)/python -m pgdrill budgets
 
 .PHONY: images
 images: venv ## list what the kind platform is built from

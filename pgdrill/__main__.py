@@ -7,9 +7,11 @@ from pathlib import Path
 from types import FrameType
 
 from rich.markup import escape
+from rich.table import Table
 
 from pgdrill import report, status, surroundings
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError, PgdrillError
+from pgdrill.judge import catalogue
 from pgdrill.platforms.archive import Archive, Target, archive_of
 from pgdrill.platforms.base import Platform, psql_line
 from pgdrill.platforms.select import choose
@@ -38,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         ("restore", "make a new cluster of what the archive holds up to a point"),
         ("discard", "remove the cluster that was restored"),
         ("report", "recompute a run's report from its records"),
+        ("budgets", "list the promises, by the key that sets another limit"),
         ("images", "list what the kind platform is built from: source, version, digest"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -195,6 +198,18 @@ def _images(settings: Settings, reporter: Reporter) -> None:
         reporter.line(f"{one.name:{names}}  {one.version:{versions}}  {digest:20} {one.origin}")
 
 
+def _budgets(settings: Settings, reporter: Reporter) -> None:
+    """Print every promise, with the user's limits in place."""
+    caption = "where engines, timings or sizes differ: the strictest"
+    table = Table("key", "limit", "because", caption=caption)
+    own = catalogue.limits(settings)
+    for key, budget in catalogue.known().items():
+        budget = own.apply(budget)
+        sign = "≤" if budget.better == "lower" else "≥"
+        table.add_row(key, f"{sign} {budget.limit:g} {budget.unit}", budget.because)
+    reporter.console.print(table)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Clean up, whoever asks for the end."""
     raise KeyboardInterrupt
@@ -211,9 +226,10 @@ def main(arguments: list[str] | None = None) -> int:
         if given["command"] == "report":
             _report(given["run"], given["document"], settings, reporter)
             return 0
-        if given["command"] == "images":
-            _images(settings, reporter)
-            return 0
+        for command, show in (("images", _images), ("budgets", _budgets)):
+            if given["command"] == command:
+                show(settings, reporter)
+                return 0
         platform, why = choose(settings, reporter)
         if not given.get("json"):
             reporter.line(f"platform: {platform.name} ({why})")

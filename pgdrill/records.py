@@ -5,6 +5,7 @@ clock.json anchors it to wall-clock time. Durations are seconds unless the name 
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,6 +23,13 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Term(Record):
+    """One part of a promise in seconds."""
+
+    name: str
+    seconds: float
+
+
 class Budget(Record):
     """A promise: one number, its direction, and the arithmetic or source behind it."""
 
@@ -30,6 +38,13 @@ class Budget(Record):
     unit: str
     better: Literal["lower", "higher"]
     because: str
+    key: str = ""  # what a user calls it, where the name alone is that of several
+    terms: tuple[Term, ...] = ()  # what the limit is the sum of, where it is one
+
+    @property
+    def id(self) -> str:
+        """What a user calls it: `--budget primary_kill.write-gap=5`."""
+        return self.key or re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
 
     def allows(self, observed: float) -> bool:
         """Whether the observed value keeps the promise; NaN never does."""
@@ -328,6 +343,16 @@ class BackupTaken(Record):
     size: int  # bytes of the cluster
     stored: int  # bytes that are kept of it
     p99_ms: float | None  # of the prober's clients while it ran; None: too few of their writes
+    load_p99_ms: float | None = None  # of the shop's load while it ran; None: there was none
+
+
+class Neighbour(Record):
+    """One attempt to write near the point of a restore: seconds from the point, and what came."""
+
+    began: float
+    ended: float
+    outcome: str  # acked, refused or indeterminate
+    there: bool  # in the restored database
 
 
 class Recovery(Record):
@@ -359,6 +384,7 @@ class Recovery(Record):
     # and rows that are absent though later ones are there.
     lost_seconds: float | None = None
     holes: int = 0
+    neighbours: tuple[Neighbour, ...] = ()  # attempts within a second of the point
 
     def step(self, name: str) -> float | None:
         """Seconds from the beginning of the restore until a step was over; None: never."""

@@ -107,6 +107,33 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Limits of the user's own, by the key of the promise that each is of."""
+
+    own: tuple[tuple[str, float], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "Limits":
+        """Read 'KEY=NUMBER', several separated by commas.
+
+        Raises:
+            ValueError: a part is no such thing.
+        """
+        found = []
+        for part in filter(None, map(str.strip, text.split(","))):
+            key, _, number = part.rpartition("=")
+            if not key or not re.fullmatch(r"\d+(\.\d+)?", number):
+                raise ValueError(
+                    "must be a promise and its limit, such as primary_kill.write-gap=5"
+                )
+            found.append((key, float(number)))
+        return cls(tuple(found))
+
+    def __str__(self) -> str:
+        return ",".join(f"{key}={limit:g}" for key, limit in self.own)
+
+
 def _image(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][\w.:/-]*(:[\w.-]+|@sha256:[0-9a-f]{64})", text):
         raise ValueError("must be an image with a tag or a digest, such as kindest/node:v1.29.14")
@@ -242,6 +269,13 @@ OPTIONS: tuple[Option, ...] = (
         is_flag=True,
     ),
     Option(
+        "budget",
+        Limits.parse,
+        "a limit of your own, KEY=NUMBER,...; also [budgets] in pgdrill.toml; `pgdrill budgets`"
+        " lists the keys",
+        Limits(),
+    ),
+    Option(
         "slow",
         _flag,
         "a limit in seconds fails nothing before twice that long, and is reported as broken all"
@@ -280,6 +314,7 @@ class Settings:
     registry_mirror: Mirrors
     release_mirror: str
     archive: bool
+    budget: Limits
     slow: bool
     keep: bool
     sources: Mapping[str, str]
@@ -361,19 +396,34 @@ def _read_file(file: Path) -> dict[str, str]:
         table = tomllib.loads(file.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise BadUsageError(f"{file} is not readable as TOML: {error}") from None
-    registry = table.pop("registry", {})
-    if not isinstance(registry, dict):
-        raise BadUsageError(f'{file}: registry is a table: [registry], then mirror = "URL"')
+    registry, limits = (_table(file, table, name) for name in ("registry", "budgets"))
     keys = {str(name).replace("-", "_"): str(value) for name, value in table.items()}
     if registry:  # mirror = URL for every registry, "quay.io" = URL for that one
         parts = [url if name == "mirror" else f"{name}={url}" for name, url in registry.items()]
         keys.setdefault("registry_mirror", ",".join(parts))
+    if limits:  # "primary_kill.write-gap" = 5
+        keys.setdefault("budget", ",".join(f"{key}={limit}" for key, limit in limits.items()))
     for key in keys:
         if key not in BY_KEY:
             raise BadUsageError(
                 f"{file}: unknown option '{key}'; known: {', '.join(o.name for o in OPTIONS)}"
             )
     return keys
+
+
+def _table(file: Path, of: dict[str, Any], name: str) -> dict[str, Any]:
+    """Take a table out of the file's, {} where it has none.
+
+    Raises:
+        BadUsageError: it is something else, or holds tables: a key with a dot needs quotes.
+    """
+    found = of.pop(name, {})
+    if not isinstance(found, dict) or any(isinstance(value, dict) for value in found.values()):
+        raise BadUsageError(
+            f'{file}: {name} is a table of single values: [{name}], then "KEY" = VALUE, KEY in'
+            " quotes where it holds a dot"
+        )
+    return found
 
 
 def cache_dir() -> Path:

@@ -2,6 +2,7 @@
 
 import math
 
+from pgdrill.judge.promises import total
 from pgdrill.records import Budget
 
 # perf
@@ -112,13 +113,14 @@ def seed_time(rows: int) -> Budget:
 
 # scale
 
-GROWTH = Budget(
-    name="time to a second pooler",
-    limit=90,
-    unit="s",
-    better="lower",
-    because="kubelet measures every 15 + metrics-server needs two scrapes of 15 + autoscaler 15"
-    " + pod scheduled, started and ready 30",
+GROWTH = total(
+    "time to a second pooler",
+    {
+        "kubelet measures every": 15,
+        "metrics-server needs two scrapes": 30,
+        "autoscaler": 15,
+        "pod scheduled, started and ready": 30,
+    },
 )
 FAIR_SHARE = Budget(
     name="load of the idlest pooler",
@@ -131,13 +133,16 @@ FAIR_SHARE = Budget(
 
 def shrinkage(window: float) -> Budget:
     """Time until the pooler is small again, for an autoscaler that waits so many seconds."""
-    return Budget(
-        name="time to a small pooler",
-        limit=window + 70,
-        unit="s",
-        better="lower",
-        because=f"the last sample with load in it: kubelet 15 + metrics-server 15 + autoscaler 15;"
-        f" its window {window:g} + its next look 15 + pod leaves 10",
+    return total(
+        "time to a small pooler",
+        {
+            "the last sample with load in it: kubelet": 15,
+            "metrics-server": 15,
+            "autoscaler": 15,
+            "its window": window,
+            "its next look": 15,
+            "pod leaves": 10,
+        },
     )
 
 

@@ -7,7 +7,8 @@ for longer than two scrapes and the alert's `for`.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pgdrill.judge import failover
+from pgdrill.judge import alerting, failover
+from pgdrill.judge.promises import total
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.records import Budget, Detection, Trial
 
@@ -93,13 +94,13 @@ def within(edition: str, timing: str, fault: str, fires: Mapping[str, Budget]) -
 
 def _after_fault(alert: str, fires: Budget, new_primary: float) -> Budget:
     if alert not in AFTER_PROMOTION:
-        return fires.model_copy(update={"name": "fault to alert"})
-    return fires.model_copy(
-        update={
-            "name": "fault to alert",
-            "limit": new_primary + fires.limit,
-            "because": f"new primary {new_primary:g} + {fires.because}",
-        }
+        return fires.model_copy(update={"name": alerting.FAULT})
+    *intervals, margin = ((term.name, term.seconds) for term in fires.terms)
+    return total(
+        alerting.FAULT,
+        {"new primary": new_primary, **dict(intervals)},
+        margin=margin[1],
+        why=alerting.WHY,
     )
 
 

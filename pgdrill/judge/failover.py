@@ -4,13 +4,11 @@ Keyed by both because the arithmetic is theirs: detection, lease, shutdown, rout
 an engine, with its version where the promises differ by that.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pgdrill.judge.promises import total
 from pgdrill.records import Budget
-
-
-def _seconds(name: str, limit: float, because: str) -> Budget:
-    return Budget(name=name, limit=limit, unit="s", better="lower", because=because)
 
 
 @dataclass(frozen=True)
@@ -22,8 +20,10 @@ class FaultBudgets:
 
 
 RECOVER = 120.0  # seconds we are willing to look for recovery, at least
-REDUNDANCY = _seconds(
-    "time to full redundancy", 60, "restart, pg_rewind or re-clone of one small member, and stream"
+REDUNDANCY = total(
+    "time to full redundancy",
+    {"restart": 10, "pg_rewind, or a copy of one small member": 30, "stream": 10},
+    margin=10,
 )
 LOST = Budget(
     name="acknowledged writes lost",
@@ -46,8 +46,12 @@ DUPLICATE = Budget(
     better="lower",
     because="no attempt is ever sent twice",
 )
-TWO_WRITERS = _seconds(
-    "time with two writable members", 0, "the old primary must stop before the new one accepts"
+TWO_WRITERS = Budget(
+    name="time with two writable members",
+    limit=0,
+    unit="s",
+    better="lower",
+    because="the old primary must stop before the new one accepts",
 )
 DIVERGED = Budget(
     name="members that differ",
@@ -59,105 +63,137 @@ DIVERGED = Budget(
 
 TUNED = "tuned"  # the timing whose promises are the suite's own; any other is a comparison
 
+REPLAYS = "what a new primary has to replay first"
+SHARED = "members, clients and monitoring share the processors"
+
+
+def _gap(
+    fault: str, terms: Mapping[str, float], *, margin: float = 0.0, why: str = ""
+) -> dict[str, Budget]:
+    """Return the promise of a fault's write gap, by the name of the fault."""
+    return {fault: total("write gap", terms, key=f"{fault}.write-gap", margin=margin, why=why)}
+
+
+def _unnoticed(fault: str) -> dict[str, Budget]:
+    """Return the promise of a fault that hits a standby: the other one acknowledges."""
+    terms = {"no commit waits for it; a session that was on its way to it": 1}
+    return _gap(fault, terms, margin=1, why=SHARED)
+
+
 _PATRONI = {
-    "primary_kill": _seconds(
-        "write gap", 10, "restarted Patroni gives its own lock up: loop 1 + election 2 + checks 1"
+    **_gap(
+        "primary_kill",
+        {"the restarted owner gives its lock up: loop": 1, "election": 2, "checks": 1},
+        margin=6,
+        why=REPLAYS,
     ),
-    "postmaster_kill": _seconds(
-        "write gap", 10, "primary_start_timeout 0: loop 1 + demote + election 2 + checks 1"
+    **_gap(
+        "postmaster_kill",
+        {"primary_start_timeout 0: loop": 1, "demotion": 1, "election": 2, "checks": 1},
+        margin=5,
+        why=REPLAYS,
     ),
-    "primary_away": _seconds(
-        "write gap", 30, "nobody gives the lock up: ttl 20 + loop 1 + election 2 + checks 1"
+    **_gap(
+        "primary_away",
+        {"nobody gives the lock up: ttl": 20, "loop": 1, "election": 2, "checks": 1},
+        margin=6,
     ),
-    "primary_freeze": _seconds(
-        "write gap", 30, "a frozen owner keeps the lock: ttl 20 + loop 1 + election 2 + checks 1"
+    **_gap(
+        "primary_freeze",
+        {"a frozen owner keeps the lock: ttl": 20, "loop": 1, "election": 2, "checks": 1},
+        margin=6,
     ),
-    "switchover": _seconds(
-        "write gap",
-        6,
-        "Patroni polls the shutdown every 1 s, and the standby left over pauses 2 s"
-        " before it follows the new primary, which needs it to acknowledge; twice that",
+    **_gap(
+        "switchover",
+        {
+            "clean stop, looked at every second": 2,
+            "promotion": 1,
+            "pause of the other standby, which has to acknowledge, before it follows": 2,
+        },
+        margin=1,
     ),
-    "standby_kill": _seconds(
-        "write gap", 2, "the other standby acknowledges: no commit waits for the dead one"
-    ),
-    "standby_freeze": _seconds(
-        "write gap", 2, "the other standby acknowledges: no commit waits for the frozen one"
-    ),
+    **_unnoticed("standby_kill"),
+    **_unnoticed("standby_freeze"),
 }
 # The operator asks the silent primary for its status before it fails over. Over a connection that
 # is still open from the last time it waits 30 s for the answer, otherwise 2 s.
-_UNANSWERED = "unanswered status 31 + promotion 5 + endpoint and address 8, with margin"
+_UNANSWERED = {"unanswered status": 31, "promotion": 5, "endpoint and address": 8}
 # infra/helm/postgres-cnpg/values.tuned.yaml: every phase of a fail-over is bounded. With 1.30.0 a
 # killed primary keeps its lease until that runs out; one that is told to stop gives it back.
+_LEASE = {"named": 1, "lease": 5, "promotion": 3, "endpoint and address": 2}
 _CNPG_TUNED = {
-    "primary_kill": _seconds(
-        "write gap", 15, "named 1 + lease 5 + promotion 3 + endpoint and address 2, with margin"
+    **_gap("primary_kill", _LEASE, margin=4, why=SHARED),
+    **_gap("primary_grace_1", {"grace": 1, **_LEASE}, margin=3),
+    **_gap(
+        "primary_delete",
+        {"named": 1, "clean stop": 5, "promotion": 3, "endpoint and address": 2},
+        margin=4,
+        why=SHARED,
     ),
-    "primary_grace_1": _seconds(
-        "write gap", 15, "named 1 + lease 5 + promotion 3 + endpoint and address 2, with margin"
+    **_gap(
+        "postmaster_kill",
+        {"restart in place: back-off": 10, "recovery": 3, "ready": 5, "endpoint": 2},
     ),
-    "primary_delete": _seconds(
-        "write gap",
-        15,
-        "named 1 + clean stop 5 + promotion 3 + endpoint and address 2, with margin",
+    **_gap("primary_away", {"node grace": 16, "poll": 5, "lease": 10, **_UNANSWERED}, margin=5),
+    **_gap(
+        "primary_freeze",
+        {
+            "4 liveness probes of 5 s": 20,
+            "time-out of the last one": 4,
+            "kill": 1,
+            "start": 5,
+            "ready": 5,
+            "endpoint": 2,
+        },
+        margin=8,
     ),
-    "postmaster_kill": _seconds(
-        "write gap", 20, "restart in place: back-off 10 + recovery 3 + ready 5 + endpoint 2"
+    **_gap(
+        "switchover",
+        {"seen after": 1, "switchoverDelay": 5, "promotion": 2, "endpoint and address": 4},
     ),
-    "primary_away": _seconds("write gap", 80, f"node grace 16 + poll 5 + lease 10 + {_UNANSWERED}"),
-    "primary_freeze": _seconds(
-        "write gap",
-        45,
-        "4 liveness probes of 5 s + the last one's time-out 4 + kill 1 + start 5 + ready 5"
-        " + endpoint 2, with margin",
-    ),
-    "switchover": _seconds(
-        "write gap", 12, "switchoverDelay 5 + promotion 2 + endpoint and address 4, seen after 1"
-    ),
-    "standby_kill": _seconds(
-        "write gap", 2, "the other standby acknowledges: no commit waits for the dead one"
-    ),
-    "standby_freeze": _seconds(
-        "write gap", 2, "the other standby acknowledges: no commit waits for the frozen one"
-    ),
+    **_unnoticed("standby_kill"),
+    **_unnoticed("standby_freeze"),
 }
 # infra/helm/postgres-cnpg/values.default.yaml: what differs when nobody tunes anything.
+_SMART = {"promotion": 2, "slots": 10, "endpoint": 4}
 _UNTUNED = {
-    "primary_kill": _seconds(
-        "write gap",
-        240,
-        "a smart shutdown serves open sessions for 180, new ones not at all"
-        " + promotion 2 + slots 10 + endpoint 4, with margin",
+    **_gap(
+        "primary_kill",
+        {"smart shutdown, for open sessions and not for new ones": 180, **_SMART},
+        margin=44,
     ),
-    "primary_delete": _seconds(
-        "write gap",
-        240,
-        "smart shutdown waits 180 for open sessions"
-        " + promotion 2 + slots 10 + endpoint 4, with margin",
+    **_gap("primary_delete", {"smart shutdown for open sessions": 180, **_SMART}, margin=44),
+    **_gap(
+        "primary_freeze",
+        {"3 probes of 10 s": 30, "time-out of the last one": 5, **_UNANSWERED},
+        margin=11,
     ),
-    "primary_freeze": _seconds(
-        "write gap", 90, f"3 probes of 10 s + the last one's time-out 5 + {_UNANSWERED}"
-    ),
-    "switchover": _seconds(
-        "write gap", 45, "clean stop 5 + promotion 2 + slots 10 + endpoint 4, twice that"
-    ),
+    **_gap("switchover", {"clean stop": 5, **_SMART}, margin=5),
 }
-# 1.25.4 has no lease, so a primary that hangs is replaced. Its limits stay as they were drilled.
-_CNPG_1_25_TUNED = _CNPG_TUNED | {
-    "primary_freeze": _seconds(
-        "write gap", 75, f"3 probes of 5 s + the last one's time-out 3 + {_UNANSWERED}"
+# 1.25.4 has no lease, so a primary that hangs is replaced.
+_CNPG_1_25_TUNED = {
+    **_CNPG_TUNED,
+    **_gap(
+        "primary_freeze",
+        {"3 probes of 5 s": 15, "time-out of the last one": 3, **_UNANSWERED},
+        margin=13,
     ),
-    "primary_kill": _seconds("write gap", 20, "seen 5 + promotion 3 + endpoint and address 4"),
-    "primary_grace_1": _seconds("write gap", 20, "grace 1 + seen 5 + promotion 3 + endpoint 4"),
-    "primary_delete": _seconds(
-        "write gap", 20, "stopDelay 10 + seen 1 + promotion 2 + endpoint and address 4"
+    **_gap("primary_kill", {"seen": 5, "promotion": 3, "endpoint and address": 4}, margin=3),
+    **_gap("primary_grace_1", {"grace": 1, "seen": 5, "promotion": 3, "endpoint": 4}, margin=3),
+    **_gap(
+        "primary_delete",
+        {"stopDelay": 10, "seen": 1, "promotion": 2, "endpoint and address": 4},
+        margin=3,
     ),
-    "postmaster_kill": _seconds(
-        "write gap", 30, "restart in place: back-off 10 + recovery 5 + ready 5 + endpoint 4"
+    **_gap(
+        "postmaster_kill",
+        {"restart in place: back-off": 10, "recovery": 5, "ready": 5, "endpoint": 4},
+        margin=6,
     ),
-    "switchover": _seconds(
-        "write gap", 15, "switchoverDelay 5 + promotion 2 + endpoint and address 4, with margin"
+    **_gap(
+        "switchover",
+        {"seen after": 1, "switchoverDelay": 5, "promotion": 2, "endpoint and address": 4},
+        margin=3,
     ),
 }
 _PROMISED = {
@@ -167,6 +203,11 @@ _PROMISED = {
     ("cnpg 1.25.4", TUNED): _CNPG_1_25_TUNED,
     ("cnpg 1.25.4", "default"): _CNPG_1_25_TUNED | _UNTUNED,
 }
+
+
+def promised() -> list[Budget]:
+    """Return every promise of a write gap, under any engine and timing."""
+    return [budget for table in _PROMISED.values() for budget in table.values()]
 
 
 def longest_gap(edition: str, timing: str) -> float:
@@ -197,9 +238,6 @@ def budgets(edition: str, timing: str, fault: str) -> FaultBudgets:
 
 def _after(gap: Budget) -> Budget:
     """Return redundancy's promise where the old primary is not taken back before a new one is."""
-    return REDUNDANCY.model_copy(
-        update={
-            "limit": gap.limit + REDUNDANCY.limit,
-            "because": f"a write gap of {gap.limit:g} at most, then {REDUNDANCY.because}",
-        }
-    )
+    terms = {t.name: t.seconds for t in REDUNDANCY.terms}
+    margin = terms.pop("margin")
+    return total(REDUNDANCY.name, {"write gap, at most": gap.limit, **terms}, margin=margin)

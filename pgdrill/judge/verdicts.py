@@ -4,11 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pgdrill.judge.promises import Limits
 from pgdrill.records import Budget, Outcome, Verdict, append
 
 # How many times its limit a number of seconds may be on a machine that is said to be slow: the
 # slowest seen of two shared cores took half as long again as the fastest, hour by hour.
 SLOW = 2.0
+NONE = Limits({})
 
 
 class BrokenBudgetError(AssertionError):
@@ -19,7 +21,7 @@ class Verdicts:
     """Judges observations against budgets and writes each verdict down before failing.
 
     slow: what breaks a limit in seconds by less than SLOW is written down as broken, and fails
-    nothing.
+    nothing. limits: those that the user sets instead of the suite's own.
     """
 
     def __init__(
@@ -29,8 +31,10 @@ class Verdicts:
         expected: Outcome = "met",
         *,
         slow: bool = False,
+        limits: Limits = NONE,
     ) -> None:
         self._slow = slow
+        self._limits = limits
         self._file = file
         self._test = test
         self._expected: Outcome = expected
@@ -46,6 +50,7 @@ class Verdicts:
             BrokenBudgetError: the budget is broken or the evidence missing (inside `together`
                 only when the block ends).
         """
+        budget = self._limits.apply(budget)
         if observed is None or observed != observed:
             outcome: Outcome = "invalid"
             observed = None

@@ -13,16 +13,12 @@ from typing import Literal
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.alertmanager import Alertmanager
-from pgdrill.observe.load import PUSHED_EVERY, TRANSACTIONS
 from pgdrill.observe.prometheus import AlertRule, Prometheus
-from pgdrill.records import AlertLife, Budget
+from pgdrill.records import AlertLife
 from pgdrill.waiting import DeadlineError, eventually, throughout
 
 POLL = 0.25  # seconds: the error of every instant that is not a page
 BLIND = 5.0  # seconds without an answer after which nothing that is said here can be trusted
-# Seconds beyond the arithmetic: a second evaluation (alerts read recorded series), a scrape that
-# runs into its timeout, delivery, one poll.
-MARGIN = 5.0
 
 Stage = Literal["pending", "firing", "alertmanager", "paged", "resolved"]
 
@@ -244,32 +240,6 @@ class AlertWatch:
             )
         return rules[alert]
 
-    def fire_budget(self, alert: str) -> Budget:
-        """From the condition to a page, by the intervals that run."""
-        rule = self.rule(alert)
-        parts = {
-            "push": _pushed(rule),
-            "scrape": self.prometheus.scrape_interval(),
-            "evaluation": rule.evaluation,
-            "for": rule.hold,
-            "group_wait": self.alertmanager.group_wait,
-            "margin": MARGIN,
-        }
-        return _sum("condition to alert", parts)
-
-    def resolve_budget(self, alert: str) -> Budget:
-        """From healed to the page that says so, by the intervals that run."""
-        rule = self.rule(alert)
-        parts = {
-            "push": _pushed(rule),
-            "scrape": self.prometheus.scrape_interval(),
-            "evaluation": rule.evaluation,
-            "look-back": rule.memory,
-            "group_interval": self.alertmanager.group_interval,
-            "margin": MARGIN,
-        }
-        return _sum("healed to resolved page", parts)
-
     def _paged(self, since: float) -> list[str]:
         """Return what somebody was paged for after since, readable."""
         with self._lock:
@@ -304,18 +274,6 @@ class AlertWatch:
         with self._lock:
             self.sightings.append(sighting)
         self._tell(sighting)
-
-
-def _pushed(rule: AlertRule) -> float:
-    """Return after how many seconds what an alert reads is at a gateway, to be scraped there."""
-    return PUSHED_EVERY if TRANSACTIONS in rule.query else 0.0
-
-
-def _sum(name: str, parts: dict[str, float]) -> Budget:
-    because = " + ".join(f"{part} {seconds:g}" for part, seconds in parts.items() if seconds)
-    return Budget(
-        name=name, limit=sum(parts.values()), unit="s", better="lower", because=f"{because} s"
-    )
 
 
 @contextmanager

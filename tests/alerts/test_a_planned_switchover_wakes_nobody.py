@@ -2,17 +2,9 @@
 
 from collections.abc import Callable
 
+from pgdrill.judge.alerting import NO_WAKING
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.observe.overlap import Overlap, Played
-from pgdrill.records import Budget
-
-NO_WAKING = Budget(
-    name="alerts that wake somebody",
-    limit=0,
-    unit="alerts",
-    better="lower",
-    because="PgFailoverHappened is info, and holds back what follows from a moved role",
-)
 
 
 def test_planned_switchover(

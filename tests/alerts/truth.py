@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from pgdrill.faults.base import Fault, healing
+from pgdrill.judge import alerting
 from pgdrill.observe.alerts import AlertWatch, Expectation
 from pgdrill.observe.archiver import archiver
 from pgdrill.platforms.base import Cluster, Platform
@@ -45,14 +46,16 @@ def instant_when(what: str, probe: Callable[[], bool], *, within: float) -> floa
 
 def until_paged(watch: AlertWatch, of: Expectation, since: float) -> None:
     """Wait for the page; somewhat longer than allowed, so that a late one is measured."""
-    watch.wait(of, "paged", since=since, within=watch.fire_budget(of.alert).limit + 10)
+    watch.wait(of, "paged", since=since, within=alerting.fires(watch, of.alert).limit + 10)
 
 
 def until_resolved(watch: AlertWatch, of: Expectation, since: float) -> None:
     """Wait for the page that says it is over, where there was one that said it began."""
     paged = watch.when(of, "paged", since)
     if paged is not None:
-        watch.wait(of, "resolved", since=paged, within=watch.resolve_budget(of.alert).limit + 10)
+        watch.wait(
+            of, "resolved", since=paged, within=alerting.resolves(watch, of.alert).limit + 10
+        )
 
 
 def a_standby(platform: Platform) -> str:
@@ -75,6 +78,12 @@ def archive_fails(cluster: Cluster) -> bool:
         return archiver(session).failing
 
 
+def files_that_wait(cluster: Cluster) -> int:
+    """Count the WAL files that are not in the archive yet; asked of PostgreSQL."""
+    with cluster.connect(statement_timeout=5) as session:
+        return archiver(session).waiting
+
+
 @contextmanager
 def meanwhile(work: Callable[[threading.Event], None]) -> Iterator[None]:
     """Let work go on beside the block, in a thread; it is told to stop when the block ends.
@@ -92,16 +101,19 @@ def meanwhile(work: Callable[[threading.Event], None]) -> Iterator[None]:
 
 
 @contextmanager
-def writing(cluster: Cluster) -> Iterator[None]:
-    """Commit one small write every 0.2 s through the load balancer."""
+def writing(cluster: Cluster) -> Iterator[list[float]]:
+    """Commit one small write every 0.2 s through the load balancer; yield what each took, in s."""
+    took: list[float] = []
 
     def write(stop: threading.Event) -> None:
         with cluster.connect() as session:
             while not stop.wait(0.2):
+                began = time.monotonic()
                 session.execute(WRITE)
+                took.append(time.monotonic() - began)
 
     with meanwhile(write):
-        yield
+        yield took
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from fixtures.chaos import look_at, run_trials
 from fixtures.monitoring import demand_declared, judge_life
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults import experiment as experiments
-from pgdrill.judge import detection
+from pgdrill.judge import alerting, detection
 from pgdrill.observe.alerts import AlertWatch
 from pgdrill.observe.overlap import Overlap, Played
 from pgdrill.platforms.base import Cluster, Platform, RuleObjects
@@ -47,7 +47,7 @@ def test_muted_alert_is_broken(
 ) -> None:
     """The disk-filling test fails when somebody has silenced its alert."""
     require("real-disk-limit")
-    fires = alert_watch.fire_budget(MUTED)
+    fires = alerting.fires(alert_watch, MUTED)
     with (
         control.must_be("broken", "alert silenced", fires) as verdicts,
         alert_watch.alertmanager.silenced(MUTED),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pgdrill.judge import alerting, failover
 from pgdrill.judge import detection as promises
-from pgdrill.judge import failover
 from pgdrill.judge.detection import Excused
+from pgdrill.judge.promises import total
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
 from pgdrill.observe import rulefiles
 from pgdrill.provision.components import OPERATORS
@@ -57,12 +58,12 @@ def test_a_new_primary_is_announced_where_one_comes() -> None:
 
 def test_an_alert_about_the_new_primary_may_wait_for_it() -> None:
     """The bound of a fail-over alert begins with the new primary, any other with the fault."""
-    fires = PROMISED["PgFailover"].model_copy(update={"because": "scrape 2 + margin 8 s"})
+    fires = total("condition to alert", {"scrape": 2}, margin=8, why=alerting.WHY)
     alerts = {"PgNoPrimary": fires, "PgFailoverHappened": fires}
     within = promises.within("patroni", "tuned", "primary_freeze", alerts)
     assert within["PgNoPrimary"].limit == 10
     assert within["PgFailoverHappened"].limit == 40
-    assert within["PgFailoverHappened"].because == "new primary 30 + scrape 2 + margin 8 s"
+    assert within["PgFailoverHappened"].because.startswith("new primary 30 + scrape 2 + margin (")
 
 
 @pytest.mark.parametrize(

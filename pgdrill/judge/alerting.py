@@ -1,0 +1,81 @@
+"""What alerts promise: how soon each reaches a person, and what must reach nobody."""
+
+from pgdrill.judge.promises import total
+from pgdrill.observe.alerts import AlertWatch
+from pgdrill.observe.load import PUSHED_EVERY, TRANSACTIONS
+from pgdrill.observe.prometheus import AlertRule
+from pgdrill.records import Budget
+
+MARGIN = 5.0  # seconds beyond the intervals; alerts read recorded series, hence the second one
+WHY = "a second evaluation, a scrape that runs into its time-out, delivery"
+CONDITION, RESOLVED, FAULT = "condition to alert", "healed to resolved page", "fault to alert"
+
+NO_WAKING = Budget(
+    name="alerts that wake somebody",
+    limit=0,
+    unit="alerts",
+    better="lower",
+    because="PgFailoverHappened is info, and holds back what follows from a moved role",
+)
+UNNOTICED = Budget(
+    name="slowest write while the archive failed",
+    limit=2,
+    unit="s",
+    better="lower",
+    because="as when a standby is lost: no commit waits for the archive",
+)
+
+
+def nominal() -> tuple[Budget, ...]:
+    """Return the promises that depend on the rules and intervals that run, without those."""
+    names = (CONDITION, RESOLVED, FAULT)
+    return tuple(
+        total(name, {}, margin=MARGIN, why=f"beside all intervals: {WHY}") for name in names
+    )
+
+
+def fires(watch: AlertWatch, alert: str) -> Budget:
+    """From the condition to a page, by the intervals that run.
+
+    Raises:
+        BrokenEnvironmentError: Prometheus has no such rule.
+    """
+    rule = watch.rule(alert)
+    return total(
+        CONDITION,
+        {
+            "push": _pushed(rule),
+            "scrape": watch.prometheus.scrape_interval(),
+            "evaluation": rule.evaluation,
+            "for": rule.hold,
+            "group_wait": watch.alertmanager.group_wait,
+        },
+        margin=MARGIN,
+        why=WHY,
+    )
+
+
+def resolves(watch: AlertWatch, alert: str) -> Budget:
+    """From healed to the page that says so, by the intervals that run.
+
+    Raises:
+        BrokenEnvironmentError: Prometheus has no such rule.
+    """
+    rule = watch.rule(alert)
+    return total(
+        RESOLVED,
+        {
+            "push": _pushed(rule),
+            "scrape": watch.prometheus.scrape_interval(),
+            "evaluation": rule.evaluation,
+            "look-back": rule.memory,
+            "group_interval": watch.alertmanager.group_interval,
+        },
+        margin=MARGIN,
+        why=WHY,
+    )
+
+
+def _pushed(rule: AlertRule) -> float:
+    """Return after how many seconds what an alert reads is at a gateway, to be scraped there."""
+    return PUSHED_EVERY if TRANSACTIONS in rule.query else 0.0

@@ -1,0 +1,35 @@
+"""Every promise that pgdrill makes, by the key that a user sets another limit with."""
+
+from pgdrill.judge import alerting, budgets, failover, recovery, scaling
+from pgdrill.judge.promises import Limits, budgets_in, by_key
+from pgdrill.records import Budget
+from pgdrill.settings import Settings
+
+ROWS, WINDOW, LOSS = 1_000_000, 60.0, 70.0  # what promises that depend on something are listed for
+
+
+def known() -> dict[str, Budget]:
+    """Return them all; where engines, timings or sizes differ, the strictest."""
+    return by_key(
+        *(
+            budget
+            for module in (alerting, budgets, failover, recovery, scaling)
+            for budget in budgets_in(vars(module))
+        ),
+        *failover.promised(),
+        *alerting.nominal(),
+        budgets.seed_time(ROWS),
+        budgets.shrinkage(WINDOW),
+        budgets.same_p99(1.0),
+        budgets.same_commits(1, 0, 0),
+        recovery.loss(LOSS),
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    """Return the limits that the user has set.
+
+    Raises:
+        BadUsageError: one is of no promise.
+    """
+    return Limits.of(dict(settings.budget.own), known())

@@ -1,0 +1,90 @@
+"""A promise in seconds is the sum of what takes them and of one margin; a user may set another."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pgdrill.errors import BadUsageError
+from pgdrill.records import Budget, Term
+
+SHARE = 0.25  # a margin above this share of the sum needs a reason
+
+
+def total(
+    name: str,
+    terms: Mapping[str, float],
+    *,
+    key: str = "",
+    margin: float = 0.0,
+    why: str = "",
+) -> Budget:
+    """Return a promise of so many seconds at most; what is printed is what is added up.
+
+    why: the reason of a margin that is large.
+
+    Raises:
+        ValueError: a large margin has none.
+    """
+    if margin > SHARE * sum(terms.values()) and not why:
+        raise ValueError(f"{key} {name}: a margin of {margin:g} s needs a reason")
+    parts = {term: seconds for term, seconds in terms.items() if seconds}
+    if margin:
+        parts[f"margin ({why})" if why else "margin"] = margin
+    return Budget(
+        key=key,
+        name=name,
+        limit=sum(parts.values()),
+        unit="s",
+        better="lower",
+        because=" + ".join(f"{term} {seconds:g}" for term, seconds in parts.items()),
+        terms=tuple(Term(name=term, seconds=seconds) for term, seconds in parts.items()),
+    )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of the user's own, by key of the promise."""
+
+    own: Mapping[str, float]
+
+    @classmethod
+    def of(cls, own: Mapping[str, float], known: Mapping[str, Budget]) -> "Limits":
+        """Check that each is of a promise that there is.
+
+        Raises:
+            BadUsageError: one is not, with those that come near it.
+        """
+        for key in own:
+            if key not in known:
+                word = re.split(r"[.-]", key)[-1]
+                near = sorted(k for k in known if word in k) or sorted(known)
+                raise BadUsageError(
+                    f"--budget {key}: there is no such promise; try {', '.join(near[:6])}"
+                    " (`python -m pgdrill budgets` lists all)"
+                )
+        return cls(own)
+
+    def apply(self, budget: Budget) -> Budget:
+        """Return a promise with the user's limit, if there is one, which says so."""
+        limit = self.own.get(budget.id)
+        if limit is None:
+            return budget
+        because = f"set by you; pgdrill promises {budget.limit:g}: {budget.because}"
+        return budget.model_copy(update={"limit": limit, "because": because, "terms": ()})
+
+
+def by_key(*budgets: Budget) -> dict[str, Budget]:
+    """Return promises by what a user calls them, sorted; the strictest of those called alike."""
+    found: dict[str, Budget] = {}
+    for budget in sorted(budgets, key=lambda b: (b.id, b.limit)):
+        found.setdefault(budget.id, budget)
+    return found
+
+
+def budgets_in(values: Mapping[str, object]) -> Iterator[Budget]:
+    """Return every promise among a module's values, in tables too."""
+    for value in values.values():
+        if isinstance(value, Budget):
+            yield value
+        elif isinstance(value, dict):
+            yield from budgets_in({str(key): inner for key, inner in value.items()})

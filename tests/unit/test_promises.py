@@ -1,0 +1,83 @@
+"""A limit is the sum that is printed, and a user's own one takes its place and says so."""
+
+from pathlib import Path
+
+import pytest
+
+from pgdrill.errors import BadUsageError
+from pgdrill.judge import catalogue, failover, recovery
+from pgdrill.judge.promises import SHARE, Limits, total
+from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
+from pgdrill.records import Budget, Verdict, read_lines
+from pgdrill.settings import resolve
+
+pytestmark = pytest.mark.unit
+
+SUMS = [*failover.promised(), failover.REDUNDANCY, recovery.loss(70), *catalogue.known().values()]
+# Promises in seconds that are no sum of what takes them: what must not be, what is proportional,
+# and what is as for another promise.
+NO_SUMS = {"time-with-two-writable-members", "seed-time", "slowest-write-while-the-archive-failed"}
+
+
+@pytest.mark.parametrize("budget", SUMS, ids=range(len(SUMS)))
+def test_a_promise_in_seconds_is_the_sum_that_it_prints(budget: Budget) -> None:
+    """What is printed cannot differ from the limit, and a large margin has a reason."""
+    if budget.unit != "s" or budget.id in NO_SUMS:
+        return
+    assert budget.limit == sum(term.seconds for term in budget.terms)
+    for term in budget.terms:
+        assert f"{term.name} {term.seconds:g}" in budget.because
+    margins = [term for term in budget.terms if term.name.startswith("margin")]
+    rest = budget.limit - sum(term.seconds for term in margins)
+    assert all("(" in m.name or m.seconds <= SHARE * rest for m in margins)
+
+
+def test_a_large_margin_needs_a_reason() -> None:
+    """A quarter of the rest needs none."""
+    assert total("wait", {"a": 3, "b": 1}, margin=1).because == "a 3 + b 1 + margin 1"
+    with pytest.raises(ValueError, match="needs a reason"):
+        total("wait", {"a": 3, "b": 1}, margin=1.1)
+    assert total("wait", {"a": 1}, margin=9, why="rain").because == "a 1 + margin (rain) 9"
+
+
+def test_each_fault_has_a_promise_of_its_own() -> None:
+    """A key names one fault, or the user's limit would be that of another one, too."""
+    for budget in failover.promised():
+        assert budget.id.endswith(".write-gap")
+    assert failover.budgets("patroni", "tuned", "primary_kill").gap.id == "primary_kill.write-gap"
+
+
+def test_a_limit_of_the_users_own_decides_and_says_whose_it_is(tmp_path: Path) -> None:
+    """It breaks what pgdrill would let pass, lets pass what pgdrill would break, and is told."""
+    gap = failover.budgets("patroni", "tuned", "primary_kill").gap
+    limits = Limits.of({"primary_kill.write-gap": 5}, catalogue.known())
+    verdicts = Verdicts(tmp_path / "verdicts.jsonl", limits=limits)
+    with pytest.raises(BrokenBudgetError, match="set by you; pgdrill promises 10"):
+        verdicts.check(gap, 6, "primary_kill fresh")
+    verdicts.check(gap, 4, "primary_kill fresh")
+    other = failover.budgets("patroni", "tuned", "switchover").gap
+    verdicts.check(other, 5.5, "switchover fresh")
+    kept = list(read_lines(tmp_path / "verdicts.jsonl", Verdict))
+    assert [(v.budget.limit, v.outcome) for v in kept] == [(5, "broken"), (5, "met"), (6, "met")]
+
+
+def test_a_limit_of_no_promise_is_refused_with_those_that_come_near() -> None:
+    """A misspelt fault would leave the promise as it is, unsaid."""
+    with pytest.raises(BadUsageError, match=r"primary_kil\.write-gap.*primary_kill\.write-gap"):
+        Limits.of({"primary_kil.write-gap": 5}, catalogue.known())
+
+
+def test_limits_come_from_the_command_line_or_a_table_of_the_file(tmp_path: Path) -> None:
+    """Both name several; a key with a dot needs quotes in TOML, and the complaint says so."""
+    given = resolve({"budget": "p99-latency=100, switchover.write-gap=3.5"}, {}, tmp_path / "no")
+    assert given.budget.own == (("p99-latency", 100.0), ("switchover.write-gap", 3.5))
+    assert "--budget=p99-latency=100,switchover.write-gap=3.5" in given.repeat_command("chaos")
+    file = tmp_path / "pgdrill.toml"
+    file.write_text('[budgets]\n"switchover.write-gap" = 3.5\np99-latency = 100\n')
+    assert dict(resolve({}, {}, file).budget.own) == dict(given.budget.own)
+    file.write_text("[budgets]\nswitchover.write-gap = 3.5\n")
+    with pytest.raises(BadUsageError, match="in quotes where it holds a dot"):
+        resolve({}, {}, file)
+    for text in ("p99-latency", "p99-latency=fast", "=5", "p99-latency=-1"):
+        with pytest.raises(BadUsageError, match="must be a promise and its limit"):
+            resolve({"budget": text}, {}, tmp_path / "no")
