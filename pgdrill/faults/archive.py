@@ -1,12 +1,13 @@
-"""The archive takes no WAL: what every engine's primary says of that, and of its end."""
+"""Faults of the archive: what every engine's primary says of them, and of their end."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import psycopg
 
+from pgdrill.faults.base import FaultNotRealError
 from pgdrill.observe.archiver import Archiver, archiver, switch_wal
-from pgdrill.platforms.base import Cluster
+from pgdrill.platforms.base import Cluster, Volume
 from pgdrill.waiting import eventually
 
 # Seconds: a client of S3 tries some times before it gives a file up, and PostgreSQL three times
@@ -15,10 +16,10 @@ REFUSED_WITHIN = 90.0
 STORED_WITHIN = 90.0
 
 
-class ArchiveAway(ABC):
-    """Take the archive away from the members: no WAL file can be stored."""
+class _ArchiveFault(ABC):
+    """Something is wrong with the archive. cluster returns the one that writes to it."""
 
-    name = "archive_away"
+    name: str
 
     def __init__(self, cluster: Callable[[], Cluster]) -> None:
         self._cluster = cluster
@@ -26,32 +27,25 @@ class ArchiveAway(ABC):
 
     @abstractmethod
     def _take(self) -> None:
-        """Take it away."""
+        """Break it."""
 
     @abstractmethod
     def _give(self) -> None:
-        """Give it back."""
+        """Undo that; safe to repeat."""
 
     def inject(self) -> str:
-        """Take it away, and give the primary a file to store."""
+        """Break it, and give the primary a file to store."""
         self._hit = True
         self._take()
         self._switch_wal()
         return "archive"
 
+    @abstractmethod
     def verify_injected(self) -> str:
-        """The primary has failed to store a file since."""
-        said = eventually(
-            "a WAL file that is refused",
-            self._archiver,
-            lambda seen: seen.failing,
-            within=REFUSED_WITHIN,
-            not_yet=(psycopg.Error,),
-        )
-        return f"{said.failed} attempts to store {said.file} failed"
+        """Return one line of evidence that it is broken."""
 
     def heal(self) -> None:
-        """Give it back."""
+        """Undo it."""
         if self._hit:
             self._give()
 
@@ -74,3 +68,72 @@ class ArchiveAway(ABC):
     def _switch_wal(self) -> None:
         with self._cluster().connect(statement_timeout=5) as session:
             switch_wal(session)
+
+
+class ArchiveAway(_ArchiveFault):
+    """Take the archive away from the members: no WAL file can be stored."""
+
+    name = "archive_away"
+
+    def verify_injected(self) -> str:
+        """The primary has failed to store a file since."""
+        said = eventually(
+            "a WAL file that is refused",
+            self._archiver,
+            lambda seen: seen.failing,
+            within=REFUSED_WITHIN,
+            not_yet=(psycopg.Error,),
+        )
+        return f"{said.failed} attempts to store {said.file} failed"
+
+
+class ArchiveFull(ArchiveAway):
+    """Fill the archive's volume to its last block: no WAL file can be stored."""
+
+    name = "archive_full"
+
+    def __init__(self, cluster: Callable[[], Cluster], volume: Volume) -> None:
+        super().__init__(cluster)
+        self._volume = volume
+
+    def _take(self) -> None:
+        self._volume.fill_up()
+
+    def _give(self) -> None:
+        self._volume.release()
+
+
+class BackupsGone(_ArchiveFault):
+    """Take away what the archive holds, backups and WAL; whether WAL is stored is another matter.
+
+    backups returns the labels of those that the archive holds.
+    """
+
+    name = "backups_gone"
+
+    def __init__(
+        self, cluster: Callable[[], Cluster], backups: Callable[[], Sequence[str]]
+    ) -> None:
+        super().__init__(cluster)
+        self._backups = backups
+        self._before: tuple[str, ...] = ()
+
+    def inject(self) -> str:
+        """Note what is there, and take it away."""
+        self._before = tuple(self._backups())
+        if not self._before:
+            raise FaultNotRealError("there is no backup to take away")
+        return super().inject()
+
+    def verify_injected(self) -> str:
+        """The archive holds no backup."""
+        if self._backups():
+            raise FaultNotRealError(f"the archive still holds {', '.join(self._backups())}")
+        return f"{len(self._before)} backups are gone"
+
+    def verify_healed(self) -> str:
+        """It holds what it held, and every WAL file."""
+        gone = set(self._before) - set(self._backups())
+        if gone:
+            raise FaultNotRealError(f"the archive does not hold {', '.join(sorted(gone))} again")
+        return super().verify_healed()

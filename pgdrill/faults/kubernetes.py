@@ -1,7 +1,7 @@
 """Faults on Kubernetes: pods deleted, processes killed or frozen, nodes stopped."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,8 @@ from kubernetes.config import kube_config
 from pgdrill.engines.base import Member, heirs
 from pgdrill.engines.cnpg import CnpgEngine
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.faults.archive import ArchiveAway
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.faults.switchover import Switchover
-from pgdrill.platforms.base import Cluster
 from pgdrill.platforms.kind.nodes import Process, is_running, processes, signal
 from pgdrill.provision.commands import output
 from pgdrill.waiting import DeadlineError, eventually
@@ -30,8 +28,6 @@ STOPPED_WITHIN = 15.0  # seconds; one look into a node took 8 on a full machine,
 POLITE = -1  # the pod's own grace period
 OPERATOR, OPERATOR_NAMESPACE = "cnpg-controller-manager", "cnpg-system"
 OPERATOR_PODS = "app.kubernetes.io/name=cloudnative-pg"
-STORE, STORE_NAMESPACE = "archive", "pgdrill-archive"
-STORE_PODS = "app.kubernetes.io/name=archive"
 # Seconds until one of them is ready again: its image is on the node, its probe asks every 10 s.
 BACK_WITHIN = 60.0
 
@@ -317,7 +313,7 @@ class StopNode(_MemberFault):
 
 
 @dataclass(frozen=True)
-class _Deployment:
+class Deployment:
     """A deployment of one replica, that can be scaled to nothing and back."""
 
     name: str
@@ -371,7 +367,7 @@ class ScaleOperatorAway:
     name = "operator_away"
 
     def __init__(self, kubeconfig: Path) -> None:
-        self._operator = _Deployment(OPERATOR, OPERATOR_NAMESPACE, OPERATOR_PODS, kubeconfig)
+        self._operator = Deployment(OPERATOR, OPERATOR_NAMESPACE, OPERATOR_PODS, kubeconfig)
         self._hit = False
 
     def inject(self) -> str:
@@ -394,27 +390,9 @@ class ScaleOperatorAway:
         return self._operator.demand_back()
 
 
-class ScaleStoreAway(ArchiveAway):
-    """Scale the archive's store to nothing: its address refuses connections."""
-
-    def __init__(self, cluster: Callable[[], Cluster], kubeconfig: Path) -> None:
-        super().__init__(cluster)
-        self._store = _Deployment(STORE, STORE_NAMESPACE, STORE_PODS, kubeconfig)
-
-    def _take(self) -> None:
-        self._store.scale(0)
-        self._store.demand_gone()
-
-    def _give(self) -> None:
-        self._store.scale(1)
-        self._store.demand_back()
-
-
-def kubernetes_faults(
-    engine: CnpgEngine, kubeconfig: Path, cluster: Callable[[], Cluster]
-) -> Mapping[str, Fault]:
-    """Return every fault by name."""
-    faults: list[Fault] = [
+def kubernetes_faults(engine: CnpgEngine, kubeconfig: Path) -> tuple[Fault, ...]:
+    """Return every fault of a cluster's pods, its nodes and its operator."""
+    return (
         DeletePod(engine, "primary_kill", "primary", kubeconfig, grace=0),
         DeletePod(engine, "primary_grace_1", "primary", kubeconfig, grace=1),
         DeletePod(engine, "primary_delete", "primary", kubeconfig, grace=POLITE),
@@ -425,10 +403,8 @@ def kubernetes_faults(
         Fence(engine, "standby_away", "standby"),
         StopNode(engine, "primary_away", "primary"),
         ScaleOperatorAway(kubeconfig),
-        ScaleStoreAway(cluster, kubeconfig),
         Switchover(engine),
-    ]
-    return {fault.name: fault for fault in faults}
+    )
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from pgdrill.observe.detection import seen
 from pgdrill.records import AlertLife, Seen
 from pgdrill.waiting import DeadlineError, eventually
 
-Thing = Literal["roles", "members", "replay", "volume", "archive", "load"]
+Thing = Literal["roles", "members", "replay", "volume", "archive", "store", "load"]
 EVERYTHING: frozenset[Thing] = frozenset(
-    ("roles", "members", "replay", "volume", "archive", "load")
+    ("roles", "members", "replay", "volume", "archive", "store", "load")
 )
 TURN = 900.0  # seconds until a scenario may begin, or has ended: all of them in a row take 300
 ENDED = 30.0  # seconds for what is open to heal, once a run is given up
@@ -36,6 +36,8 @@ class Course:
     condition: float
     healed: float
     waking: tuple[str, ...] = ()  # alerts that woke somebody, where the scenario counts them
+    commits: tuple[float, ...] = ()  # seconds that clients' writes took meanwhile, where they count
+    note: str = ""  # what else it cost
 
 
 @dataclass(frozen=True)

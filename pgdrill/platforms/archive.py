@@ -11,10 +11,12 @@ import psycopg
 from pgdrill.engines.base import Engine
 from pgdrill.errors import BadUsageError
 from pgdrill.platforms import session
-from pgdrill.platforms.base import Cluster, Platform, health
+from pgdrill.platforms.base import Cluster, Platform, Volume, health
 from pgdrill.progress import Update
 
 Kind = Literal["time", "lsn", "name", "latest"]
+
+SEGMENT = 16 * 2**20  # bytes of a WAL file, unless initdb was told otherwise
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]")
 _LSN = re.compile(r"[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}")
@@ -77,6 +79,7 @@ class Backup:
     last_lsn: str  # where it is consistent: no earlier point can be restored from it
     size: int  # bytes of the cluster
     stored: int  # bytes that are kept of it, compressed
+    segment: int = SEGMENT  # bytes of one of the cluster's WAL files
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,10 @@ class Archive(Protocol):
     """Backups and WAL of one cluster, and at most one restored cluster beside it."""
 
     promised_loss: float  # seconds of writes that are lost with every volume, at most
+
+    @property
+    def volume(self) -> Volume:
+        """The file system that backups and WAL are kept on."""
 
     def backups(self) -> tuple[Backup, ...]:
         """Every good backup that is kept, oldest first.

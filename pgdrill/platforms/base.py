@@ -24,6 +24,7 @@ Capability = Literal[
     "load-balancer",
     "hpa",
     "backup",
+    "backup-credentials",
     "rebuild",
     "pods",
     "processes",
@@ -226,13 +227,16 @@ class RuleObjects(Protocol):
 
 
 class Volume(Protocol):
-    """A member's file system of a true size."""
+    """A file system of a true size: a member's, or the archive's."""
 
     def used(self) -> float:
         """Return the share in use, 0 to 1."""
 
     def fill(self, share: float) -> None:
         """Fill with a file of our own until share is in use."""
+
+    def fill_up(self) -> None:
+        """Fill with a file of our own until nobody can write another byte."""
 
     def release(self) -> None:
         """Remove that file; safe to repeat."""

@@ -15,11 +15,10 @@ from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.observe.archiver import switch_wal
 from pgdrill.platforms.archive import Backup, Restored, Target
 from pgdrill.platforms.base import Cluster
-from pgdrill.progress import Update
+from pgdrill.progress import Reporter, Update
 from pgdrill.waiting import DeadlineError, eventually
 
 RESTORE_WITHIN = 1800.0  # seconds for any one step
-SEGMENT = 16 * 2**20  # bytes, wal_segment_size
 STORED_WITHIN = 30.0  # seconds for one WAL file to reach the archive
 
 Over = Callable[[str], None]
@@ -54,6 +53,22 @@ class RestoringArchive(ABC):
             BadUsageError: no differential one can be taken here.
             BrokenEnvironmentError: it failed, with the reason.
         """
+
+    @abstractmethod
+    def put_right(self) -> None:
+        """Undo what a drill has done to the store, and may have been killed before it undid it."""
+
+    def demand_backup(self, reporter: Reporter) -> None:
+        """Make sure of one good backup, on a store that is in order.
+
+        Raises:
+            BrokenEnvironmentError: the store does not answer, or the backup failed.
+        """
+        self.put_right()
+        self.clear()
+        if not self.backups():
+            with reporter.task("first backup") as update:
+                self.back_up(update)
 
     @abstractmethod
     def discard(self) -> None:
@@ -236,26 +251,27 @@ class RestoringArchive(ABC):
         return lsn
 
 
-def demand_all_wal(history: str, stored: str) -> None:
+def demand_all_wal(history: str, stored: str, segment: int) -> None:
     """Look that recovery went to the last WAL file that was stored when it began.
 
     PostgreSQL takes a file that cannot be had, missing or damaged, for the end of all WAL: it comes
-    up, and says nothing of what lies behind it. history is its latest timeline history file.
+    up, and says nothing of what lies behind it. history is its latest timeline history file,
+    segment the bytes of a WAL file.
 
     Raises:
         BrokenEnvironmentError: it ended before.
     """
     ended = re.findall(r"^\d+\t(\S+)", history, re.M)[-1]
-    if stored and position(ended) < _begins(stored):
+    if stored and position(ended) < _begins(stored, segment):
         raise BrokenEnvironmentError(
             f"recovery ended at {ended}, and the archive goes on to WAL file {stored}: a file"
             " between is missing or damaged; points before it can be restored"
         )
 
 
-def _begins(file: str) -> int:
-    """Return the position at which a WAL file of the default size begins."""
-    return (int(file[8:16], 16) << 32) + int(file[16:24], 16) * SEGMENT
+def _begins(file: str, segment: int) -> int:
+    """Return the position at which a WAL file of so many bytes begins."""
+    return (int(file[8:16], 16) << 32) + int(file[16:24], 16) * segment
 
 
 def position(lsn: str) -> int:

@@ -9,12 +9,13 @@ import pytest
 
 from pgdrill.engines.base import NoPrimaryError
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.faults.archive import REFUSED_WITHIN
 from pgdrill.faults.base import healing
 from pgdrill.judge import failover
 from pgdrill.observe.alerts import AlertWatch, Expectation
 from pgdrill.observe.detection import OLD_ALERTS_GONE
 from pgdrill.observe.overlap import EVERYTHING, Course, Scenario, Thing, Turn
-from pgdrill.platforms.archive import archive_of
+from pgdrill.platforms.archive import Archive, archive_of
 from pgdrill.platforms.base import Capability, Cluster, Platform, rested, wait_healthy
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
@@ -24,6 +25,7 @@ from tests.alerts.truth import (
     a_standby,
     archive_fails,
     behind,
+    files_that_wait,
     injected,
     instant_when,
     replay_blocked,
@@ -99,27 +101,64 @@ def disk_filling(scene: Scene, turn: Turn) -> Course:
     return Course(filling, f"volume of {standby} filled to 85 %", quiet, full, empty)
 
 
-def archive_away(scene: Scene, turn: Turn) -> Course:
-    """Let nobody store WAL, and let it be stored again."""
+def archive_filling(scene: Scene, turn: Turn) -> Course:
+    """Fill the volume of the archive, and make room again."""
+    filling, volume = Expectation("PgArchiveFilling"), _archive(scene).volume
+    quiet = _quiet(scene, turn)
+    try:
+        volume.fill(0.85)
+        full = _instant(turn, "a full archive", lambda: volume.used() > LIMIT_DISK, within=20)
+        until_paged(turn.watch, filling, quiet)
+    finally:
+        volume.release()
+    empty = _instant(turn, "room", lambda: volume.used() < LIMIT_DISK, within=20)
+    turn.acted()
+    until_resolved(turn.watch, filling, quiet)
+    return Course(filling, "the archive's volume filled to 85 %", quiet, full, empty)
+
+
+def archive_stops(fault_name: str, what: str, scene: Scene, turn: Turn) -> Course:
+    """Let nobody store WAL, and let it be stored again; clients write all the while."""
     failing = Expectation("PgArchiveFailing", scene.platform.engine.primary().name)
     quiet = _quiet(scene, turn)
-    fault = scene.platform.faults["archive_away"]
-    with healing(fault):
-        fault.inject()
-        failed = _instant(turn, "a refused file", lambda: archive_fails(scene.cluster), within=30)
-        until_paged(turn.watch, failing, quiet)
-    fault.verify_healed()
-    stored = time.monotonic()
+    fault = scene.platform.faults[fault_name]
+    with writing(scene.cluster) as commits:
+        with healing(fault):
+            fault.inject()
+            failed = _instant(
+                turn, "a refused file", lambda: archive_fails(scene.cluster), within=REFUSED_WITHIN
+            )
+            until_paged(turn.watch, failing, quiet)
+            waiting = files_that_wait(scene.cluster)
+        fault.verify_healed()
+        stored = time.monotonic()
     turn.acted()
     until_resolved(turn.watch, failing, quiet)
-    return Course(failing, "the archive taken away", quiet, failed, stored)
+    note = f"{waiting} WAL files waited"
+    return Course(failing, what, quiet, failed, stored, commits=tuple(commits), note=note)
+
+
+def backups_gone(scene: Scene, turn: Turn) -> Course:
+    """Take away all that the archive holds, and put it back; clients write all the while."""
+    missing = Expectation("PgBackupMissing")
+    quiet = _quiet(scene, turn)
+    fault = scene.platform.faults["backups_gone"]
+    with writing(scene.cluster) as commits:
+        with injected(fault) as (_, gone):
+            until_paged(turn.watch, missing, quiet)
+            stored = not archive_fails(scene.cluster)
+        back = time.monotonic()
+    turn.acted()
+    until_resolved(turn.watch, missing, quiet)
+    note = f"WAL was {'stored' if stored else 'refused'} meanwhile"
+    what = "all backups taken away"
+    return Course(missing, what, quiet, gone, back, commits=tuple(commits), note=note)
 
 
 def backup_failed(scene: Scene, turn: Turn) -> Course:
     """Try to take a backup while nothing can be stored, and take one when it can."""
     failed = Expectation("PgBackupFailed")
-    archive = archive_of(scene.platform)
-    assert archive is not None, "the capability backup says that there is one"
+    archive = _archive(scene)
     quiet = _quiet(scene, turn)
     fault = scene.platform.faults["archive_away"]
     with healing(fault):
@@ -134,6 +173,12 @@ def backup_failed(scene: Scene, turn: Turn) -> Course:
     turn.acted()
     until_resolved(turn.watch, failed, quiet)
     return Course(failed, "a backup with the archive away", quiet, tried, taken)
+
+
+def _archive(scene: Scene) -> Archive:
+    archive = archive_of(scene.platform)
+    assert archive is not None, "the capability backup says that there is one"
+    return archive
 
 
 def _unshown(done: float, note: str = "") -> None:
@@ -303,12 +348,17 @@ def _wakes(watch: AlertWatch, of: Expectation, since: float) -> bool:
     return watch.when(of, "paged", since) is not None and watch.rule(of.alert).severity != "info"
 
 
-# What a platform must have for a scenario.
-REQUIRED: Mapping[str, Capability] = {
-    "disk_filling": "real-disk-limit",
-    "archive_away": "backup",
-    "backup_failed": "backup",
-    "stalled_load": "pushgateway",
+# What a platform must have for a scenario. A volume that is no file system of its own would be the
+# machine's.
+REQUIRED: Mapping[str, frozenset[Capability]] = {
+    "disk_filling": frozenset(("real-disk-limit",)),
+    "archive_filling": frozenset(("backup", "real-disk-limit")),
+    "archive_away": frozenset(("backup",)),
+    "archive_full": frozenset(("backup", "real-disk-limit")),
+    "archive_refused": frozenset(("backup-credentials",)),
+    "backups_gone": frozenset(("backup",)),
+    "backup_failed": frozenset(("backup",)),
+    "stalled_load": frozenset(("pushgateway",)),
 }
 
 
@@ -336,12 +386,43 @@ def scenarios(scene: Scene) -> tuple[Scenario, ...]:
             needs=steady,
         ),
         Scenario(
+            "archive_filling",
+            "PgArchiveFilling",
+            partial(archive_filling, scene),
+            disturbs=frozenset(("store",)),
+            needs=steady,
+        ),
+        Scenario(
             "archive_away",
             "PgArchiveFailing",
-            partial(archive_away, scene),
+            partial(archive_stops, "archive_away", "the archive taken away", scene),
             disturbs=frozenset(("archive",)),
             needs=steady,
             aftermath=UNREADABLE,
+        ),
+        Scenario(
+            "archive_full",
+            "PgArchiveFailing",
+            partial(archive_stops, "archive_full", "the archive's volume full", scene),
+            disturbs=frozenset(("archive", "store")),
+            needs=steady | {"store"},
+            aftermath=UNREADABLE | {"PgArchiveFilling"},
+        ),
+        Scenario(
+            "archive_refused",
+            "PgArchiveFailing",
+            partial(archive_stops, "archive_refused", "the archive's credentials revoked", scene),
+            disturbs=frozenset(("archive",)),
+            needs=steady,
+            aftermath=UNREADABLE,
+        ),
+        Scenario(
+            "backups_gone",
+            "PgBackupMissing",
+            partial(backups_gone, scene),
+            disturbs=frozenset(("archive", "store")),
+            needs=steady | {"store"},
+            aftermath=UNREADABLE | {"PgArchiveFailing"},
         ),
         Scenario(
             "backup_failed",

@@ -21,9 +21,9 @@ SCENARIOS: dict[str, str | Exemption] = {
     "PgArchiveLagging": Exemption(
         "needs 272 MiB of WAL behind an archive that hangs: minutes of load"
     ),
-    "PgArchiveFilling": Exemption("PgDiskFilling on another volume: the same series and limit"),
+    "PgArchiveFilling": "test_archive_filling",
     "PgBackupFailed": "test_backup_failed",
-    "PgBackupMissing": Exemption("`up` takes the first backup: it would have to be removed"),
+    "PgBackupMissing": "test_backups_gone",
     "PgBackupStale": Exemption("26 h cannot be waited for in a drill"),
     "PgSloBurnFast": "test_stalled_load",
     "PgSloBurnSlow": Exemption(

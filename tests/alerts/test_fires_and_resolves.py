@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from pgdrill.judge.alerting import UNNOTICED
+from pgdrill.judge.verdicts import Verdicts
 from pgdrill.observe.overlap import Overlap, Played
 
 Require = Callable[[str], None]
@@ -49,10 +51,47 @@ def test_operator_away(overlap: Overlap, judge_played: Judge) -> None:
     judge_played(overlap.played("operator_away"))
 
 
-def test_archive_away(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+def test_archive_filling(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+    """An archive filled to 85 % pages before it is full, and no longer once there is room."""
+    require("backup")
+    require("real-disk-limit")
+    judge_played(overlap.played("archive_filling"))
+
+
+def test_archive_away(
+    require: Require, overlap: Overlap, judge_played: Judge, verdicts: Verdicts
+) -> None:
     """An archive that takes no WAL pages, though no client notices, until it takes it again."""
     require("backup")
-    judge_played(overlap.played("archive_away"))
+    _judge(overlap.played("archive_away"), judge_played, verdicts)
+
+
+@pytest.mark.thorough
+def test_archive_full(
+    require: Require, overlap: Overlap, judge_played: Judge, verdicts: Verdicts
+) -> None:
+    """An archive without room pages, though no client notices, until there is room again."""
+    require("backup")
+    require("real-disk-limit")
+    _judge(overlap.played("archive_full"), judge_played, verdicts)
+
+
+@pytest.mark.thorough
+def test_archive_refused(
+    require: Require, overlap: Overlap, judge_played: Judge, verdicts: Verdicts
+) -> None:
+    """Credentials that the archive refuses page, though no client notices, until it takes them."""
+    require("backup-credentials")
+    _judge(overlap.played("archive_refused"), judge_played, verdicts)
+
+
+@pytest.mark.thorough
+def test_backups_gone(
+    require: Require, overlap: Overlap, judge_played: Judge, verdicts: Verdicts
+) -> None:
+    """An archive that has lost its backups pages, whether or not it goes on taking WAL."""
+    require("backup")
+    _judge(overlap.played("backups_gone"), judge_played, verdicts)
 
 
 @pytest.mark.thorough
@@ -66,3 +105,12 @@ def test_stalled_load(require: Require, overlap: Overlap, judge_played: Judge) -
     """A load that waits for a lock pages as a burning budget, though nothing is down."""
     require("pushgateway")
     judge_played(overlap.played("stalled_load"))
+
+
+def _judge(played: Played, judge_played: Judge, verdicts: Verdicts) -> None:
+    """Judge an alert about the archive, and what its cause has cost the clients."""
+    course = played.course
+    with verdicts.together():
+        judge_played(played)
+        note = f"of {len(course.commits)}; {course.note}"
+        verdicts.check(UNNOTICED, max(course.commits, default=None), course.scenario, note)

@@ -1,16 +1,18 @@
 """What the archive of the reference platform reads and asks for, without a cluster."""
 
+import runpy
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.platforms.archive import Target
+from pgdrill.platforms.archive import SEGMENT, Target
 from pgdrill.platforms.kind import store
 from pgdrill.platforms.kind.archive import recovery_target, why
 from pgdrill.platforms.kind.state import plan
 from pgdrill.platforms.restoring import demand_all_wal
+from pgdrill.settings import ROOT
 
 # As Barman 3.19 writes it, and what the volume adds.
 SAID = {
@@ -23,6 +25,7 @@ SAID = {
     "end_xlog": "0/7000158",
     "size": "None",
     "cluster_size": "123456789",
+    "xlog_segment_size": "4194304",
 }
 
 
@@ -84,7 +87,33 @@ def test_the_reason_of_a_failed_recovery_is_postgresqls_own() -> None:
 def test_a_recovery_that_stops_short_of_the_last_file_is_none() -> None:
     """A history that ends before the last stored file began tells of a hole."""
     history = "1\t0/7000158\tno recovery target specified\n"
-    demand_all_wal(history, "000000010000000000000007")
-    demand_all_wal(history, "")
+    demand_all_wal(history, "000000010000000000000007", SEGMENT)
+    demand_all_wal(history, "", SEGMENT)
     with pytest.raises(BrokenEnvironmentError, match="missing or damaged"):
-        demand_all_wal(history, "000000010000000000000008")
+        demand_all_wal(history, "000000010000000000000008", SEGMENT)
+
+
+def test_small_wal_files_are_numbered_more_densely() -> None:
+    """Of 4 MiB each the one that begins at 0/7000000 is the 28th of its gigabytes."""
+    history = "1\t0/7000158\tno recovery target specified\n"
+    demand_all_wal(history, "00000001000000000000001C", 4 * 2**20)
+    with pytest.raises(BrokenEnvironmentError, match="missing or damaged"):
+        demand_all_wal(history, "00000001000000000000001D", 4 * 2**20)
+
+
+def test_the_store_counts_backups_that_are_there_and_complete(tmp_path: Path) -> None:
+    """An unfinished one, and a bucket that was moved aside, are no backups; none at all is zero."""
+    exporter = runpy.run_path(str(ROOT / "infra" / "helm" / "archive" / "metrics.py"))
+    assert exporter["metrics"](tmp_path) == "pgdrill_archive_backups 0\n"
+    for place, status, end in (
+        ("pgdrill/pgdrill/base/1", "DONE", "2026-11-27 19:05:01.123456+00:00"),
+        ("pgdrill/pgdrill/base/2", "DONE", "2026-11-27 20:05:01"),
+        ("pgdrill/pgdrill/base/3", "STARTED", "None"),
+        (".pgdrill/pgdrill/base/4", "DONE", "2026-11-28 19:05:01+00:00"),
+    ):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "backup.info").write_text(f"status={status}\nend_time={end}\n")
+    newest = datetime(2026, 11, 27, 20, 5, 1, tzinfo=UTC).timestamp()
+    assert exporter["metrics"](tmp_path).split() == [
+        "pgdrill_archive_backups", "2", "pgdrill_archive_newest_backup_seconds", f"{newest:.0f}",
+    ]  # fmt: skip

@@ -13,7 +13,7 @@ from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.platforms.archive import Backup, Target
 from pgdrill.platforms.base import Cluster, Endpoint
 from pgdrill.platforms.restoring import Over, RestoringArchive
-from pgdrill.progress import Update
+from pgdrill.progress import Reporter, Update
 
 FIRST = datetime(2025, 11, 27, 5, 0, tzinfo=UTC)
 
@@ -43,9 +43,13 @@ class Shelf(RestoringArchive):
         """All of them."""
         return tuple(map(backup, range(self._number)))
 
-    def back_up(self, update: Update, *, differential: bool = False) -> NoReturn:
-        """Nobody asks."""
-        raise NotImplementedError
+    def back_up(self, update: Update, *, differential: bool = False) -> Backup:
+        """Take the first one."""
+        self._number = 1
+        return backup(0)
+
+    def put_right(self) -> None:
+        """Nothing was done to it."""
 
     def discard(self) -> None:
         """Count, and forget."""
@@ -169,3 +173,14 @@ def test_a_restored_cluster_is_replaced_when_that_is_asked_for(tmp_path: Path) -
     found = shelf.restored()
     assert found is not None
     assert (shelf.discarded, found.target) == (1, "some_name")
+
+
+def test_a_backup_is_taken_where_there_is_none(tmp_path: Path) -> None:
+    """The first is taken, a second is not, and what an interrupted restore left goes before."""
+    shelf = Shelf(tmp_path, number=0)
+    record = tmp_path / "restored.json"
+    record.write_text(json.dumps({"target": "latest", "backup": "b2", "steps": None}))
+    shelf.demand_backup(Reporter())
+    assert (len(shelf.backups()), shelf.discarded) == (1, 1)
+    shelf.demand_backup(Reporter())
+    assert (len(shelf.backups()), shelf.discarded) == (1, 1)

@@ -55,6 +55,7 @@ from pgdrill.platforms.kind.state import (
     service,
     state_dir,
 )
+from pgdrill.platforms.kind.store_faults import store_faults
 from pgdrill.platforms.lock import exclusive
 from pgdrill.platforms.supported import require_supported
 from pgdrill.progress import Reporter
@@ -181,7 +182,8 @@ class KindPlatform:
             making.find_endpoints(self.api, found, self._say)
         self._wait_healthy()
         self._wait_watched()
-        self._take_first_backup()
+        if "backup" in self.capabilities:
+            self.archive.demand_backup(self._reporter)
         found.ready.touch()
 
     def _tool(self, name: str) -> Path:
@@ -234,14 +236,6 @@ class KindPlatform:
             making.declare(found, self._declaring_tools(), self._supply, self._say)
             self.tuning_name = timing
         self._wait_healthy()
-
-    def _take_first_backup(self) -> None:
-        if "backup" not in self.capabilities:
-            return
-        self.archive.clear()
-        if not self.archive.backups():
-            with self._reporter.task("first backup") as update:
-                self.archive.back_up(update)
 
     def _wait_watched(self) -> None:
         """Wait until every target is reached, every member seen up, and the metrics API served."""
@@ -331,7 +325,11 @@ class KindPlatform:
     @cached_property
     def faults(self) -> Mapping[str, Fault]:
         """Every fault that can be injected here."""
-        return kubernetes_faults(self.engine, self.installation.kubeconfig, self.cluster)
+        kubeconfig = self.installation.kubeconfig
+        faults = kubernetes_faults(self.engine, kubeconfig)
+        if self.installation.archive_secret:
+            faults += store_faults(self.api, self.cluster, kubeconfig)
+        return {fault.name: fault for fault in faults}
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -346,7 +344,7 @@ class KindPlatform:
             "pushgateway",
         }
         if self.installation.archive_secret:
-            words.add("backup")
+            words |= {"backup", "backup-credentials"}
         return frozenset(words)
 
     @property
@@ -367,7 +365,7 @@ class KindPlatform:
     def lose_members(self) -> None:
         """Kill every member and empty its volume, the primary first; the archive stays."""
         pods, first = self.engine.pods(), self.engine.primary().name
-        volumes = {name: self._volume(name) for name in pods}
+        volumes = {name: self.claimed(name, NAMESPACE) for name in pods}
         for name in sorted(pods, key=lambda name: name != first):
             pod = pods[name]
             signal(pod.node, "KILL", [p.pid for p in processes(pod.node, pod.uid)])
@@ -476,11 +474,12 @@ class KindPlatform:
 
     def volume(self, member: str) -> Volume:
         """Return the file system that holds a member's data."""
-        return self._volume(member)
+        return self.claimed(member, NAMESPACE)
 
-    def _volume(self, member: str) -> NodeVolume:
+    def claimed(self, claimed_by: str, namespace: str) -> NodeVolume:
+        """Return the volume that a claim is bound to."""
         core, plain = client.CoreV1Api(self.api), self.api.sanitize_for_serialization
-        claim = plain(core.read_namespaced_persistent_volume_claim(member, NAMESPACE))
+        claim = plain(core.read_namespaced_persistent_volume_claim(claimed_by, namespace))
         return NodeVolume.of(plain(core.read_persistent_volume(claim["spec"]["volumeName"])))
 
     def versions(self) -> dict[str, str]:

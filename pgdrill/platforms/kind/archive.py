@@ -60,6 +60,18 @@ class KindArchive(RestoringArchive):
         self._custom = client.CustomObjectsApi(platform.api)
         super().__init__(platform.cluster, platform.installation.restored)
 
+    @property
+    def volume(self) -> NodeVolume:
+        """The file system of the store."""
+        return store.VOLUME
+
+    def put_right(self) -> None:
+        """Undo what a drill has done to the store's volume.
+
+        Its credentials and its deployment are declared by the playbook.
+        """
+        store.put_right()
+
     def backups(self) -> tuple[Backup, ...]:
         """Every good backup that the store holds, oldest first.
 
@@ -212,7 +224,7 @@ class KindArchive(RestoringArchive):
         self._await("replay", self._recovered, update)
         over("replay")
         if target.kind == "latest":
-            demand_all_wal(self._history(), stored)
+            demand_all_wal(self._history(), stored, backup.segment)
         making.find_restored(self._platform.api, self._platform.installation)
         cluster, engine = self._beside()
         first = RESTORED_MEMBERS[0]
@@ -256,11 +268,8 @@ class KindArchive(RestoringArchive):
 
     def _history(self) -> str:
         """Return the first member's latest timeline history, as its volume has it."""
-        claim = self._call(
-            self._core.read_namespaced_persistent_volume_claim, RESTORED_MEMBERS[0], RESTORED
-        )
-        volume = self._call(self._core.read_persistent_volume, claim["spec"]["volumeName"])
-        return NodeVolume.of(volume).read_last("pgdata/pg_wal/*.history")
+        volume = self._platform.claimed(RESTORED_MEMBERS[0], RESTORED)
+        return volume.read_last("pgdata/pg_wal/*.history")
 
     def _beside(self) -> tuple[Cluster, CnpgEngine]:
         """Return the restored cluster's handle and engine, whether or not it is there.

@@ -7,6 +7,9 @@ from typing import Any
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision.commands import output
 
+# Bytes that are written and not only reserved when a volume is filled up: what bookkeeping takes is
+# not known.
+LAST = 32 * 2**20
 _PROCESSES = r"""
 for file in $(grep -lsE "$1" /proc/[0-9]*/cgroup); do
   pid=${file#/proc/}; pid=${pid%/cgroup}
@@ -63,7 +66,7 @@ def is_running(node: str) -> bool:
 
 @dataclass(frozen=True)
 class NodeVolume:
-    """A member's file system of a true size, inside its node."""
+    """A file system of a true size inside a node: a member's, or the archive's."""
 
     node: str
     path: str
@@ -99,6 +102,15 @@ class NodeVolume:
         if missing <= 0:
             raise ValueError(f"{self.node}:{self.path} is at {self.used():.0%} already")
         run(self.node, "fallocate", "-l", str(missing), self._filler)
+
+    def fill_up(self) -> None:
+        """Fill with a file of our own until nobody can write another byte."""
+        _, _, available, size = self._blocks()
+        script = (
+            'if [ "$1" -gt 0 ]; then fallocate -l "$1" "$2"; fi; '
+            'dd if=/dev/zero bs=1M oflag=append conv=notrunc of="$2" 2> /dev/null || true'
+        )
+        run(self.node, "sh", "-c", script, "sh", str(available * size - LAST), self._filler)
 
     def release(self) -> None:
         """Remove that file; safe to repeat."""

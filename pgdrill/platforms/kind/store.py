@@ -6,10 +6,24 @@ from datetime import UTC, datetime
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.archive import Backup
 from pgdrill.platforms.kind import nodes
+from pgdrill.platforms.kind.nodes import NodeVolume
 from pgdrill.platforms.kind.state import ARCHIVE_VOLUME, CONTROL_PLANE, NAME
 
-# The bucket and the name that the cluster writes under are both its own.
-PLACE = f"/var/pv/{ARCHIVE_VOLUME}/{NAME}/{NAME}"
+# The bucket, and in it the name that the cluster writes under, are both called as the cluster is.
+BUCKET = f"/var/pv/{ARCHIVE_VOLUME}/{NAME}"
+_ASIDE = f"/var/pv/{ARCHIVE_VOLUME}/.{NAME}"
+VOLUME = NodeVolume(CONTROL_PLANE, f"/var/pv/{ARCHIVE_VOLUME}")
+# What was stored while the bucket was away, in one of the same name, joins what it held. Files keep
+# their extended attributes: there the store keeps what it knows of an object.
+_PUT_BACK = f"""
+[ -d {_ASIDE} ] || exit 0
+if [ -d {BUCKET} ]; then
+  cp -a {BUCKET}/. {_ASIDE}/
+  rm -rf {BUCKET}
+fi
+mv {_ASIDE} {BUCKET}
+"""
+PLACE = f"{BUCKET}/{NAME}"
 _BACKUPS = f"""
 cd {PLACE}/base 2> /dev/null || exit 0
 for info in */backup.info; do
@@ -55,6 +69,7 @@ def backup(said: Mapping[str, str]) -> Backup:
             last_lsn=said["end_xlog"],
             size=int(said["cluster_size"]),
             stored=int(said["stored"]),
+            segment=int(said["xlog_segment_size"]),
         )
     except (KeyError, ValueError) as error:
         raise BrokenEnvironmentError(
@@ -78,6 +93,25 @@ def used_ratio() -> float:
     """Return the share in use of the store's volume."""
     said = nodes.run(CONTROL_PLANE, "df", "--output=pcent", f"/var/pv/{ARCHIVE_VOLUME}")
     return int(said.split()[-1].rstrip("%")) / 100
+
+
+def take_bucket() -> None:
+    """Take the bucket away with all that is in it, as somebody does who deletes the wrong one.
+
+    Raises:
+        BrokenEnvironmentError: the store's node does not answer.
+    """
+    nodes.run(CONTROL_PLANE, "mv", BUCKET, _ASIDE)
+
+
+def put_right() -> None:
+    """Put back what a drill has taken from the store's volume, or put on it; safe to repeat.
+
+    Raises:
+        BrokenEnvironmentError: the store's node does not answer.
+    """
+    VOLUME.release()
+    nodes.run(CONTROL_PLANE, "sh", "-c", _PUT_BACK)
 
 
 def _instant(text: str) -> datetime:

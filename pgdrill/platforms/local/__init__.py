@@ -18,7 +18,6 @@ import requests
 from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.faults.base import Fault
-from pgdrill.platforms.archive import Archive
 from pgdrill.platforms.base import Capability, Cluster, Volume, health, psql_line
 from pgdrill.platforms.local import layout as layouts
 from pgdrill.platforms.local import logs
@@ -118,11 +117,7 @@ class LocalPlatform:
         with self._reporter.task("changed settings") as update:
             for program in applying.apply(update):
                 self._reporter.line(f"changed: {program} runs with its new settings")
-        archive = LocalArchive(self)
-        if not archive.backups():
-            with self._reporter.task("first backup") as update:
-                archive.prepare()
-                archive.back_up(update)
+        self.archive.demand_backup(self._reporter)
         layout.ready.touch()
 
     def _complaint(self) -> str:
@@ -395,7 +390,7 @@ class LocalPlatform:
         )
 
     @property
-    def archive(self) -> Archive:
+    def archive(self) -> LocalArchive:
         """Backups and WAL, and what is restored from them."""
         return LocalArchive(self)
 

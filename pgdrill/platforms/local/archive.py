@@ -20,6 +20,7 @@ from pgdrill.platforms.local import layout as layouts
 from pgdrill.platforms.local.layout import RESTORED, Layout
 from pgdrill.platforms.local.processes import MemberProcesses, end_commands
 from pgdrill.platforms.local.unflushed import release
+from pgdrill.platforms.local.volume import DirectoryVolume
 from pgdrill.platforms.restoring import Over, RestoringArchive, demand_all_wal
 from pgdrill.progress import Update
 
@@ -55,13 +56,33 @@ class LocalArchive(RestoringArchive):
         good = [backup for backup in kept if not backup.get("error")]
         return tuple(sorted(map(_backup, good), key=lambda backup: backup.ended))
 
-    def prepare(self) -> None:
-        """Make the repository know the database; the first primary's own attempt may be cut off.
+    @property
+    def volume(self) -> DirectoryVolume:
+        """The file system of the repository."""
+        return DirectoryVolume(self._layout.repository)
 
-        Raises:
-            BrokenEnvironmentError: it knows another one, or cannot be written.
-        """
-        self._run("stanza-create", within=LOOK_WITHIN)
+    def labels(self) -> tuple[str, ...]:
+        """Return the names of all backups, good or not, as directories of the repository."""
+        found = self._layout.repository.glob("backup/pgdrill/*/backup.manifest")
+        return tuple(sorted(manifest.parent.name for manifest in found))
+
+    def places(self) -> tuple[tuple[Path, Path], ...]:
+        """Return the repository's directories, each with the name that it is moved aside to."""
+        names = ("archive", "backup")
+        return tuple(
+            (self._layout.repository / n, self._layout.repository / f".{n}") for n in names
+        )
+
+    def put_right(self) -> None:
+        """Undo what a drill has done to the repository: it may have been killed before it could."""
+        self.volume.release()
+        for directory, aside in self.places():
+            if aside.exists():
+                shutil.rmtree(directory, ignore_errors=True)
+                aside.rename(directory)
+        closed = self._layout.repository / "archive"
+        if closed.exists():
+            closed.chmod(0o750)
 
     def back_up(self, update: Update, *, differential: bool = False) -> Backup:
         """Take a backup of the primary and return it; a first one is full in any case.
@@ -69,14 +90,19 @@ class LocalArchive(RestoringArchive):
         Raises:
             BrokenEnvironmentError: it failed, with the reason.
         """
-        before = {backup.label for backup in self.backups()}
-        update(0, "copying")
-        kind = "diff" if differential else "full"
         try:
-            self._run(f"--type={kind}", "backup", within=BACK_UP_WITHIN)
+            return self._take(update, "diff" if differential else "full")
         except BrokenEnvironmentError:
             self._remember_failure()
             raise
+
+    def _take(self, update: Update, kind: str) -> Backup:
+        before = {backup.label for backup in self.backups()}
+        if not before:
+            # Known to the repository already, unless the first primary's own attempt was cut off.
+            self._run("stanza-create", within=LOOK_WITHIN)
+        update(0, "copying")
+        self._run(f"--type={kind}", "backup", within=BACK_UP_WITHIN)
         made = [backup for backup in self.backups() if backup.label not in before]
         if not made:
             raise BrokenEnvironmentError("pgBackRest ended well, and there is no new backup")
@@ -179,7 +205,8 @@ class LocalArchive(RestoringArchive):
         self._await("replay", lambda: recovered(data, stored), update)
         over("replay")
         if target.kind == "latest":
-            demand_all_wal(max((data / "pg_wal").glob("*.history")).read_text(), stored)
+            history = max((data / "pg_wal").glob("*.history")).read_text()
+            demand_all_wal(history, stored, backup.segment)
         self._await("a primary", lambda: engine.promoted() == first, update)
         over("promotion")
         for other in others:

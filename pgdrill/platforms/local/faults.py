@@ -8,7 +8,7 @@ import psutil
 import requests
 
 from pgdrill.engines.base import Member
-from pgdrill.faults.archive import ArchiveAway
+from pgdrill.faults.archive import ArchiveAway, ArchiveFull, BackupsGone
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.faults.switchover import Switchover
 from pgdrill.platforms.local.processes import alive, identity, send, state
@@ -273,6 +273,21 @@ class RefuseWal(ArchiveAway):
         self._directory.chmod(0o750)
 
 
+class MoveRepository(BackupsGone):
+    """Move what the repository holds aside: pgBackRest finds neither a backup nor its own files."""
+
+    def __init__(self, platform: "LocalPlatform") -> None:
+        super().__init__(platform.cluster, platform.archive.labels)
+        self._platform = platform
+
+    def _take(self) -> None:
+        for directory, aside in self._platform.archive.places():
+            directory.rename(aside)
+
+    def _give(self) -> None:
+        self._platform.archive.put_right()
+
+
 def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:
     """Return every fault by name."""
     faults: list[Fault] = [
@@ -286,6 +301,8 @@ def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:
         DeafStandbys(platform, "standbys_deaf", "primary"),
         StopConsensus(platform),
         RefuseWal(platform),
+        ArchiveFull(platform.cluster, platform.archive.volume),
+        MoveRepository(platform),
         Switchover(platform.engine),
     ]
     return {fault.name: fault for fault in faults}

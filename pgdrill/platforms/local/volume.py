@@ -1,9 +1,13 @@
-"""A member's file system, filled and released by one file of our own."""
+"""A file system of a true size, filled and released by one file of our own."""
 
+import errno
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+MIB = 1024 * 1024
+LAST = 32 * MIB  # bytes that are written and not only reserved: what bookkeeping takes is not known
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,21 @@ class DirectoryVolume:
         if sys.platform == "linux":  # pgdrill.platforms.select refuses local elsewhere
             with self._filler.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, missing)
+
+    def fill_up(self) -> None:
+        """Fill with a file of our own until nobody can write another byte."""
+        stat = os.statvfs(self.path)
+        room = stat.f_bavail * stat.f_frsize - LAST
+        zeros = bytes(MIB)
+        with self._filler.open("ab", buffering=0) as file:
+            if room > 0 and sys.platform == "linux":
+                os.posix_fallocate(file.fileno(), 0, room)
+            try:
+                while file.write(zeros):
+                    pass
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
 
     def release(self) -> None:
         """Remove that file; safe to repeat."""

@@ -1,0 +1,97 @@
+"""Faults of the archive's store: away, full, its bucket gone, its credentials revoked."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from kubernetes import client
+
+from pgdrill.engines.cnpg import ANSWER_WITHIN
+from pgdrill.faults.archive import ArchiveAway, ArchiveFull, BackupsGone
+from pgdrill.faults.base import Fault
+from pgdrill.faults.kubernetes import Deployment
+from pgdrill.platforms.base import Cluster
+from pgdrill.platforms.kind import store
+from pgdrill.platforms.kind.state import ARCHIVE
+
+NAME = "archive"  # of the deployment, its pods, and the secret that it reads
+KEY = "ACCESS_SECRET_KEY"
+
+
+class ScaleStoreAway(ArchiveAway):
+    """Scale the store to nothing: its address refuses connections."""
+
+    def __init__(self, cluster: Callable[[], Cluster], kubeconfig: Path) -> None:
+        super().__init__(cluster)
+        self._store = _deployment(kubeconfig)
+
+    def _take(self) -> None:
+        self._store.scale(0)
+        self._store.demand_gone()
+
+    def _give(self) -> None:
+        self._store.scale(1)
+        self._store.demand_back()
+
+
+class RevokeCredentials(ArchiveAway):
+    """Give the store another secret key than its clients have: it refuses whatever they ask for."""
+
+    name = "archive_refused"
+
+    def __init__(
+        self, api: client.ApiClient, cluster: Callable[[], Cluster], kubeconfig: Path
+    ) -> None:
+        super().__init__(cluster)
+        self._core = client.CoreV1Api(api)
+        self._store = _deployment(kubeconfig)
+        self._before = ""
+
+    def _take(self) -> None:
+        found = self._core.read_namespaced_secret(NAME, ARCHIVE, _request_timeout=ANSWER_WITHIN)
+        self._before = str((found.data or {})[KEY])
+        self._change({"stringData": {KEY: "revoked"}})
+
+    def _give(self) -> None:
+        if self._before:
+            self._change({"data": {KEY: self._before}})
+
+    def _change(self, change: dict[str, object]) -> None:
+        """Change the store's secret, and start the store anew with it: it reads it only then."""
+        self._core.patch_namespaced_secret(NAME, ARCHIVE, change, _request_timeout=ANSWER_WITHIN)
+        self._store.scale(0)
+        self._store.demand_gone()
+        self._store.scale(1)
+        self._store.demand_back()
+
+
+class RemoveBucket(BackupsGone):
+    """Take the bucket away with all that is in it."""
+
+    def __init__(self, cluster: Callable[[], Cluster]) -> None:
+        super().__init__(cluster, _labels)
+
+    def _take(self) -> None:
+        store.take_bucket()
+
+    def _give(self) -> None:
+        store.put_right()
+
+
+def store_faults(
+    api: client.ApiClient, cluster: Callable[[], Cluster], kubeconfig: Path
+) -> tuple[Fault, ...]:
+    """Return every fault of the archive."""
+    return (
+        ScaleStoreAway(cluster, kubeconfig),
+        ArchiveFull(cluster, store.VOLUME),
+        RemoveBucket(cluster),
+        RevokeCredentials(api, cluster, kubeconfig),
+    )
+
+
+def _deployment(kubeconfig: Path) -> Deployment:
+    return Deployment(NAME, ARCHIVE, f"app.kubernetes.io/name={NAME}", kubeconfig)
+
+
+def _labels() -> tuple[str, ...]:
+    return tuple(backup.label for backup in store.backups())
