@@ -11,13 +11,16 @@ from pgdrill.faults.base import FaultNotRealError
 from pgdrill.judge.failover import patience
 from pgdrill.platforms.archive import Archived, Backup, Rebuilt, Restored, Target
 from pgdrill.platforms.base import Cluster, rested, wait_healthy
-from pgdrill.records import BackupTaken, Part, Rebuild, Recovery, append
+from pgdrill.platforms.checkpoints import write_out
+from pgdrill.records import BackupTaken, Neighbour, Part, Rebuild, Recovery, append
 from pgdrill.trials import DEADLINE, FIRST_ACKS, SETTLE, Bench
 from pgdrill.waiting import DeadlineError, eventually, pause
-from pgdrill.workload import dataset, ledger, soundness
+from pgdrill.workload import dataset, ledger, pgbench, soundness
 from pgdrill.workload.attempt_log import Lane
 from pgdrill.workload.attempts import Attempts
+from pgdrill.workload.beside import ShopLoad, shop_load
 from pgdrill.workload.dataset import DatasetError
+from pgdrill.workload.pgbench_program import Program
 from pgdrill.workload.prober import Prober
 from pgdrill.workload.seeding import seed_cluster
 
@@ -27,6 +30,7 @@ FRESH_RATE, HELD_RATE = 5.0, 40.0  # attempts a second
 SPREAD = 5.0  # seconds: the point falls anywhere in so many
 LOOK_WITHIN = 120.0  # seconds for one look through the restored database
 REBUILT_WITHIN = 120.0  # seconds for a standby to be made anew
+NEAR = 1.0  # seconds around the point whose attempts are kept one by one, for the report
 SAME_ROWS = 30.0  # seconds for its standbys to replay the ledger
 
 # What somebody does who is on the wrong host: a table goes, and with it what refers to it, and
@@ -51,6 +55,7 @@ class Came:
     """What a restored cluster holds."""
 
     rows: ledger.AsOf
+    neighbours: tuple[Neighbour, ...]
     differing: tuple[str, ...]
     checked: dict[str, int]
     complaints: tuple[str, ...]
@@ -60,9 +65,9 @@ class Came:
 def run_oops(bench: Bench, number: int, *, failover: bool = False) -> Recovery:
     """Restore to the moment before destructive statements, and keep the record.
 
-    The prober writes all the while. failover: the primary is killed between backup and point, so
-    that recovery has to follow the timeline. The restored cluster is removed again and the dataset
-    loaded anew, whatever happens.
+    The prober writes all the while, and the shop's load runs until its tables are gone. failover:
+    the primary is killed between backup and point, so that recovery has to follow the timeline. The
+    restored cluster is removed again and the dataset loaded anew, whatever happens.
 
     Raises:
         BrokenEnvironmentError: there is no archive to speak of, or the restore failed.
@@ -78,10 +83,15 @@ def run_oops(bench: Bench, number: int, *, failover: bool = False) -> Recovery:
     table = f"ledger_{scenario}_{number}_{int(time.time())}"
     raw = bench.run.raw / f"recovery-{scenario}-{number}"
     prober = Prober(_lanes(cluster), table, raw, deadline=DEADLINE)
+    program = _prepare_load(bench)
     ledger.create_table(cluster.conninfo(), table)
     archive.discard()
     try:
-        with bench.reporter.task(f"{scenario} {number}/{bench.settings.trials}") as update, prober:
+        with (
+            bench.reporter.task(f"{scenario} {number}/{bench.settings.trials}") as update,
+            shop_load(program, cluster, bench.settings, raw / "load", bench.reporter.line) as load,
+            prober,
+        ):
             prober.wait_for_acks(ACKS, within=FIRST_ACKS)
             update(1, "backing up")
             began = time.monotonic()
@@ -117,7 +127,7 @@ def run_oops(bench: Bench, number: int, *, failover: bool = False) -> Recovery:
         "; ".join(DESTRUCTION),
         point,
         destroyed_at,
-        _taken(backup, began, took, attempts),
+        _taken(backup, began, took, attempts, load),
         started,
         restored,
         came,
@@ -146,10 +156,15 @@ def run_everything(bench: Bench, number: int) -> Recovery:
     table = f"ledger_everything_{number}_{int(time.time())}"
     raw = bench.run.raw / f"recovery-everything-{number}"
     prober = Prober(_lanes(cluster), table, raw, deadline=DEADLINE)
+    program = _prepare_load(bench)
     ledger.create_table(cluster.conninfo(), table)
     archive.discard()
     try:
-        with bench.reporter.task(f"everything {number}/{bench.settings.trials}") as update, prober:
+        with (
+            bench.reporter.task(f"everything {number}/{bench.settings.trials}") as update,
+            shop_load(program, cluster, bench.settings, raw / "load", bench.reporter.line) as load,
+            prober,
+        ):
             prober.wait_for_acks(ACKS, within=FIRST_ACKS)
             began = time.monotonic()
             backup = archive.back_up(lambda done, note="": update(1, note))
@@ -187,7 +202,7 @@ def run_everything(bench: Bench, number: int) -> Recovery:
         "every member and volume removed",
         point,
         destroyed_at,
-        _taken(backup, began, took, attempts),
+        _taken(backup, began, took, attempts, load),
         started,
         restored,
         came,
@@ -253,7 +268,22 @@ def _lanes(cluster: Cluster) -> list[Lane]:
     ]
 
 
-def _taken(backup: Backup, began: float, took: float, attempts: Attempts) -> BackupTaken:
+def _prepare_load(bench: Bench) -> Program:
+    """Return what carries the shop's load, whose tables are there then.
+
+    Raises:
+        BrokenEnvironmentError: no pgbench will do, or the tables cannot be made.
+    """
+    program = bench.platform.pgbench()
+    scale = pgbench.scale_for(bench.settings.clients)
+    pgbench.prepare(program, bench.cluster.conninfo(), scale, bench.reporter.line)
+    write_out(bench.cluster, bench.reporter)
+    return program
+
+
+def _taken(
+    backup: Backup, began: float, took: float, attempts: Attempts, load: ShopLoad
+) -> BackupTaken:
     return BackupTaken(
         label=backup.label,
         began=began,
@@ -261,6 +291,7 @@ def _taken(backup: Backup, began: float, took: float, attempts: Attempts) -> Bac
         size=backup.size,
         stored=backup.stored,
         p99_ms=attempts.p99_ms("held", (began, began + took)),
+        load_p99_ms=load.p99_ms((began, began + took)),
     )
 
 
@@ -294,6 +325,7 @@ def _record(
         refused=came.rows.refused,
         duplicate=came.rows.duplicate,
         uncertain=came.rows.uncertain,
+        neighbours=came.neighbours,
         differing=came.differing,
         checked=came.checked,
         complaints=came.complaints,
@@ -374,6 +406,7 @@ def _look(
     strange = sorted(roles ^ soundness.roles(cluster.conninfo(), within=LOOK_WITHIN))
     return Came(
         rows=ledger.as_of(attempts, ids, point.between),
+        neighbours=ledger.near(attempts, ids, point.between[0], NEAR),
         differing=_differing(cluster),
         checked=found.checked | {"roles": len(roles)},
         complaints=(*found.complaints, *(f"role differs: {role}" for role in strange)),

@@ -16,6 +16,7 @@ from pgdrill.dashboards.shared import (
     REPLICATION_LAG,
     SYNCHRONOUS,
     TRANSACTIONS,
+    UNARCHIVED,
     VOLUMES,
     lines,
     metric,
@@ -69,7 +70,7 @@ OVERVIEW = Dashboard(
                 metric("Client sessions", "connections", "Sessions of clients, idle ones too."),
             ),
         ),
-        Row("Safety", (REPLICATION_LAG, VOLUMES)),
+        Row("Safety", (REPLICATION_LAG, VOLUMES, UNARCHIVED)),
     ),
 )
 

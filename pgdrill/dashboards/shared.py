@@ -6,6 +6,7 @@ from pgdrill.observe.prometheus import METRICS
 
 LIMIT_LAG = 5.0  # seconds, as in infra/alerts/rules/replication.yaml
 LIMIT_DISK = 0.80  # share, as in infra/alerts/rules/storage.yaml
+LIMIT_WAITING = 256 * 1024 * 1024  # bytes, as in infra/alerts/rules/backup.yaml
 MEMBERS = 3  # every platform brings up so many
 
 LAG = METRICS["replication lag"][0]
@@ -140,6 +141,15 @@ REPLICATION_LAG = metric(
     "replication lag",
     "Age of what a reader of this member sees; pages at 5 s.",
     LATE,
+)
+UNARCHIVED = Panel(
+    title="WAL that waits for the archive",
+    kind="lines",
+    queries=(Query(expr="max(pgdrill:archive_waiting_bytes)", legend="waiting"),),
+    about="What the archive does not have yet, and a lost cluster would lose; pages at 256 MiB.",
+    unit="bytes",
+    steps=rising((LIMIT_WAITING, "bad")),
+    only="backup",
 )
 VOLUMES = lines(
     "Volume in use",

@@ -1,4 +1,4 @@
-"""The course of a restore: backup, point, destruction, and each step until all is redundant."""
+"""The course of a restore, from backup to redundancy, and the writes near its point."""
 
 from itertools import pairwise
 
@@ -10,6 +10,8 @@ from pgdrill.report.words import seconds
 
 LEFT, RIGHT = 12, WIDTH - 18
 TOP, BAR, ROW = 26, 26, 16  # pixels: of the bars, their height, a row of labels
+NAMES = 96  # pixels for the names of rows
+LANES, WRITE, FEWEST = 8, 5, 4.0  # writes above each other, height of one, its least width
 
 
 def stages(r: Recovery) -> list[tuple[Part, float]]:
@@ -58,4 +60,32 @@ def course(r: Recovery) -> Markup:
     canvas.x_axis(
         x, bottom + rows * ROW + 8, bottom + rows * ROW + 4, "seconds after the backup began"
     )
+    return canvas.svg()
+
+
+def ledger(r: Recovery) -> Markup | None:
+    """Draw each write near the point from its start to its answer: those that came back, above."""
+    if not r.neighbours:
+        return None
+    reach = max(max(-n.began, n.ended) for n in r.neighbours)
+    x = Scale(-reach, reach, NAMES, RIGHT)
+    height = LANES * (WRITE + 1)
+    canvas = Canvas(TOP + 2 * height + 62, "Writes near the point")
+    rows = ((True, "restored", TOP), (False, "not restored", TOP + height + 14))
+    for there, name, top in rows:
+        canvas.text(LEFT, top + height / 2 + 4, name, "t strong")
+        writes = [n for n in r.neighbours if n.there is there]
+        for index, n in enumerate(writes):
+            y = top + index % LANES * (WRITE + 1)
+            right = max(x(n.ended), x(n.began) + FEWEST)
+            tip = f"sent {n.began:+.3f} s, {n.outcome} {n.ended:+.3f} s"
+            canvas.bar(x(n.began), y, right, y + WRITE, n.outcome, tip)
+    bottom = TOP + 2 * height + 14
+    destroyed = r.destroyed_at - r.point
+    canvas.line(x(0), TOP - 8, x(0), bottom, "mark upright", "point")
+    canvas.text(x(0) + 3, TOP - 10, f"point, {r.kind}", "t")
+    if destroyed < reach:
+        canvas.line(x(destroyed), TOP - 8, x(destroyed), bottom, "fault upright", "destroyed")
+        canvas.text(x(destroyed) + 3, TOP - 10, "destroyed", "t")
+    canvas.x_axis(x, bottom + 14, bottom + 4, "seconds from the point")
     return canvas.svg()

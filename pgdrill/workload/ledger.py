@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg.sql import SQL, Composed, Identifier
 
-from pgdrill.records import LedgerCount
+from pgdrill.records import LedgerCount, Neighbour
 from pgdrill.workload.attempt_log import Outcome, Rows
 from pgdrill.workload.attempts import NS, Attempts
 from pgdrill.workload.dataset.sessions import Sessions
@@ -162,6 +162,23 @@ def as_of(attempts: Attempts, ids: Ids, point: tuple[float, float]) -> AsOf:
         refused=count(refused & there),
         duplicate=ids.size - np.unique(ids).size,
         uncertain=count(~wanted & ~late & ~refused),
+    )
+
+
+def near(attempts: Attempts, ids: Ids, at: float, seconds: float) -> tuple[Neighbour, ...]:
+    """Return the attempts that were under way within so many seconds of an instant, in order."""
+    rows = attempts.rows
+    middle, reach = int(at * NS), int(seconds * NS)
+    close = rows[(rows["ended"] >= middle - reach) & (rows["started"] <= middle + reach)]
+    close = close[np.argsort(close["started"])]
+    return tuple(
+        Neighbour(
+            began=(int(row["started"]) - middle) / NS,
+            ended=(int(row["ended"]) - middle) / NS,
+            outcome=Outcome(row["outcome"]).name.lower(),
+            there=bool(there),
+        )
+        for row, there in zip(close, np.isin(close["id"], ids), strict=True)
     )
 
 

@@ -16,6 +16,7 @@ from pgdrill.records import (
     LaneResult,
     LedgerCount,
     MachineSecond,
+    Neighbour,
     Outcome,
     Part,
     PoolerPod,
@@ -372,6 +373,7 @@ def recovery(number: int, **changes: object) -> Recovery:
             size=156_200_000,
             stored=41_000_000,
             p99_ms=31.0,
+            load_p99_ms=44.0,
         ),
         point=began - 20,
         destroyed_at=began - 12,
@@ -390,6 +392,10 @@ def recovery(number: int, **changes: object) -> Recovery:
         complaints=(),
         diverged=(),
         attempts_file=f"raw/recovery-oops-{number}/ledger.npz",
+        neighbours=tuple(
+            Neighbour(began=at, ended=at + 0.02, outcome="acked", there=at + 0.02 <= 0)
+            for at in (number / 50 for number in range(-48, 48))
+        ),
     )
     return made.model_copy(update=changes)
 

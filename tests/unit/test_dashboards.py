@@ -1,6 +1,7 @@
 """Dashboards are what their text says, in Grafana's own types, and promise what the rules do."""
 
 import json
+import math
 import re
 
 import pytest
@@ -107,6 +108,7 @@ def test_few_panels_may_be_empty() -> None:
         "Transactions of the load": "load",
         "Alerts": "alert",
         "Newest backup": "backup",
+        "WAL that waits for the archive": "backup",
     }
 
 
@@ -115,6 +117,8 @@ def test_limits_are_those_of_the_rules() -> None:
     thresholds = _thresholds()
     assert thresholds["PgReplicationLagHigh"] == shared.LIMIT_LAG
     assert thresholds["PgDiskFilling"] == shared.LIMIT_DISK
+    factors = rulefiles.alerts()["PgArchiveLagging"]["expr"].split("> ")[1].split(" * ")
+    assert math.prod(map(int, factors)) == shared.LIMIT_WAITING
 
 
 def test_a_value_means_what_its_step_says() -> None:

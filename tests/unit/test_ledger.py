@@ -229,6 +229,19 @@ def test_a_database_as_of_a_point_is_held_against_both_sides_of_it(probed: Probe
     assert found.refused + found.surplus == 2
 
 
+def test_writes_near_a_point_are_told_one_by_one(probed: Probed) -> None:
+    """Each attempt under way then: when it was sent and answered, and whether it came."""
+    acked = probed.attempts.of(Outcome.ACKED)
+    cut = int(np.median(acked["ended"]))
+    keep = acked["id"][acked["ended"] <= cut]
+    found = ledger.near(probed.attempts, keep, cut / NS, 0.2)
+    assert len(found) > 10
+    assert [n.began for n in found] == sorted(n.began for n in found)
+    assert all(n.ended >= -0.2 and n.began <= 0.2 for n in found)
+    assert {n.there for n in found if n.outcome == "acked" and n.ended <= 0} == {True}
+    assert {n.there for n in found if n.began > 0} == {False}
+
+
 def test_a_lost_end_is_counted_in_rows_and_seconds_and_a_hole_is_seen(probed: Probed) -> None:
     """What is absent at the end is a loss of seconds; a row absent in the middle is a hole."""
     acked = probed.attempts.of(Outcome.ACKED)

@@ -6,6 +6,7 @@ import pytest
 
 from pgdrill.errors import BadUsageError
 from pgdrill.judge import recovery as judged
+from pgdrill.judge.budgets import P99
 from pgdrill.platforms.archive import Target
 from pgdrill.records import Budget, Rebuild, Recovery
 from tests.unit.fake_run import recovery
@@ -109,6 +110,24 @@ def test_a_restore_that_never_took_a_write_has_no_time() -> None:
     assert [budget.name for budget, outcome in found.items() if outcome == "invalid"] == [
         "time to first accepted write"
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({"p99_ms": 201.0}, "broken"),
+        ({"load_p99_ms": 201.0}, "broken"),
+        ({"load_p99_ms": float("inf")}, "broken"),
+        ({"load_p99_ms": None}, "invalid"),
+    ],
+)
+def test_a_backup_is_paid_by_whoever_waits_longest(
+    changes: dict[str, object], outcome: str
+) -> None:
+    """The service level is the load's and the ledger's; a load that did not run proves nothing."""
+    dear = recovery(2)
+    dear = dear.model_copy(update={"backup": dear.backup.model_copy(update=changes)})
+    assert outcomes(recovery(1), dear)[P99] == outcome
 
 
 def test_a_cluster_that_was_lost_loses_the_promised_seconds_and_no_more() -> None:
