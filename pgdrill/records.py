@@ -77,6 +77,30 @@ class Verdict(Record):
         return f"{text}: {self.note}" if self.note else text
 
 
+class Collected(Record):
+    """What a run set out to do: the ids of its tests, and of those that its profile leaves out."""
+
+    tests: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+class TestEnd(Record):
+    """How a test ended, or its set-up or teardown; written at once, whatever ends the run."""
+
+    __test__ = False  # pytest would collect it by its name
+
+    test: str
+    outcome: Literal["passed", "failed", "error", "skipped"]
+    reason: str = ""  # of one that was skipped
+
+
+class RunEnd(Record):
+    """How a run ended; there is none where it was killed."""
+
+    exit_status: int
+    reason: str = ""  # what cut it off, where something did
+
+
 class Event(Record):
     """Something that happened, on the one clock of the run."""
 

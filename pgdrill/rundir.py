@@ -40,6 +40,21 @@ class RunDir:
         return self.path / "fingerprint.json"
 
     @property
+    def collected(self) -> Path:
+        """records.Collected."""
+        return self.path / "collected.json"
+
+    @property
+    def outcomes(self) -> Path:
+        """records.TestEnd, one a line."""
+        return self.path / "outcomes.jsonl"
+
+    @property
+    def ended(self) -> Path:
+        """records.RunEnd."""
+        return self.path / "ended.json"
+
+    @property
     def verdicts(self) -> Path:
         """records.Verdict, one a line."""
         return self.path / "verdicts.jsonl"

@@ -23,6 +23,7 @@ class Headline:
     sentence: str
     answers: tuple[tuple[str, str], ...]
     tiles: tuple[Tile, ...]
+    missing: tuple[str, ...]
 
 
 def headline(m: Material) -> Headline:
@@ -32,6 +33,7 @@ def headline(m: Material) -> Headline:
         sentence=_sentence(m),
         answers=tuple((question, " ".join(text)) for question, text in _answers(m) if text),
         tiles=tiles(m),
+        missing=missing(m),
     )
 
 
@@ -39,6 +41,7 @@ def _sentence(m: Material) -> str:
     troubles = [_controls(m), _unjudged(m)]
     kept = all(verdict.outcome == "met" for verdict in m.promises)
     parts = [*troubles, _judged(m)] if kept else [_judged(m), *troubles]  # bad news first
+    parts.insert(0, _cut_off(m))
     return " ".join(part for part in parts if part)
 
 
@@ -47,8 +50,38 @@ def state(m: Material) -> str:
     outcomes = {verdict.outcome for verdict in m.promises}
     if "broken" in outcomes or wrong_controls(m):
         return "broken"
-    whole = outcomes == {"met"} and not m.complaints and not m.unjudged
+    whole = outcomes == {"met"} and not m.complaints and not m.unjudged and not m.cut_off
     return "met" if whole else "invalid"
+
+
+def _cut_off(m: Material) -> str:
+    if not m.cut_off or m.collected is None:
+        return ""
+    tests = len(m.collected.tests)
+    return (
+        f"Cut off after {tests - len(m.unended)} of {count(tests, 'test')} ({m.cut_off}):"
+        " what follows speaks of those alone."
+    )
+
+
+def missing(m: Material) -> tuple[str, ...]:
+    """Return what this run says nothing about, though somebody might believe that it does."""
+    left = [test.rpartition("::")[2] for test in m.collected.left_out] if m.collected else []
+    reasons = {r.test: r.reason for r in m.results if r.outcome == "skipped"}
+    skipped = [
+        f"{test.rpartition('::')[2]} ({reason})" if reason else test.rpartition("::")[2]
+        for test, reason in sorted(reasons.items())
+    ]
+    unended = [test.rpartition("::")[2] for test in m.unended]
+    return tuple(
+        f"{why}: {', '.join(names)}"
+        for why, names in (
+            ("Cut off before they ended", unended),
+            ("Left out by the profile", left),
+            ("Skipped", skipped),
+        )
+        if names
+    )
 
 
 def _judged(m: Material) -> str:

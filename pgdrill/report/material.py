@@ -14,6 +14,7 @@ from pgdrill.records import (
     Bench,
     Budget,
     Clock,
+    Collected,
     Detection,
     Event,
     Fingerprint,
@@ -22,9 +23,11 @@ from pgdrill.records import (
     Rebuild,
     Record,
     Recovery,
+    RunEnd,
     Scaling,
     Seed,
     SloComparison,
+    TestEnd,
     Trial,
     Verdict,
     WaitLook,
@@ -127,6 +130,8 @@ class Material:
     slos: tuple[SloComparison, ...]
     groups: tuple[Group, ...]
     results: tuple[PytestResult, ...]
+    collected: Collected | None  # None: a run of before this was written down
+    ended: RunEnd | None
     complaints: tuple[str, ...]
 
     @property
@@ -151,6 +156,21 @@ class Material:
     def skipped(self) -> list[str]:
         """Tests that this platform could not run."""
         return sorted({result.test for result in self.results if result.outcome == "skipped"})
+
+    @property
+    def unended(self) -> list[str]:
+        """Tests that were to be run and have no outcome, for the run was cut off before."""
+        if self.collected is None:
+            return []
+        ended = {result.test for result in self.results}
+        return [test for test in self.collected.tests if test not in ended]
+
+    @property
+    def cut_off(self) -> str:
+        """What cut the run off, '' where nothing did."""
+        if self.collected is None or (self.ended and not self.ended.reason and not self.unended):
+            return ""
+        return (self.ended.reason if self.ended else "killed") or "ended early"
 
     @property
     def drills(self) -> list[Group]:
@@ -203,10 +223,11 @@ def read_run(path: Path) -> Material:
     def many(file: Path, kind: type[R]) -> tuple[R, ...]:
         return tuple(_until_damaged(read_lines(file, kind), complaints))
 
+    ends = many(run.outcomes, TestEnd)
+    results = tuple(PytestResult(end.test, end.outcome, end.reason) for end in ends)
     try:
-        results = read_results(run.report)
+        results = results or read_results(run.report)  # a run of before they were written down
     except (ValueError, KeyError) as error:
-        results = ()
         complaints.append(f"{run.report}: {_first_lines(error)}")
     clock = one(run.clock, Clock)
     verdicts = many(run.verdicts, Verdict)
@@ -230,6 +251,8 @@ def read_run(path: Path) -> Material:
         slos=many(run.slos, SloComparison),
         groups=_groups(many(run.trials, Trial), verdicts),
         results=results,
+        collected=one(run.collected, Collected),
+        ended=one(run.ended, RunEnd),
         complaints=tuple(complaints),
     )
 

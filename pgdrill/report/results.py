@@ -1,4 +1,4 @@
-"""What became of the tests themselves, read from the page that pytest-html wrote."""
+"""What became of the tests themselves; of older runs, read from the page that pytest-html wrote."""
 
 import html
 import json
@@ -13,6 +13,7 @@ class PytestResult:
 
     test: str
     outcome: str  # passed, failed, error, skipped, xfailed, xpassed, rerun
+    reason: str = ""  # of one that was skipped
 
     @property
     def is_bad(self) -> bool:

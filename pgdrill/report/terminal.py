@@ -24,6 +24,7 @@ def terminal(run: Path) -> list[str]:
     """
     m = read_run(run)
     return [
+        *_cut_off(m),
         *_outcomes(m),
         *(_gap(group, lane) for group in m.groups for lane in group.lanes),
         *_ledger(m),
@@ -36,6 +37,13 @@ def terminal(run: Path) -> list[str]:
         *(f"damaged record: {complaint}" for complaint in m.complaints),
         f"report: {RunDir(run).report}",
     ]
+
+
+def _cut_off(m: Material) -> list[str]:
+    if not m.cut_off or m.collected is None:
+        return []
+    tests = len(m.collected.tests)
+    return [f"cut off after {tests - len(m.unended)} of {count(tests, 'test')}: {m.cut_off}"]
 
 
 def _outcomes(m: Material) -> list[str]:

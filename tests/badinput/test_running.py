@@ -192,6 +192,9 @@ def test_ctrl_c_in_a_fault(running: Running) -> None:
             process.kill()
     assert process.returncode == INTERRUPTED, said
     assert not _stopped(installation), said
+    page = (run / "report.html").read_text()
+    assert "Cut off after 0 of 1 test" in page, said
+    assert "promises were kept" not in page, said
     assert (run / "report.html").stat().st_mtime > time.time() - 120, said
     journal = json.loads((run / "journals" / "primary_freeze-1.json").read_text())
     assert journal["status"] in ("interrupted", "aborted"), journal["status"]

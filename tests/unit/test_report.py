@@ -14,7 +14,17 @@ import pytest
 
 from pgdrill.errors import BadUsageError
 from pgdrill.judge import waits as judged_waits
-from pgdrill.records import Bench, Clock, Surge, WaitLook, append, write
+from pgdrill.records import (
+    Bench,
+    Clock,
+    Collected,
+    RunEnd,
+    Surge,
+    TestEnd,
+    WaitLook,
+    append,
+    write,
+)
 from pgdrill.report import loadplots, plots, rebuild, splice, terminal
 from pgdrill.report.attempts import traces
 from pgdrill.report.headline import headline
@@ -540,3 +550,70 @@ def test_a_long_load_has_no_more_columns_than_can_be_seen() -> None:
     (columns,) = re.findall(r'<path class="wait0" d="([^"]*)"', drawn)
     assert columns.count("z") == 1800 / 6
     assert len(set(re.findall(r"M[\d.]+,([\d.]+)H", columns))) == 1
+
+
+RUN_TESTS = ("tests/chaos/test_failover.py::test_kill", "tests/perf/test_load.py::test_slo")
+
+
+def kept_run(path: Path) -> RunDir:
+    """Make a run whose one verdict is met."""
+    run = write_run(path, without=("verdicts",))
+    append(run.verdicts, verdict(GAP, "primary_kill fresh", 3.2))
+    return run
+
+
+def ended(run: RunDir, *done: str, end: RunEnd | None, left_out: tuple[str, ...] = ()) -> None:
+    """Write down what a run set out to do, what of that ended, and how the run did."""
+    write(run.collected, Collected(tests=RUN_TESTS, left_out=left_out))
+    for test in done:
+        append(run.outcomes, TestEnd(test=test, outcome="passed"))
+    if end:
+        write(run.ended, end)
+
+
+@pytest.mark.parametrize(
+    ("done", "end", "said"),
+    [
+        (RUN_TESTS[:1], RunEnd(exit_status=2, reason="interrupted"), "1 of 2 tests (interrupted)"),
+        (RUN_TESTS[:1], RunEnd(exit_status=1), "1 of 2 tests (ended early)"),
+        (RUN_TESTS[:1], None, "1 of 2 tests (killed)"),
+        (RUN_TESTS, None, "2 of 2 tests (killed)"),
+        ((), RunEnd(exit_status=2, reason="pgdrill: no disk"), "0 of 2 tests (pgdrill: no disk)"),
+    ],
+)
+def test_a_run_that_was_cut_off_is_not_green(
+    tmp_path: Path, done: tuple[str, ...], end: RunEnd | None, said: str
+) -> None:
+    """Whatever it kept until then: the first words say how far it came, and what is missing."""
+    run = kept_run(tmp_path / "run")
+    ended(run, *done, end=end)
+    first = headline(read_run(run.path))
+    assert first.state == "invalid"
+    assert first.sentence.startswith(f"Cut off after {said}: what follows")
+    assert terminal(run.path)[0] == f"cut off after {said.replace(' (', ': ').rstrip(')')}"
+    if len(done) < len(RUN_TESTS):
+        assert any("test_slo" in line for line in first.missing)
+
+
+def test_a_run_that_ended_says_what_it_left_out(tmp_path: Path) -> None:
+    """By name, on the first screen: what the profile leaves out, and what was skipped, and why."""
+    run = kept_run(tmp_path / "run")
+    left = ("tests/recovery/test_restore.py::test_everything_gone",)
+    ended(run, RUN_TESTS[0], end=RunEnd(exit_status=0), left_out=left)
+    append(run.outcomes, TestEnd(test=RUN_TESTS[1], outcome="skipped", reason="needs a pooler"))
+    first = headline(read_run(run.path))
+    assert first.state == "met"
+    assert first.missing == (
+        "Left out by the profile: test_everything_gone",
+        "Skipped: test_slo (needs a pooler)",
+    )
+
+
+def test_how_tests_ended_is_known_without_the_page_of_pytest(tmp_path: Path) -> None:
+    """A page that was written elsewhere, or never, hides no test that failed."""
+    run = kept_run(tmp_path / "run")
+    ended(run, RUN_TESTS[0], end=RunEnd(exit_status=1))
+    append(run.outcomes, TestEnd(test=RUN_TESTS[1], outcome="failed"))
+    first = headline(read_run(run.path))
+    assert first.state == "invalid"
+    assert "1 test failed before it could judge: test_slo" in first.sentence
