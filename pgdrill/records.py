@@ -123,6 +123,7 @@ class LaneResult(Record):
     p50_ms: float | None
     p99_ms: float | None
     errors: dict[str, int] = {}  # SQLSTATE or reason -> count
+    silence: float | None = None  # seconds without an ack at the end: of a gap that did not end
 
 
 class LedgerCount(Record):

@@ -76,7 +76,8 @@ class Attempts:
         """
         rows = self.lane_rows(lane)
         acked = rows[rows["outcome"] == Outcome.ACKED]
-        gap = _gap(rows, np.sort(acked["ended"]), *(int(instant * NS) for instant in around))
+        fault, end = (int(instant * NS) for instant in around)
+        gap = _gap(rows, np.sort(acked["ended"]), fault, end)
         others = rows["reason"][rows["outcome"] != Outcome.ACKED]
         return LaneResult(
             attempts=rows.size,
@@ -89,6 +90,7 @@ class Attempts:
             p50_ms=_latency_ms(acked, 500),
             p99_ms=_latency_ms(acked, 990),
             errors=dict(Counter(self.reasons[reason] for reason in others)),
+            silence=None if gap[0] is None or gap[1] else (_last(rows, end) - gap[0]) / NS,
         )
 
     def p99_ms(self, lane: str, within: tuple[float, float]) -> float | None:
@@ -182,14 +184,18 @@ def _gap(rows: Rows, acks: Ints, fault: int, end: int) -> tuple[int | None, int 
     earlier = acks[acks <= fault]
     if not earlier.size:
         return None, None
-    # Silence at the end counts as far as attempts were there to break it.
-    silence = min(end, int(rows["ended"].max())) - int(acks[-1])
+    silence = _last(rows, end) - int(acks[-1])
     touching = np.flatnonzero((acks[1:] > fault) & (acks[:-1] < end))
     pauses = acks[touching + 1] - acks[touching]
     if not pauses.size or silence > pauses.max():
         return int(acks[-1]), None
     longest = touching[pauses.argmax()]
     return int(acks[longest]), int(acks[longest + 1])
+
+
+def _last(rows: Rows, end: int) -> int:
+    """Until when silence counts: as far as attempts were there to break it."""
+    return min(end, int(rows["ended"].max()))
 
 
 def _count(rows: Rows, outcome: Outcome) -> int:

@@ -4,9 +4,11 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
 from psycopg.sql import SQL, Composed, Identifier
 
+from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.records import LedgerCount, Neighbour
 from pgdrill.workload.attempt_log import Outcome, Rows
 from pgdrill.workload.attempts import NS, Attempts
@@ -78,7 +80,7 @@ def create_table(conninfo: str, name: str, *, within: float = 30.0) -> None:
 
 
 def read_ids(conninfo: str, table: str, *, within: float = 60.0) -> Ids:
-    """Read the id of every row, in no order.
+    """Read the id of every row, in no order; a ledger that is gone has none, for all are lost.
 
     Raises:
         BrokenEnvironmentError: the database does not deliver within so many seconds.
@@ -86,14 +88,19 @@ def read_ids(conninfo: str, table: str, *, within: float = 60.0) -> Ids:
     copy: Composed = SQL("COPY (SELECT id FROM {}) TO STDOUT (FORMAT binary)").format(
         Identifier(table)
     )
-    with Sessions(within) as sessions:
-        sessions.doing = f"reading ledger {table}"
-        with (
-            sessions.open(conninfo) as connection,
-            connection.cursor() as cursor,
-            cursor.copy(copy) as answer,
-        ):
-            data = b"".join(answer)
+    try:
+        with Sessions(within) as sessions:
+            sessions.doing = f"reading ledger {table}"
+            with (
+                sessions.open(conninfo) as connection,
+                connection.cursor() as cursor,
+                cursor.copy(copy) as answer,
+            ):
+                data = b"".join(answer)
+    except BrokenEnvironmentError as error:
+        if isinstance(error.__cause__, psycopg.errors.UndefinedTable):
+            return np.empty(0, np.int64)
+        raise
     return np.frombuffer(data[_HEADER:-_TRAILER], _ROW)["id"].astype(np.int64)
 
 

@@ -13,6 +13,7 @@ from pgdrill.judge import alerting, detection
 from pgdrill.observe.alerts import AlertWatch
 from pgdrill.observe.overlap import Overlap, Played
 from pgdrill.platforms.base import Cluster, Platform, RuleObjects
+from pgdrill.records import Detection
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.trials import Bench
@@ -68,7 +69,8 @@ def test_fault_that_nobody_sees_is_broken(
         control.must_be("broken", "fault unseen", onlooker.promised[UNSEEN]) as verdicts,
         alert_watch.alertmanager.silenced(UNSEEN),
     ):
-        _, found = run_trials(sabotaged, of_fault(switchover, switchover.fault), onlooker)
+        found: list[Detection] = []
+        run_trials(sabotaged, of_fault(switchover, switchover.fault), onlooker, [], found)
         detection.judge(found, onlooker.promised, verdicts)
     assert any(seen.alert == UNSEEN and seen.firing for seen in found[0].seen), (
         "never fired: then it is not the silence that keeps it away"

@@ -113,6 +113,20 @@ def test_gap_without_an_end_is_unknown(
     assert story.told().lane_result("fresh", (15.1, 30)).gap is None
 
 
+def test_silence_at_the_end_is_measured_as_far_as_it_was_tried(tmp_path: Path) -> None:
+    """From the last ack to the last attempt's end; there is none where a gap has ended."""
+    story = Story(tmp_path)
+    story.steady(10, 15)
+    for due in (15.2, 18.0, 44.0):
+        story.attempt(due, Outcome.REFUSED, took=1.0)
+    result = story.told().lane_result("fresh", (15.1, 60))
+    assert result.silence == pytest.approx(30.0, abs=0.1)
+    ended = Story(tmp_path)
+    ended.steady(10, 15)
+    ended.steady(18, 30)
+    assert ended.told().lane_result("fresh", (15.1, 30)).silence is None
+
+
 def test_percentiles_cover_acknowledged_attempts_from_when_they_were_due(tmp_path: Path) -> None:
     """Nearest rank: of 200 acknowledged, the 198th is the 99th percentile."""
     story = Story(tmp_path)

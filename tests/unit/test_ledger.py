@@ -194,10 +194,14 @@ def test_creating_a_ledger_again_empties_it(probed: Probed) -> None:
     assert ledger.rows_on(probed.conninfo, "again").rows == 0
 
 
-def test_reading_a_ledger_that_is_not_there_says_so(probed: Probed) -> None:
-    """A missing table is a broken environment with the table's name, never zero rows."""
-    with pytest.raises(BrokenEnvironmentError, match="nowhere"):
-        ledger.read_ids(probed.conninfo, "nowhere")
+def test_a_ledger_that_is_gone_has_lost_every_acknowledged_row(probed: Probed) -> None:
+    """A missing table is a loss that is counted; an address where nobody answers is none."""
+    ids = ledger.read_ids(probed.conninfo, "nowhere")
+    found = ledger.reconcile(probed.attempts, ids)
+    assert (found.acked_present, found.acked_lost) == (0, probed.attempts.of(Outcome.ACKED).size)
+    nobody = psycopg.conninfo.make_conninfo(probed.conninfo, port=1)
+    with pytest.raises(BrokenEnvironmentError, match="no connection"):
+        ledger.read_ids(nobody, "nowhere")
 
 
 def test_attempts_survive_the_file(probed: Probed, tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""A trial is judged for what was measured in it, also where something never came."""
+
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fixtures.chaos import judge
+from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
+from pgdrill.platforms.base import Platform
+from pgdrill.records import Trial
+from tests.unit.fake_run import trial
+
+pytestmark = pytest.mark.unit
+
+
+class Local:
+    """As much of a platform as the promises are keyed by."""
+
+    engine = SimpleNamespace(edition="patroni")
+    tuning_name = "tuned"
+
+
+def outcomes(tmp_path: Path, found: Trial) -> dict[str, str]:
+    """Judge a trial, and return the outcome of each promise by subject and name."""
+    platform: Platform = Local()  # type: ignore[assignment]
+    verdicts = Verdicts(tmp_path / "verdicts.jsonl")
+    with suppress(BrokenBudgetError):
+        judge([found], platform, verdicts)
+    return {f"{v.subject}: {v.budget.name}": v.outcome for v in verdicts.given}
+
+
+def with_fresh(found: Trial, **changes: object) -> Trial:
+    """Return a trial whose fresh lane is another."""
+    lanes = found.lanes | {"fresh": found.lanes["fresh"].model_copy(update=changes)}
+    return found.model_copy(update={"lanes": lanes})
+
+
+@pytest.fixture
+def good() -> Trial:
+    """A trial that keeps every promise."""
+    return trial("primary_kill", 1, 3.2, 1000.0).model_copy(update={"fault": "primary_kill"})
+
+
+def test_redundancy_that_was_never_seen_is_broken(tmp_path: Path, good: Trial) -> None:
+    """It was looked for far longer than promised: that is no lack of evidence."""
+    never = outcomes(tmp_path, good.model_copy(update={"redundancy": None}))
+    assert never["primary_kill: time to full redundancy"] == "broken"
+    assert outcomes(tmp_path, good)["primary_kill: time to full redundancy"] == "met"
+
+
+@pytest.mark.parametrize(
+    ("silence", "outcome"),
+    [
+        pytest.param(31.0, "broken", id="longer-than-promised"),
+        pytest.param(4.0, "invalid", id="perhaps-shorter"),
+        pytest.param(None, "invalid", id="no-acks-at-all"),
+    ],
+)
+def test_a_gap_that_did_not_end_counts_for_as_long_as_it_was_seen(
+    tmp_path: Path, good: Trial, silence: float | None, outcome: str
+) -> None:
+    """One that is longer than promised already breaks it; a shorter one may have gone on."""
+    cut = with_fresh(good, gap=None, first_ack_after=None, silence=silence)
+    assert outcomes(tmp_path, cut)["primary_kill, fresh: write gap"] == outcome
