@@ -210,6 +210,9 @@ def _budgets(settings: Settings, reporter: Reporter) -> None:
     reporter.console.print(table)
 
 
+LISTS: dict[str, Callable[[Settings, Reporter], None]] = {"images": _images, "budgets": _budgets}
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Clean up, whoever asks for the end."""
     raise KeyboardInterrupt
@@ -226,10 +229,9 @@ def main(arguments: list[str] | None = None) -> int:
         if given["command"] == "report":
             _report(given["run"], given["document"], settings, reporter)
             return 0
-        for command, show in (("images", _images), ("budgets", _budgets)):
-            if given["command"] == command:
-                show(settings, reporter)
-                return 0
+        if given["command"] in LISTS:
+            LISTS[given["command"]](settings, reporter)
+            return 0
         platform, why = choose(settings, reporter)
         if not given.get("json"):
             reporter.line(f"platform: {platform.name} ({why})")

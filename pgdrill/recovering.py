@@ -15,7 +15,7 @@ from pgdrill.platforms.checkpoints import write_out
 from pgdrill.records import BackupTaken, Neighbour, Part, Rebuild, Recovery, append
 from pgdrill.trials import DEADLINE, FIRST_ACKS, SETTLE, Bench
 from pgdrill.waiting import DeadlineError, eventually, pause
-from pgdrill.workload import dataset, ledger, pgbench, soundness
+from pgdrill.workload import beside, dataset, ledger, soundness
 from pgdrill.workload.attempt_log import Lane
 from pgdrill.workload.attempts import Attempts
 from pgdrill.workload.beside import ShopLoad, shop_load
@@ -275,8 +275,7 @@ def _prepare_load(bench: Bench) -> Program:
         BrokenEnvironmentError: no pgbench will do, or the tables cannot be made.
     """
     program = bench.platform.pgbench()
-    scale = pgbench.scale_for(bench.settings.clients)
-    pgbench.prepare(program, bench.cluster.conninfo(), scale, bench.reporter.line)
+    beside.prepare(program, bench.cluster, bench.settings, bench.reporter.line)
     write_out(bench.cluster, bench.reporter)
     return program
 

@@ -1,5 +1,7 @@
 """What alerts promise: how soon each reaches a person, and what must reach nobody."""
 
+from collections.abc import Mapping
+
 from pgdrill.judge.promises import total
 from pgdrill.observe.alerts import AlertWatch
 from pgdrill.observe.load import PUSHED_EVERY, TRANSACTIONS
@@ -41,18 +43,8 @@ def fires(watch: AlertWatch, alert: str) -> Budget:
         BrokenEnvironmentError: Prometheus has no such rule.
     """
     rule = watch.rule(alert)
-    return total(
-        CONDITION,
-        {
-            "push": _pushed(rule),
-            "scrape": watch.prometheus.scrape_interval(),
-            "evaluation": rule.evaluation,
-            "for": rule.hold,
-            "group_wait": watch.alertmanager.group_wait,
-        },
-        margin=MARGIN,
-        why=WHY,
-    )
+    waits = {"for": rule.hold, "group_wait": watch.alertmanager.group_wait}
+    return _through(watch, rule, CONDITION, waits)
 
 
 def resolves(watch: AlertWatch, alert: str) -> Budget:
@@ -62,18 +54,18 @@ def resolves(watch: AlertWatch, alert: str) -> Budget:
         BrokenEnvironmentError: Prometheus has no such rule.
     """
     rule = watch.rule(alert)
-    return total(
-        RESOLVED,
-        {
-            "push": _pushed(rule),
-            "scrape": watch.prometheus.scrape_interval(),
-            "evaluation": rule.evaluation,
-            "look-back": rule.memory,
-            "group_interval": watch.alertmanager.group_interval,
-        },
-        margin=MARGIN,
-        why=WHY,
-    )
+    waits = {"look-back": rule.memory, "group_interval": watch.alertmanager.group_interval}
+    return _through(watch, rule, RESOLVED, waits)
+
+
+def _through(watch: AlertWatch, rule: AlertRule, name: str, waits: Mapping[str, float]) -> Budget:
+    """Return the promise of the whole way: what each change of an alert passes, and its waits."""
+    intervals = {
+        "push": _pushed(rule),
+        "scrape": watch.prometheus.scrape_interval(),
+        "evaluation": rule.evaluation,
+    }
+    return total(name, {**intervals, **waits}, margin=MARGIN, why=WHY)
 
 
 def _pushed(rule: AlertRule) -> float:

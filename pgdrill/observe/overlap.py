@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from pgdrill.observe.alerts import POLL, AlertWatch, Expectation, GivenUpError, Sighting, alert_of
 from pgdrill.observe.detection import seen
@@ -19,9 +19,7 @@ from pgdrill.records import AlertLife, Seen
 from pgdrill.waiting import DeadlineError, eventually
 
 Thing = Literal["roles", "members", "replay", "volume", "archive", "store", "load"]
-EVERYTHING: frozenset[Thing] = frozenset(
-    ("roles", "members", "replay", "volume", "archive", "store", "load")
-)
+EVERYTHING: frozenset[Thing] = frozenset(get_args(Thing))
 TURN = 900.0  # seconds until a scenario may begin, or has ended: all of them in a row take 300
 ENDED = 30.0  # seconds for what is open to heal, once a run is given up
 

@@ -226,6 +226,11 @@ class RuleObjects(Protocol):
         """
 
 
+# Bytes that are written and not only reserved when a volume is filled up: what bookkeeping takes
+# is not known.
+LAST = 32 * 2**20
+
+
 class Volume(Protocol):
     """A file system of a true size: a member's, or the archive's."""
 

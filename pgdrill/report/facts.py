@@ -2,11 +2,18 @@
 
 from pgdrill.records import LedgerCount, Trial, Verdict
 from pgdrill.report.material import Group, LaneGaps, Material, total
+from pgdrill.report.words import count
 
 
 def wrong_controls(m: Material) -> list[Verdict]:
     """Return the controls that did not come out as they must."""
     return [verdict for verdict in m.controls if verdict.outcome != verdict.expected]
+
+
+def done_of(m: Material) -> str:
+    """Say how many of the tests that were to be run have ended."""
+    tests = m.collected.tests if m.collected else ()
+    return f"{len(tests) - len(m.unended)} of {count(len(tests), 'test')}"
 
 
 def worst_fresh(m: Material) -> tuple[Group, LaneGaps] | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from pgdrill.report.facts import (
     all_trials,
+    done_of,
     drilled_ledger,
     proven,
     proven_acks,
@@ -55,13 +56,9 @@ def state(m: Material) -> str:
 
 
 def _cut_off(m: Material) -> str:
-    if not m.cut_off or m.collected is None:
+    if not m.cut_off:
         return ""
-    tests = len(m.collected.tests)
-    return (
-        f"Cut off after {tests - len(m.unended)} of {count(tests, 'test')} ({m.cut_off}):"
-        " what follows speaks of those alone."
-    )
+    return f"Cut off after {done_of(m)} ({m.cut_off}): what follows speaks of those alone."
 
 
 def missing(m: Material) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pgdrill.judge import waits as judged_waits
 from pgdrill.records import AlertLife, Bench, Rebuild, Recovery, Scaling
 from pgdrill.report import waits
 from pgdrill.report.detection import summary
-from pgdrill.report.facts import acked, drilled_ledger, wrong_controls
+from pgdrill.report.facts import acked, done_of, drilled_ledger, wrong_controls
 from pgdrill.report.material import FIRE_BUDGET, Group, LaneGaps, Material, read_run
 from pgdrill.report.words import count, number, seconds
 from pgdrill.rundir import RunDir
@@ -40,10 +40,7 @@ def terminal(run: Path) -> list[str]:
 
 
 def _cut_off(m: Material) -> list[str]:
-    if not m.cut_off or m.collected is None:
-        return []
-    tests = len(m.collected.tests)
-    return [f"cut off after {tests - len(m.unended)} of {count(tests, 'test')}: {m.cut_off}"]
+    return [f"cut off after {done_of(m)}: {m.cut_off}"] if m.cut_off else []
 
 
 def _outcomes(m: Material) -> list[str]:

@@ -3,8 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,12 +12,14 @@ import numpy as np
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.base import Cluster
+from pgdrill.records import Bench
 from pgdrill.settings import Settings
 from pgdrill.workload import pgbench, pgbench_log
 from pgdrill.workload.pgbench_program import Program
 
-Say = Callable[[str], object]
+Say = Callable[[str], None]
 
+# So few that a closed loop, where each client waits and counts once, would see 4 slow ones of many.
 CLIENTS = 4
 # Transactions/s: far below what two busy cores carry, so that what it waits for is not itself.
 RATE = 50.0
@@ -54,6 +56,72 @@ class ShopLoad:
         return float("inf") if found is None else found / 1000
 
 
+def prepare(program: Program, cluster: Cluster, settings: Settings, say: Say) -> None:
+    """Make sure of the tables, at the scale of the perf suite, so that those serve here too."""
+    pgbench.prepare(program, cluster.conninfo(), pgbench.scale_for(settings.clients), say)
+
+
+def offer(
+    program: Program,
+    cluster: Cluster,
+    settings: Settings,
+    directory: Path,
+    seconds: int,
+    rate: float,
+    on_progress: pgbench.OnProgress,
+) -> Bench:
+    """Offer the load for so many seconds; its logs are left in directory.
+
+    Raises:
+        BrokenEnvironmentError: the tables are not there, or no load came about.
+    """
+    return pgbench.run(
+        program,
+        cluster.conninfo(),
+        clients=CLIENTS,
+        duration=seconds,
+        rate=rate,
+        directory=directory,
+        scale=pgbench.scale_for(settings.clients),
+        seed=settings.seed,
+        calibration_tps=0,
+        warm_up=0,
+        on_progress=on_progress,
+    )
+
+
+@contextmanager
+def offered(
+    program: Program,
+    cluster: Cluster,
+    settings: Settings,
+    directory: Path,
+    *,
+    lasts: int,
+    rate: float,
+) -> Iterator[Future[None]]:
+    """Offer the load for the time of the block, at most so many seconds.
+
+    Yields what has the error of a load that came to nothing, once the block is over.
+    """
+    over = threading.Event()
+
+    def look(second: float, tps: float, latency: float) -> None:
+        if over.is_set():
+            raise _OverError
+
+    def run() -> None:
+        with suppress(_OverError):
+            offer(program, cluster, settings, directory, lasts, rate, look)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="load") as pool:
+        running = pool.submit(run)
+        try:
+            yield running
+        finally:
+            over.set()
+
+
 @contextmanager
 def shop_load(
     program: Program, cluster: Cluster, settings: Settings, directory: Path, say: Say
@@ -62,37 +130,10 @@ def shop_load(
 
     Where they go meanwhile, or the server does, it ends, and says so.
     """
-    over = threading.Event()
     load = ShopLoad(directory)
-
-    def look(second: float, tps: float, latency: float) -> None:
-        if over.is_set():
-            raise _OverError
-
-    def run() -> None:
-        try:
-            pgbench.run(
-                program,
-                cluster.conninfo(),
-                clients=CLIENTS,
-                duration=LASTS,
-                rate=RATE,
-                directory=directory,
-                scale=pgbench.scale_for(settings.clients),
-                seed=settings.seed,
-                calibration_tps=0,
-                warm_up=0,
-                on_progress=look,
-            )
-        except _OverError:
-            pass
-        except BrokenEnvironmentError as error:
-            say(f"the load beside it: {error}")
-
-    with ThreadPoolExecutor(1, thread_name_prefix="shop_load") as pool:
-        running = pool.submit(run)
-        try:
-            yield load
-        finally:
-            over.set()
-    running.result()
+    with offered(program, cluster, settings, directory, lasts=LASTS, rate=RATE) as running:
+        yield load
+    try:
+        running.result()
+    except BrokenEnvironmentError as error:
+        say(f"the load beside it: {error}")

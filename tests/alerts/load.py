@@ -3,8 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from pgdrill.judge import budgets
@@ -13,20 +12,17 @@ from pgdrill.platforms.base import Cluster, Platform
 from pgdrill.publishing import JOB, LoadPublisher
 from pgdrill.settings import Settings
 from pgdrill.waiting import eventually
+from pgdrill.workload import beside
 from pgdrill.workload.pgbench_program import Program
 from pgdrill.workload.pgbench_tail import Tail
-from tests import short_load
 from tests.alerts.truth import meanwhile
 
 # Seconds at most: it ends with its scenario. Stalls until the page take some 20 s, good
 # transactions until it is taken back some 30 s.
 LASTS = 75
+RATE = 100.0  # transactions/s
 HELD, FREE = 1.0, 0.3  # seconds: most of what is due in these is late
 GOOD_FOR = 4.0  # seconds; pgbench writes its log in blocks of some 2 s at this rate
-
-
-class _OverError(Exception):
-    """The scenario is over, and with it its load."""
 
 
 @contextmanager
@@ -34,26 +30,15 @@ def published_load(
     program: Program, platform: Platform, cluster: Cluster, settings: Settings, directory: Path
 ) -> Iterator[Tail]:
     """Run the load for the time of the block, at most LASTS; yield its log as clients wrote it."""
-    over = threading.Event()
-
-    def look(second: float, tps: float, latency: float) -> None:
-        if over.is_set():
-            raise _OverError
-
-    short_load.prepare(program, cluster, settings)
+    beside.prepare(program, cluster, settings, lambda line: None)
     gateway = Pushgateway(platform.pushgateway_url, JOB)
     limit = budgets.P99.limit
-    with (
-        ThreadPoolExecutor(1) as pool,
-        LoadPublisher(gateway, Tail(directory, limit), f"{settings.run_id}-burn"),
-    ):
-        running = pool.submit(short_load.run, program, cluster, settings, directory, LASTS, look)
-        try:
+    with LoadPublisher(gateway, Tail(directory, limit), f"{settings.run_id}-burn"):
+        with beside.offered(
+            program, cluster, settings, directory, lasts=LASTS, rate=RATE
+        ) as running:
             yield Tail(directory, limit)
-        finally:
-            over.set()
-        with suppress(_OverError):
-            running.result()
+        running.result()
 
 
 @contextmanager

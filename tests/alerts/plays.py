@@ -16,7 +16,14 @@ from pgdrill.observe.alerts import AlertWatch, Expectation
 from pgdrill.observe.detection import OLD_ALERTS_GONE
 from pgdrill.observe.overlap import EVERYTHING, Course, Scenario, Thing, Turn
 from pgdrill.platforms.archive import Archive, archive_of
-from pgdrill.platforms.base import Capability, Cluster, Platform, rested, wait_healthy
+from pgdrill.platforms.base import (
+    Capability,
+    Cluster,
+    Platform,
+    Volume,
+    rested,
+    wait_healthy,
+)
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.workload.pgbench_program import Program
@@ -88,33 +95,13 @@ def disk_filling(scene: Scene, turn: Turn) -> Course:
     """Fill the volume of a standby, and make room again."""
     standby = a_standby(scene.platform)
     filling, volume = Expectation("PgDiskFilling", standby), scene.platform.volume(standby)
-    quiet = _quiet(scene, turn)
-    try:
-        volume.fill(0.85)
-        full = _instant(turn, "a full volume", lambda: volume.used() > LIMIT_DISK, within=20)
-        until_paged(turn.watch, filling, quiet)
-    finally:
-        volume.release()
-    empty = _instant(turn, "room", lambda: volume.used() < LIMIT_DISK, within=20)
-    turn.acted()
-    until_resolved(turn.watch, filling, quiet)
-    return Course(filling, f"volume of {standby} filled to 85 %", quiet, full, empty)
+    return _filled(scene, turn, volume, filling, f"volume of {standby}")
 
 
 def archive_filling(scene: Scene, turn: Turn) -> Course:
     """Fill the volume of the archive, and make room again."""
     filling, volume = Expectation("PgArchiveFilling"), _archive(scene).volume
-    quiet = _quiet(scene, turn)
-    try:
-        volume.fill(0.85)
-        full = _instant(turn, "a full archive", lambda: volume.used() > LIMIT_DISK, within=20)
-        until_paged(turn.watch, filling, quiet)
-    finally:
-        volume.release()
-    empty = _instant(turn, "room", lambda: volume.used() < LIMIT_DISK, within=20)
-    turn.acted()
-    until_resolved(turn.watch, filling, quiet)
-    return Course(filling, "the archive's volume filled to 85 %", quiet, full, empty)
+    return _filled(scene, turn, volume, filling, "the archive's volume")
 
 
 def archive_stops(fault_name: str, what: str, scene: Scene, turn: Turn) -> Course:
@@ -173,6 +160,21 @@ def backup_failed(scene: Scene, turn: Turn) -> Course:
     turn.acted()
     until_resolved(turn.watch, failed, quiet)
     return Course(failed, "a backup with the archive away", quiet, tried, taken)
+
+
+def _filled(scene: Scene, turn: Turn, volume: Volume, filling: Expectation, what: str) -> Course:
+    """Fill a volume to 85 %, and make room again."""
+    quiet = _quiet(scene, turn)
+    try:
+        volume.fill(0.85)
+        full = _instant(turn, f"{what} full", lambda: volume.used() > LIMIT_DISK, within=20)
+        until_paged(turn.watch, filling, quiet)
+    finally:
+        volume.release()
+    empty = _instant(turn, f"room on {what}", lambda: volume.used() < LIMIT_DISK, within=20)
+    turn.acted()
+    until_resolved(turn.watch, filling, quiet)
+    return Course(filling, f"{what} filled to 85 %", quiet, full, empty)
 
 
 def _archive(scene: Scene) -> Archive:

@@ -22,13 +22,13 @@ from pgdrill.records import Bench, Seed
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.waiting import pause
-from pgdrill.workload import pgbench
+from pgdrill.workload import beside, pgbench
 from pgdrill.workload.pgbench_program import Program
 from pgdrill.workload.pgbench_tail import Tail, Tally
-from tests import short_load
 from tests.controls.control import Control
 
 DURATION = 12  # seconds
+RATE = 100.0  # transactions/s
 STRIKES_AT = 4  # seconds into the run
 STALL = 2.5  # seconds: a fifth of all transactions is due in it, and answered too late
 
@@ -58,11 +58,11 @@ def load_struck_by(
     program: Program, healthy: Cluster, seeded: Seed, settings: Settings, directory: Path
 ) -> Callable[[Callable[[], object]], Bench]:
     """Run a short load with a sabotage in the middle of it."""
-    short_load.prepare(program, healthy, settings)
+    beside.prepare(program, healthy, settings, lambda line: None)
 
     def load(strike: Callable[[], object]) -> Bench:
         once = Once(strike)
-        bench = short_load.run(program, healthy, settings, directory, DURATION, once)
+        bench = beside.offer(program, healthy, settings, directory, DURATION, RATE, once)
         assert once.done, "the load was over before the sabotage"
         return bench
 
@@ -94,8 +94,8 @@ def test_stall_is_in_the_percentiles(
     with control.must_be("broken", f"load stalled for {STALL:g} s", budgets.P99) as verdicts:
         check(verdicts, bench)
     late = bench.scripts[0].late
-    assert late > 3 * short_load.CLIENTS, (
-        f"{late} late of {short_load.CLIENTS} clients: only those on their way counted"
+    assert late > 3 * beside.CLIENTS, (
+        f"{late} late of {beside.CLIENTS} clients: only those on their way counted"
     )
 
 

@@ -12,7 +12,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from pgdrill.engines.cnpg import CnpgEngine
+from pgdrill.engines.cnpg import ANSWER_WITHIN, CnpgEngine
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault
 from pgdrill.faults.kubernetes import kubernetes_faults
@@ -477,10 +477,21 @@ class KindPlatform:
         return self.claimed(member, NAMESPACE)
 
     def claimed(self, claimed_by: str, namespace: str) -> NodeVolume:
-        """Return the volume that a claim is bound to."""
+        """Return the volume that a claim is bound to.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer, or knows none.
+        """
         core, plain = client.CoreV1Api(self.api), self.api.sanitize_for_serialization
-        claim = plain(core.read_namespaced_persistent_volume_claim(claimed_by, namespace))
-        return NodeVolume.of(plain(core.read_persistent_volume(claim["spec"]["volumeName"])))
+        try:
+            claim = core.read_namespaced_persistent_volume_claim(
+                claimed_by, namespace, _request_timeout=ANSWER_WITHIN
+            )
+            name = plain(claim)["spec"]["volumeName"]
+            volume = core.read_persistent_volume(name, _request_timeout=ANSWER_WITHIN)
+        except (ApiException, HTTPError) as error:
+            raise BrokenEnvironmentError(f"the volume of {claimed_by}: {error}") from None
+        return NodeVolume.of(plain(volume))
 
     def versions(self) -> dict[str, str]:
         """Versions of every running part."""

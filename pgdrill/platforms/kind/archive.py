@@ -133,7 +133,7 @@ class KindArchive(RestoringArchive):
                 f"the operator says that backup {ended.get('backupId')} is complete, and it is not"
                 " in the store"
             )
-        if store.used_ratio() > MAKE_ROOM_ABOVE:
+        if self.volume.used() > MAKE_ROOM_ABOVE:
             update(0, "removing older ones")
             self._expire()
         return made[0]

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.base import LAST
 from pgdrill.provision.commands import output
 
-# Bytes that are written and not only reserved when a volume is filled up: what bookkeeping takes is
-# not known.
-LAST = 32 * 2**20
 _PROCESSES = r"""
 for file in $(grep -lsE "$1" /proc/[0-9]*/cgroup); do
   pid=${file#/proc/}; pid=${pid%/cgroup}

@@ -10,9 +10,9 @@ from pgdrill.platforms.kind.nodes import NodeVolume
 from pgdrill.platforms.kind.state import ARCHIVE_VOLUME, CONTROL_PLANE, NAME
 
 # The bucket, and in it the name that the cluster writes under, are both called as the cluster is.
-BUCKET = f"/var/pv/{ARCHIVE_VOLUME}/{NAME}"
-_ASIDE = f"/var/pv/{ARCHIVE_VOLUME}/.{NAME}"
 VOLUME = NodeVolume(CONTROL_PLANE, f"/var/pv/{ARCHIVE_VOLUME}")
+BUCKET = f"{VOLUME.path}/{NAME}"
+_ASIDE = f"{VOLUME.path}/.{NAME}"
 # What was stored while the bucket was away, in one of the same name, joins what it held. Files keep
 # their extended attributes: there the store keeps what it knows of an object.
 _PUT_BACK = f"""
@@ -87,12 +87,6 @@ def last_file() -> str:
     """Return the name of the last WAL file in the store, '' where it holds none."""
     script = f"ls {PLACE}/wals/*/ 2> /dev/null | grep -E '^[0-9A-F]{{24}}' | sort | tail -n 1"
     return nodes.run(CONTROL_PLANE, "sh", "-c", script).strip()[:24]
-
-
-def used_ratio() -> float:
-    """Return the share in use of the store's volume."""
-    said = nodes.run(CONTROL_PLANE, "df", "--output=pcent", f"/var/pv/{ARCHIVE_VOLUME}")
-    return int(said.split()[-1].rstrip("%")) / 100
 
 
 def take_bucket() -> None:

@@ -6,8 +6,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgdrill.platforms.base import LAST
+
 MIB = 1024 * 1024
-LAST = 32 * MIB  # bytes that are written and not only reserved: what bookkeeping takes is not known
 
 
 @dataclass(frozen=True)
