@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pgdrill import report, status, surroundings
+from pgdrill.drills import seeding
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError, PgdrillError
 from pgdrill.judge import catalogue
 from pgdrill.platforms.archive import Archive, Target, archive_of
@@ -20,7 +21,6 @@ from pgdrill.provision import images
 from pgdrill.provision.supply import Supply
 from pgdrill.report import markdown
 from pgdrill.settings import OPTIONS, Settings, resolve
-from pgdrill.workload import seeding
 
 
 class _Parser(argparse.ArgumentParser):

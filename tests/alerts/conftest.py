@@ -6,6 +6,7 @@ import pytest
 
 from fixtures.database import demand_healthy
 from fixtures.monitoring import demand_declared, judge_life, open_watch
+from pgdrill.drills.failover import SETTLE
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.observe.events import EventLog
 from pgdrill.observe.overlap import Overlap, Played
@@ -15,7 +16,6 @@ from pgdrill.progress import Reporter
 from pgdrill.records import Detection, append
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
-from pgdrill.trials import SETTLE
 from pgdrill.workload.pgbench_program import Program
 from tests.alerts.plays import REQUIRED, Scene, scenarios
 

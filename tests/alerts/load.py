@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pgdrill.drills import beside
+from pgdrill.drills.publishing import JOB, LoadPublisher
 from pgdrill.judge import budgets
 from pgdrill.observe.pushgateway import Pushgateway
 from pgdrill.platforms.base import Cluster, Platform
-from pgdrill.publishing import JOB, LoadPublisher
 from pgdrill.settings import Settings
 from pgdrill.waiting import eventually
-from pgdrill.workload import beside
 from pgdrill.workload.pgbench_program import Program
 from pgdrill.workload.pgbench_tail import Tail
 from tests.alerts.truth import meanwhile

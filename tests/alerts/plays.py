@@ -9,13 +9,13 @@ import pytest
 
 from pgdrill.engines.base import NoPrimaryError
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.faults.archive import REFUSED_WITHIN
 from pgdrill.faults.base import healing
 from pgdrill.judge import failover
 from pgdrill.observe.alerts import AlertWatch, Expectation
 from pgdrill.observe.detection import OLD_ALERTS_GONE
 from pgdrill.observe.overlap import EVERYTHING, Course, Scenario, Thing, Turn
 from pgdrill.platforms.archive import Archive, archive_of
+from pgdrill.platforms.archive_faults import REFUSED_WITHIN
 from pgdrill.platforms.base import (
     Capability,
     Cluster,

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from pgdrill.drills.failover import Bench
 from pgdrill.rundir import RunDir
-from pgdrill.trials import Bench
 from tests.controls.control import Control
 
 

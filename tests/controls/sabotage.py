@@ -10,9 +10,9 @@ import psycopg
 from kubernetes import client
 from psycopg.sql import SQL, Identifier
 
+from pgdrill.drills.experiment import Experiment
 from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.faults.base import FaultNotRealError
-from pgdrill.faults.experiment import Experiment
 from pgdrill.observe import rulefiles
 from pgdrill.observe.prometheus import Prometheus
 from pgdrill.platforms.base import Platform

@@ -7,8 +7,9 @@ import pytest
 
 from fixtures.chaos import look_at, run_trials
 from fixtures.monitoring import demand_declared, judge_life
+from pgdrill.drills import experiment as experiments
+from pgdrill.drills.failover import Bench
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.faults import experiment as experiments
 from pgdrill.judge import alerting, detection
 from pgdrill.observe.alerts import AlertWatch
 from pgdrill.observe.overlap import Overlap, Played
@@ -16,7 +17,6 @@ from pgdrill.platforms.base import Cluster, Platform, RuleObjects
 from pgdrill.records import Detection
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
-from pgdrill.trials import Bench
 from tests.alerts.plays import Scene, scenarios
 from tests.controls.control import Control
 from tests.controls.sabotage import of_fault, rules_removed

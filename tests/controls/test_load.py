@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from fixtures.load import judge_slos, objectives_twice
+from pgdrill.drills import beside
+from pgdrill.drills.publishing import JOB, LoadPublisher
 from pgdrill.faults.base import healing
 from pgdrill.judge import budgets, slos
 from pgdrill.judge.bench import bad_transactions, p99, reality
@@ -17,12 +19,11 @@ from pgdrill.observe.load import commits
 from pgdrill.observe.prometheus import Prometheus
 from pgdrill.observe.pushgateway import Pushgateway
 from pgdrill.platforms.base import Cluster, Platform
-from pgdrill.publishing import JOB, LoadPublisher
 from pgdrill.records import Bench, Seed
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.waiting import pause
-from pgdrill.workload import beside, pgbench
+from pgdrill.workload import pgbench
 from pgdrill.workload.pgbench_program import Program
 from pgdrill.workload.pgbench_tail import Tail, Tally
 from tests.controls.control import Control

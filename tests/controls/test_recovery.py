@@ -9,6 +9,8 @@ import pytest
 from kubernetes import client
 from psycopg.sql import SQL, Identifier
 
+from pgdrill.drills.failover import Bench
+from pgdrill.drills.recovery import run_oops
 from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.judge import recovery
@@ -20,8 +22,6 @@ from pgdrill.platforms.kind.state import CONTROL_PLANE, RESTORED
 from pgdrill.platforms.local import LocalPlatform
 from pgdrill.progress import Update
 from pgdrill.records import Seed
-from pgdrill.recovering import run_oops
-from pgdrill.trials import Bench
 from pgdrill.waiting import eventually
 from tests.controls.control import Control
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from fixtures.chaos import judge
-from pgdrill.faults import experiment as experiments
+from pgdrill.drills import experiment as experiments
+from pgdrill.drills.failover import Bench, run_trial
 from pgdrill.faults.base import Fault
 from pgdrill.judge import failover
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.platforms.local.processes import MemberProcesses
 from pgdrill.records import Trial
-from pgdrill.trials import Bench, run_trial
 from tests.controls.control import Control
 from tests.controls.sabotage import LossyKill, NobodyTakesOver, NoFault, Tampering, of_fault
 

@@ -3,11 +3,11 @@
 import pytest
 
 from fixtures.load import Load, commits_twice, judge_slos, objectives_twice
+from pgdrill.drills.publishing import Publication
 from pgdrill.judge import budgets
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.observe.prometheus import Prometheus
 from pgdrill.platforms.base import Cluster
-from pgdrill.publishing import Publication
 from pgdrill.records import Bench, append
 from pgdrill.rundir import RunDir
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
+from pgdrill.drills.failover import Bench
+from pgdrill.drills.recovery import run_everything, run_oops, run_rebuild
 from pgdrill.judge import recovery
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.platforms.archive import Archived
 from pgdrill.records import Seed
-from pgdrill.recovering import run_everything, run_oops, run_rebuild
-from pgdrill.trials import Bench
 
 
 def test_oops(

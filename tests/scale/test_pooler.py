@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
+from pgdrill.drills.failover import Bench
+from pgdrill.drills.pooler import run_scaling
 from pgdrill.judge.scaling import claims
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.platforms.base import Autoscaled, Cluster, Platform
-from pgdrill.scaling import run_scaling
-from pgdrill.trials import Bench
 
 WHO = "SELECT pg_is_in_recovery(), pg_postmaster_start_time()"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pgdrill.workload.beside import ShopLoad
+from pgdrill.drills.beside import ShopLoad
 
 pytestmark = pytest.mark.unit
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pgdrill.faults import base, experiment
+from pgdrill.drills import experiment
+from pgdrill.faults import base
 from pgdrill.faults.base import FaultNotRealError, healing
 from pgdrill.judge import failover
 from pgdrill.provision.components import OPERATORS

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pgdrill.publishing import exposition
+from pgdrill.drills.publishing import exposition
 from pgdrill.workload import pgbench, pgbench_log
 from pgdrill.workload.pgbench_tail import BOUNDS_MS, Tail, Tally
 

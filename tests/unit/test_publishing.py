@@ -15,12 +15,12 @@ import requests
 import yaml
 
 from fixtures.load import objectives_twice
-from pgdrill import publishing
+from pgdrill.drills import publishing
+from pgdrill.drills.publishing import JOB, LoadPublisher, Publication
 from pgdrill.judge import slos
 from pgdrill.observe.load import commits, wait_scraped
 from pgdrill.observe.prometheus import NoDataError, Prometheus
 from pgdrill.observe.pushgateway import Pushgateway
-from pgdrill.publishing import JOB, LoadPublisher, Publication
 from pgdrill.records import Bench, ScriptResult
 from pgdrill.waiting import eventually
 from pgdrill.workload import pgbench_log

@@ -9,7 +9,7 @@ import pgdrill.platforms.kind  # noqa: F401  # first: it and its faults import e
 from pgdrill.engines.base import Member
 from pgdrill.engines.cnpg import CnpgEngine
 from pgdrill.faults.base import FaultNotRealError, Placed
-from pgdrill.faults.kubernetes import StopNode
+from pgdrill.platforms.kind.faults import StopNode
 
 pytestmark = pytest.mark.unit
 

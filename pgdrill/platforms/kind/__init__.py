@@ -15,7 +15,6 @@ from urllib3.exceptions import HTTPError
 from pgdrill.engines.cnpg import ANSWER_WITHIN, CnpgEngine
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault
-from pgdrill.faults.kubernetes import kubernetes_faults
 from pgdrill.observe import rulefiles
 from pgdrill.observe.alertmanager import Alertmanager
 from pgdrill.observe.pooler import PoolerAutoscaler
@@ -38,6 +37,7 @@ from pgdrill.platforms.kind import (
     pulling,
 )
 from pgdrill.platforms.kind.archive import KindArchive
+from pgdrill.platforms.kind.faults import kubernetes_faults
 from pgdrill.platforms.kind.nodes import NodeVolume, processes, signal
 from pgdrill.platforms.kind.state import (
     MEMBERS,

@@ -6,11 +6,11 @@ from pathlib import Path
 from kubernetes import client
 
 from pgdrill.engines.cnpg import ANSWER_WITHIN
-from pgdrill.faults.archive import ArchiveAway, ArchiveFull, BackupsGone
 from pgdrill.faults.base import Fault
-from pgdrill.faults.kubernetes import Deployment
+from pgdrill.platforms.archive_faults import ArchiveAway, ArchiveFull, BackupsGone
 from pgdrill.platforms.base import Cluster
 from pgdrill.platforms.kind import store
+from pgdrill.platforms.kind.faults import Deployment
 from pgdrill.platforms.kind.state import ARCHIVE
 
 NAME = "archive"  # of the deployment, its pods, and the secret that it reads

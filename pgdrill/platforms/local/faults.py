@@ -8,10 +8,10 @@ import psutil
 import requests
 
 from pgdrill.engines.base import Member
-from pgdrill.faults.archive import ArchiveAway, ArchiveFull, BackupsGone
 from pgdrill.faults.base import Fault, FaultNotRealError
-from pgdrill.faults.switchover import Switchover
+from pgdrill.platforms.archive_faults import ArchiveAway, ArchiveFull, BackupsGone
 from pgdrill.platforms.local.processes import alive, identity, send, state
+from pgdrill.platforms.switchover import Switchover
 from pgdrill.waiting import eventually
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from pgdrill.engines.base import Member, heirs
 from pgdrill.engines.cnpg import CnpgEngine
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault, FaultNotRealError
-from pgdrill.faults.switchover import Switchover
 from pgdrill.platforms.kind.nodes import Process, is_running, processes, signal
+from pgdrill.platforms.switchover import Switchover
 from pgdrill.provision.commands import output
 from pgdrill.waiting import DeadlineError, eventually
 

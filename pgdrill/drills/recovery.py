@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from psycopg.sql import SQL, Composed, Identifier
 
+from pgdrill.drills import beside
+from pgdrill.drills.beside import ShopLoad, shop_load
+from pgdrill.drills.failover import DEADLINE, FIRST_ACKS, SETTLE, Bench
+from pgdrill.drills.seeding import seed_cluster
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import FaultNotRealError
 from pgdrill.judge.failover import patience
@@ -13,16 +17,13 @@ from pgdrill.platforms.archive import Archived, Backup, Rebuilt, Restored, Targe
 from pgdrill.platforms.base import Cluster, rested, wait_healthy
 from pgdrill.platforms.checkpoints import write_out
 from pgdrill.records import BackupTaken, Neighbour, Part, Rebuild, Recovery, append
-from pgdrill.trials import DEADLINE, FIRST_ACKS, SETTLE, Bench
 from pgdrill.waiting import DeadlineError, eventually, pause
-from pgdrill.workload import beside, dataset, ledger, soundness
+from pgdrill.workload import dataset, ledger, soundness
 from pgdrill.workload.attempt_log import Lane
 from pgdrill.workload.attempts import Attempts
-from pgdrill.workload.beside import ShopLoad, shop_load
 from pgdrill.workload.dataset import DatasetError
 from pgdrill.workload.pgbench_program import Program
 from pgdrill.workload.prober import Prober
-from pgdrill.workload.seeding import seed_cluster
 
 KINDS = ("time", "lsn", "name")  # how the point is named, restore by restore
 ACKS = 40  # acknowledged writes of each lane before the point, and as many after it

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from pgdrill.drills import experiment as experiments
+from pgdrill.drills.experiment import Experiment
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.faults import experiment as experiments
 from pgdrill.faults.base import Placed
-from pgdrill.faults.experiment import Experiment
 from pgdrill.judge import budgets, failover
 from pgdrill.observe.events import EventLog, FailoverWatch
 from pgdrill.platforms.base import Cluster, Platform, rested, wait_healthy

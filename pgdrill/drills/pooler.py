@@ -4,12 +4,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from pgdrill.drills.failover import Bench, keep_suspects
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.autoscale import Autoscaler, Limits, ScalingWatch, unrest
 from pgdrill.platforms.base import Autoscaled
 from pgdrill.progress import Update
 from pgdrill.records import Scaling, Surge, append
-from pgdrill.trials import Bench, keep_suspects
 from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload import ledger, pgbench, surge
 from pgdrill.workload.attempt_log import Lane

@@ -1,0 +1,1 @@
+"""Measurements: each drives a cluster through something and keeps what was seen, without pytest."""
