@@ -2,13 +2,23 @@
 
 from pgdrill.dashboards.panels import Only, Panel, Query, Step, Tone, Word
 from pgdrill.judge.budgets import P99
-from pgdrill.observe.prometheus import METRICS
 
 LIMIT_LAG = 5.0  # seconds, as in infra/alerts/rules/replication.yaml
 LIMIT_DISK = 0.80  # share, as in infra/alerts/rules/storage.yaml
 LIMIT_WAITING = 256 * 1024 * 1024  # bytes, as in infra/alerts/rules/backup.yaml
 MEMBERS = 3  # every platform brings up so many
 
+# What each member uses: name -> (PromQL, unit), one series per label `member`, which the recording
+# file of a platform gives (infra/alerts/recording.*.yaml).
+METRICS: dict[str, tuple[str, str]] = {
+    "cpu": ("pgdrill:cpu_cores", "cores"),
+    "memory": ("pgdrill:memory_bytes", "bytes"),
+    "disk read": ("pgdrill:disk_read_bytes_per_second", "bytes/s"),
+    "disk write": ("pgdrill:disk_written_bytes_per_second", "bytes/s"),
+    "replication lag": ("pgdrill:replication_lag_seconds", "s"),
+    "connections": ("pgdrill:connections", "sessions"),
+    "transactions": ("pgdrill:transactions_per_second", "tx/s"),
+}
 LAG = METRICS["replication lag"][0]
 FIRING = 'ALERTS{alertstate="firing"}'
 # Rates of the load: four scrapes where a scrape takes longest, 5 s.

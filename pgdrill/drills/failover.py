@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from pgdrill.attempt_log import Lane
 from pgdrill.drills import experiment as experiments
 from pgdrill.drills.experiment import Experiment
 from pgdrill.errors import BrokenEnvironmentError
@@ -22,7 +23,6 @@ from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.waiting import DeadlineError, eventually, pause
 from pgdrill.workload import ledger
-from pgdrill.workload.attempt_log import Lane
 from pgdrill.workload.attempts import Attempts
 from pgdrill.workload.prober import Prober
 

@@ -4,6 +4,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from pgdrill.attempt_log import Lane
 from pgdrill.drills.failover import Bench, keep_suspects
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.autoscale import Autoscaler, Limits, ScalingWatch, unrest
@@ -12,7 +13,6 @@ from pgdrill.progress import Update
 from pgdrill.records import Scaling, Surge, append
 from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload import ledger, pgbench, surge
-from pgdrill.workload.attempt_log import Lane
 from pgdrill.workload.pgbench_program import Program, described
 from pgdrill.workload.prober import Prober
 

@@ -15,9 +15,9 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.load import LATENCY, PUSHED_EVERY, SCRAPED_WITHIN, TRANSACTIONS
 from pgdrill.observe.prometheus import NoDataError, Prometheus
 from pgdrill.observe.pushgateway import ANSWER_WITHIN, Pushgateway
-from pgdrill.records import Bench
+from pgdrill.records import BOUNDS_MS, Bench
 from pgdrill.waiting import DeadlineError, eventually
-from pgdrill.workload.pgbench_tail import BOUNDS_MS, Tail, Tally
+from pgdrill.workload.pgbench_tail import Tail, Tally
 
 # One group for all runs, which each run replaces: nothing old is left, even by a killed one.
 JOB = "pgdrill_load"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from psycopg.sql import SQL, Composed, Identifier
 
+from pgdrill.attempt_log import Lane
 from pgdrill.drills import beside
 from pgdrill.drills.beside import ShopLoad, shop_load
 from pgdrill.drills.failover import DEADLINE, FIRST_ACKS, SETTLE, Bench
@@ -19,7 +20,6 @@ from pgdrill.platforms.checkpoints import write_out
 from pgdrill.records import BackupTaken, Neighbour, Part, Rebuild, Recovery, append
 from pgdrill.waiting import DeadlineError, eventually, pause
 from pgdrill.workload import dataset, ledger, soundness
-from pgdrill.workload.attempt_log import Lane
 from pgdrill.workload.attempts import Attempts
 from pgdrill.workload.dataset import DatasetError
 from pgdrill.workload.pgbench_program import Program

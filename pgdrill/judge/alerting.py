@@ -3,10 +3,7 @@
 from collections.abc import Mapping
 
 from pgdrill.judge.promises import total
-from pgdrill.observe.alerts import AlertWatch
-from pgdrill.observe.load import PUSHED_EVERY, TRANSACTIONS
-from pgdrill.observe.prometheus import AlertRule
-from pgdrill.records import Budget
+from pgdrill.records import AlertPath, Budget
 
 MARGIN = 5.0  # seconds beyond the intervals; alerts read recorded series, hence the second one
 WHY = "a second evaluation, a scrape that runs into its time-out, delivery"
@@ -36,38 +33,18 @@ def nominal() -> tuple[Budget, ...]:
     )
 
 
-def fires(watch: AlertWatch, alert: str) -> Budget:
-    """From the condition to a page, by the intervals that run.
-
-    Raises:
-        BrokenEnvironmentError: Prometheus has no such rule.
-    """
-    rule = watch.rule(alert)
-    waits = {"for": rule.hold, "group_wait": watch.alertmanager.group_wait}
-    return _through(watch, rule, CONDITION, waits)
+def fires(path: AlertPath) -> Budget:
+    """From the condition to a page, by the intervals that run."""
+    return _through(path, CONDITION, {"for": path.hold, "group_wait": path.group_wait})
 
 
-def resolves(watch: AlertWatch, alert: str) -> Budget:
-    """From healed to the page that says so, by the intervals that run.
-
-    Raises:
-        BrokenEnvironmentError: Prometheus has no such rule.
-    """
-    rule = watch.rule(alert)
-    waits = {"look-back": rule.memory, "group_interval": watch.alertmanager.group_interval}
-    return _through(watch, rule, RESOLVED, waits)
+def resolves(path: AlertPath) -> Budget:
+    """From healed to the page that says so, by the intervals that run."""
+    waits = {"look-back": path.memory, "group_interval": path.group_interval}
+    return _through(path, RESOLVED, waits)
 
 
-def _through(watch: AlertWatch, rule: AlertRule, name: str, waits: Mapping[str, float]) -> Budget:
+def _through(path: AlertPath, name: str, waits: Mapping[str, float]) -> Budget:
     """Return the promise of the whole way: what each change of an alert passes, and its waits."""
-    intervals = {
-        "push": _pushed(rule),
-        "scrape": watch.prometheus.scrape_interval(),
-        "evaluation": rule.evaluation,
-    }
+    intervals = {"push": path.push, "scrape": path.scrape, "evaluation": path.evaluation}
     return total(name, {**intervals, **waits}, margin=MARGIN, why=WHY)
-
-
-def _pushed(rule: AlertRule) -> float:
-    """Return after how many seconds what an alert reads is at a gateway, to be scraped there."""
-    return PUSHED_EVERY if TRANSACTIONS in rule.query else 0.0

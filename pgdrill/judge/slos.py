@@ -4,9 +4,7 @@ from bisect import bisect_left
 
 from pgdrill.judge import budgets
 from pgdrill.judge.bench import bad_percent, due
-from pgdrill.observe.load import Commits, Published
-from pgdrill.records import Bench, ScriptResult, SloComparison
-from pgdrill.workload.pgbench_tail import BOUNDS_MS
+from pgdrill.records import BOUNDS_MS, Bench, Commits, Published, ScriptResult, SloComparison
 
 
 def compare_objectives(

@@ -13,8 +13,9 @@ from typing import Literal
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.alertmanager import Alertmanager
+from pgdrill.observe.load import PUSHED_EVERY, TRANSACTIONS
 from pgdrill.observe.prometheus import AlertRule, Prometheus
-from pgdrill.records import AlertLife
+from pgdrill.records import AlertLife, AlertPath
 from pgdrill.waiting import DeadlineError, eventually, throughout
 
 POLL = 0.25  # seconds: the error of every instant that is not a page
@@ -239,6 +240,23 @@ class AlertWatch:
                 " `make down up` loads infra/alerts"
             )
         return rules[alert]
+
+    def path(self, alert: str) -> AlertPath:
+        """Return what each change of an alert passes on its way to a person, as it runs here.
+
+        Raises:
+            BrokenEnvironmentError: Prometheus has no such rule.
+        """
+        rule = self.rule(alert)
+        return AlertPath(
+            push=PUSHED_EVERY if TRANSACTIONS in rule.query else 0.0,
+            scrape=self.prometheus.scrape_interval(),
+            evaluation=rule.evaluation,
+            hold=rule.hold,
+            memory=rule.memory,
+            group_wait=self.alertmanager.group_wait,
+            group_interval=self.alertmanager.group_interval,
+        )
 
     def _paged(self, since: float) -> list[str]:
         """Return what somebody was paged for after since, readable."""

@@ -1,9 +1,9 @@
 """What Prometheus holds of a load: what was published of it, and what PostgreSQL counted itself."""
 
 import time
-from dataclasses import dataclass
 
 from pgdrill.observe.prometheus import NoDataError, Prometheus, Samples
+from pgdrill.records import Commits, Published
 from pgdrill.waiting import DeadlineError, eventually
 
 TRANSACTIONS = "pgdrill_load_transactions_total"
@@ -14,19 +14,6 @@ COMMITS = '{__name__=~"(cnpg_)?pgdrill_database_xact_commit",datname="%s"}'
 PUSHED_EVERY = 2.0  # seconds: the scrape interval of the embedded platform
 SCRAPED_WITHIN = 20.0  # seconds; four scrapes of the slower platform, kind
 KNOWN_FOR = 60.0  # seconds; a member that was scraped so long ago is waited for
-
-
-@dataclass(frozen=True)
-class Published:
-    """The objectives as Prometheus computes them, from the final state of a run's counters.
-
-    No increase(): it extrapolates to the ends of its window. Counters that begin at zero with the
-    run are their own increase.
-    """
-
-    due: float
-    bad_percent: float
-    p99_ms: float
 
 
 def published(client: Prometheus, run: str, at: float) -> Published:
@@ -42,17 +29,6 @@ def published(client: Prometheus, run: str, at: float) -> Published:
         f"1000 * histogram_quantile(0.99, sum by (le) ({LATENCY}_bucket{{{of}}}))",
     )
     return Published(*(client.values(query, at=at)[""] for query in queries))
-
-
-@dataclass(frozen=True)
-class Commits:
-    """What the primary committed between two scrapes of it, and what of it was the monitoring's."""
-
-    member: str
-    since: float  # Unix time
-    until: float
-    total: float
-    observers: float  # the same share of time on the busiest standby, where nobody else commits
 
 
 def commits(client: Prometheus, database: str, start: float, end: float) -> Commits:

@@ -22,18 +22,6 @@ ANSWER_WITHIN = 5.0  # seconds; queries over a few hundred series take milliseco
 UNALERTED = {"kubelet", "prometheus", "alertmanager"}
 MOST_POINTS = 10_000  # of a series; Prometheus refuses more than 11,000
 
-# What each member uses: name -> (PromQL, unit), one series per label `member`, which the recording
-# file of a platform gives (infra/alerts/recording.*.yaml).
-METRICS: dict[str, tuple[str, str]] = {
-    "cpu": ("pgdrill:cpu_cores", "cores"),
-    "memory": ("pgdrill:memory_bytes", "bytes"),
-    "disk read": ("pgdrill:disk_read_bytes_per_second", "bytes/s"),
-    "disk write": ("pgdrill:disk_written_bytes_per_second", "bytes/s"),
-    "replication lag": ("pgdrill:replication_lag_seconds", "s"),
-    "connections": ("pgdrill:connections", "sessions"),
-    "transactions": ("pgdrill:transactions_per_second", "tx/s"),
-}
-
 
 class NoDataError(AssertionError):
     """A query found no series: no data never passes."""
@@ -259,7 +247,7 @@ def duration(text: str) -> float:
 def resource_series(
     client: Prometheus, metrics: Mapping[str, tuple[str, str]], start: float, end: float
 ) -> list[Series]:
-    """Return metrics, given as METRICS is, over [start, end] of the monotonic clock.
+    """Return metrics over [start, end] of the monotonic clock; each has a query and a unit.
 
     Raises:
         NoDataError: a metric has no data.

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgdrill.attempt_log import Outcome, load
 from pgdrill.records import Trial
-from pgdrill.workload.attempt_log import Outcome, load
 
 NANOSECONDS = 1e-9
 NAMES = {outcome.value: outcome.name.lower() for outcome in Outcome}

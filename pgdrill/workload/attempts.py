@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pgdrill.attempt_log import Outcome, Rows, load
 from pgdrill.records import LaneResult
-from pgdrill.workload.attempt_log import Outcome, Rows, load
 from pgdrill.workload.pgbench_log import percentile
 
 Ints = NDArray[np.int64]

@@ -8,9 +8,9 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg.sql import SQL, Composed, Identifier
 
+from pgdrill.attempt_log import Outcome, Rows
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.records import LedgerCount, Neighbour
-from pgdrill.workload.attempt_log import Outcome, Rows
 from pgdrill.workload.attempts import NS, Attempts
 from pgdrill.workload.dataset.sessions import Sessions
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from psycopg.conninfo import make_conninfo
 
-from pgdrill.workload.attempt_log import Lane, Outcome
+from pgdrill.attempt_log import Lane, Outcome
 from pgdrill.workload.probe_session import Answer, Session, State
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from typing import Any
 
 from psycopg.sql import SQL, Identifier
 
-from pgdrill.workload.attempt_log import AttemptLog, Lane, Outcome
+from pgdrill.attempt_log import AttemptLog, Lane, Outcome
 from pgdrill.workload.probe_lanes import SECOND, Attempt, FreshRun, HeldRun, LaneRun
 from pgdrill.workload.probe_session import Answer, Session
 

@@ -36,7 +36,7 @@ from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PGconn, PollingS
 from psycopg.pq.abc import PGconn as Connection
 from psycopg.pq.abc import PGresult
 
-from pgdrill.workload.attempt_log import Outcome
+from pgdrill.attempt_log import Outcome
 
 READ_ONLY = "25006"
 _PRECEDE_COMMIT = frozenset(

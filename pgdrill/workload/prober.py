@@ -19,10 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pgdrill.attempt_log import Lane
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.settings import ROOT
 from pgdrill.waiting import DeadlineError, eventually
-from pgdrill.workload.attempt_log import Lane
 from pgdrill.workload.attempts import Attempts
 
 LAUNCH_WITHIN = 20.0  # seconds; an interpreter and its imports take 0.5 s on an idle core

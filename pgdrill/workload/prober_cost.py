@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pgdrill.attempt_log import Lane, Outcome
 from pgdrill.settings import ROOT
 from pgdrill.waiting import pause
-from pgdrill.workload.attempt_log import Lane, Outcome
 from pgdrill.workload.attempts import Attempts
 from pgdrill.workload.ledger import create_table
 from pgdrill.workload.prober import Prober
@@ -22,7 +22,7 @@ import resource
 import sys
 from pathlib import Path
 from pgdrill.workload import probe_loop
-from pgdrill.workload.attempt_log import Lane, Outcome
+from pgdrill.attempt_log import Lane, Outcome
 loop = probe_loop.Loop([Lane("held", "held", "", 500)], "t", 2.0)
 for n in range(int(sys.argv[1])):
     instants = (n * 2_000_000, n * 2_000_000 + 9, n * 2_000_000 + 99, n * 2_000_000 + n % 9999)

@@ -46,7 +46,7 @@ def instant_when(what: str, probe: Callable[[], bool], *, within: float) -> floa
 
 def until_paged(watch: AlertWatch, of: Expectation, since: float) -> None:
     """Wait for the page; somewhat longer than allowed, so that a late one is measured."""
-    watch.wait(of, "paged", since=since, within=alerting.fires(watch, of.alert).limit + 10)
+    watch.wait(of, "paged", since=since, within=alerting.fires(watch.path(of.alert)).limit + 10)
 
 
 def until_resolved(watch: AlertWatch, of: Expectation, since: float) -> None:
@@ -54,7 +54,7 @@ def until_resolved(watch: AlertWatch, of: Expectation, since: float) -> None:
     paged = watch.when(of, "paged", since)
     if paged is not None:
         watch.wait(
-            of, "resolved", since=paged, within=alerting.resolves(watch, of.alert).limit + 10
+            of, "resolved", since=paged, within=alerting.resolves(watch.path(of.alert)).limit + 10
         )
 
 

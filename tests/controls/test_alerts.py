@@ -48,7 +48,7 @@ def test_muted_alert_is_broken(
 ) -> None:
     """The disk-filling test fails when somebody has silenced its alert."""
     require("real-disk-limit")
-    fires = alerting.fires(alert_watch, MUTED)
+    fires = alerting.fires(alert_watch.path(MUTED))
     with (
         control.must_be("broken", "alert silenced", fires) as verdicts,
         alert_watch.alertmanager.silenced(MUTED),

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from fixtures.chaos import judge
+from pgdrill.attempt_log import Lane
 from pgdrill.drills import experiment as experiments
 from pgdrill.drills import failover as trials
 from pgdrill.drills.failover import FRESH_RATE, HELD_RATE, Bench
 from pgdrill.judge import failover
 from pgdrill.observe.prometheus import NoDataError, Prometheus
 from pgdrill.platforms.base import Cluster
-from pgdrill.workload.attempt_log import Lane
 from tests.controls.control import Control
 from tests.controls.sabotage import of_fault
 

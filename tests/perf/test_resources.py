@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from pgdrill.dashboards.catalogue import DASHBOARDS
-from pgdrill.dashboards.snapshot import query_series
-from pgdrill.observe.prometheus import METRICS, Prometheus, resource_series
+from pgdrill.dashboards.shared import METRICS
+from pgdrill.drills.snapshots import query_series
+from pgdrill.observe.prometheus import Prometheus, resource_series
 from pgdrill.platforms.base import Cluster
 from pgdrill.records import Bench
 

@@ -6,7 +6,7 @@ import pytest
 
 from pgdrill.dashboards.catalogue import DASHBOARDS
 from pgdrill.dashboards.panels import ABSENT, Dashboard, Panel
-from pgdrill.dashboards.snapshot import query_series
+from pgdrill.drills.snapshots import query_series
 from pgdrill.observe.prometheus import Prometheus
 from pgdrill.platforms.base import Platform
 from pgdrill.waiting import eventually

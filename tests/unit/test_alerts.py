@@ -228,15 +228,15 @@ def test_a_late_page_breaks_the_quiet(watch: AlertWatch) -> None:
 
 def test_budgets_are_the_sum_of_the_intervals_that_run(watch: AlertWatch) -> None:
     """The bound and its arithmetic come from the rule and the configuration in force."""
-    fires, resolves = alerting.fires(watch, "Bound"), alerting.resolves(watch, "Bound")
+    fires, resolves = alerting.fires(watch.path("Bound")), alerting.resolves(watch.path("Bound"))
     assert fires.limit == pytest.approx(0.25 + 0.2 + 0.2 + 0.1 + 5)
     assert fires.because.startswith("scrape 0.25 + evaluation 0.2 + for 0.2 + group_wait 0.1 + ")
     assert resolves.limit == pytest.approx(0.25 + 0.2 + 30 + 0.2 + 5)
-    pushed = alerting.resolves(watch, "Pushed")
+    pushed = alerting.resolves(watch.path("Pushed"))
     assert pushed.limit == pytest.approx(2 + 0.25 + 0.2 + 15 + 0.2 + 5)
     assert pushed.because.startswith("push 2 + scrape 0.25 + ")
     with pytest.raises(BrokenEnvironmentError, match="no rule Unknown"):
-        alerting.fires(watch, "Unknown")
+        watch.path("Unknown")
 
 
 def test_two_watches_cannot_share_the_pager(watch: AlertWatch) -> None:

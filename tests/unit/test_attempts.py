@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pgdrill.workload.attempt_log import AttemptLog, Lane, Outcome, Words
+from pgdrill.attempt_log import AttemptLog, Lane, Outcome, Words
 from pgdrill.workload.attempts import Attempts
 
 STEP = 0.1  # seconds between attempts: 10/s

@@ -8,11 +8,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from pgdrill.attempt_log import Lane, Outcome
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.records import LedgerCount
 from pgdrill.waiting import pause
 from pgdrill.workload import ledger
-from pgdrill.workload.attempt_log import Lane, Outcome
 from pgdrill.workload.attempts import NS, Attempts
 from pgdrill.workload.prober import Prober
 from tests.unit.conftest import ScratchPostgres

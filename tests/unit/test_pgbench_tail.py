@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from pgdrill.drills.publishing import exposition
+from pgdrill.records import BOUNDS_MS
 from pgdrill.workload import pgbench, pgbench_log
-from pgdrill.workload.pgbench_tail import BOUNDS_MS, Tail, Tally
+from pgdrill.workload.pgbench_tail import Tail, Tally
 
 LIMIT_MS = 200
 WORDS = ("skipped", "failed", "serialization", "deadlock")

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from pgdrill.attempt_log import Lane, Outcome
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.alerts import listening_address
 from pgdrill.platforms import session
@@ -25,7 +26,6 @@ from pgdrill.platforms.kind import host, making
 from pgdrill.settings import ROOT
 from pgdrill.waiting import DeadlineError
 from pgdrill.workload import prober_cost
-from pgdrill.workload.attempt_log import Lane, Outcome
 from pgdrill.workload.dataset.load import must_fit
 from pgdrill.workload.ledger import create_table
 from pgdrill.workload.prober import Prober

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from pgdrill.attempt_log import Lane, Outcome
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.records import LaneResult
 from pgdrill.waiting import eventually, pause
-from pgdrill.workload.attempt_log import Lane, Outcome
 from pgdrill.workload.attempts import Attempts
 from pgdrill.workload.ledger import create_table, read_ids, reconcile
 from pgdrill.workload.prober import Prober

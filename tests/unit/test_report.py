@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pgdrill.attempt_log import AttemptLog, Lane, Outcome
 from pgdrill.errors import BadUsageError
 from pgdrill.judge import waits as judged_waits
 from pgdrill.records import (
@@ -33,7 +34,6 @@ from pgdrill.report.markdown import tables
 from pgdrill.report.material import coverage, read_run
 from pgdrill.report.words import at_most
 from pgdrill.rundir import RunDir
-from pgdrill.workload.attempt_log import AttemptLog, Lane, Outcome
 from tests.unit.fake_run import (
     GAP,
     HOSTILE,

@@ -1,0 +1,73 @@
+"""What a run directory holds: the records that suites write and the report reads.
+
+Instants are seconds on the machine's monotonic clock, which every process of one machine shares;
+clock.json anchors it to wall-clock time. Durations are seconds unless the name says otherwise.
+"""
+
+from pgdrill.records.alerts import AlertLife, AlertPath, Detection, Seen
+from pgdrill.records.base import Record
+from pgdrill.records.load import (
+    BOUNDS_MS,
+    Bench,
+    Commits,
+    MachineSecond,
+    Published,
+    ScriptResult,
+    Seed,
+    Slice,
+    SloComparison,
+    TableSeed,
+    WaitLook,
+)
+from pgdrill.records.recovery import BackupTaken, Neighbour, Rebuild, Recovery
+from pgdrill.records.runs import Clock, Collected, Event, Fingerprint, RunEnd, Series, TestEnd
+from pgdrill.records.scaling import PoolerPod, ScalePoint, Scaling, Surge
+from pgdrill.records.store import append, read, read_lines, write
+from pgdrill.records.trials import LaneResult, LedgerCount, Part, Trial
+from pgdrill.records.verdicts import Budget, Outcome, Term, Verdict
+
+__all__ = [
+    "BOUNDS_MS",
+    "AlertLife",
+    "AlertPath",
+    "BackupTaken",
+    "Bench",
+    "Budget",
+    "Clock",
+    "Collected",
+    "Commits",
+    "Detection",
+    "Event",
+    "Fingerprint",
+    "LaneResult",
+    "LedgerCount",
+    "MachineSecond",
+    "Neighbour",
+    "Outcome",
+    "Part",
+    "PoolerPod",
+    "Published",
+    "Rebuild",
+    "Record",
+    "Recovery",
+    "RunEnd",
+    "ScalePoint",
+    "Scaling",
+    "ScriptResult",
+    "Seed",
+    "Seen",
+    "Series",
+    "Slice",
+    "SloComparison",
+    "Surge",
+    "TableSeed",
+    "Term",
+    "TestEnd",
+    "Trial",
+    "Verdict",
+    "WaitLook",
+    "append",
+    "read",
+    "read_lines",
+    "write",
+]

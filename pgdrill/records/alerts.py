@@ -1,0 +1,71 @@
+"""The life of an alert, and which alerts saw a fault."""
+
+from typing import Literal
+
+from pgdrill.records.base import Record
+
+
+class AlertLife(Record):
+    """One alert's life, each stage an instant on the run's clock (None: never seen)."""
+
+    alert: str
+    severity: str
+    scenario: str
+    scrape: float
+    evaluation: float
+    hold: float  # the rule's `for`
+    group_wait: float
+    quiet_from: float
+    condition: float | None
+    pending: float | None
+    firing: float | None
+    alertmanager: float | None
+    paged: float | None
+    healed: float | None
+    resolved: float | None
+
+
+class Seen(Record):
+    """One alert after a fault: seconds from it to each stage (None: never reached)."""
+
+    alert: str
+    member: str  # '' where the alert is of the whole cluster
+    severity: str
+    pending: float | None
+    firing: float | None
+    alertmanager: float | None
+
+
+class Detection(Record):
+    """What monitoring made of one fault: every alert that came after it, expected or not."""
+
+    suite: Literal["chaos", "alerts"]
+    fault: str  # its name in the chaos suite, the scenario's words in the alerts suite
+    trial: int
+    target: str
+    at: float  # what the seconds count from: the injection, or (alerts) the condition
+    expected: tuple[str, ...]
+    excused: str  # why no alert need see it; '' where one must
+    before: tuple[str, ...]  # raised when the fault came: their silence says nothing
+    seen: tuple[Seen, ...]
+
+    def arrived(self, alert: str) -> float | None:
+        """Seconds until an alert about this target reached Alertmanager; None: never."""
+        about = [s for s in self.seen if s.alert == alert and s.member in ("", self.target)]
+        return min((s.alertmanager for s in about if s.alertmanager is not None), default=None)
+
+    def was_raised(self, alert: str) -> bool:
+        """Whether an alert of that name was raised already when the fault came."""
+        return any(name.partition("(")[0] == alert for name in self.before)
+
+
+class AlertPath(Record):
+    """What each change of an alert passes on its way to a person, seconds; as it runs here."""
+
+    push: float  # until what it reads is at a gateway; 0 where it is scraped at its source
+    scrape: float
+    evaluation: float
+    hold: float  # the rule's `for`
+    memory: float  # how far back its expression looks: so long it stays true after the fact
+    group_wait: float
+    group_interval: float

@@ -1,0 +1,73 @@
+"""A backup, a cluster that was restored from it, a member that was rebuilt."""
+
+from pgdrill.records.base import Record
+from pgdrill.records.trials import Part
+
+
+class BackupTaken(Record):
+    """One backup of the drill's own, and what it cost the clients meanwhile."""
+
+    label: str
+    began: float
+    seconds: float
+    size: int  # bytes of the cluster
+    stored: int  # bytes that are kept of it
+    p99_ms: float | None  # of the prober's clients while it ran; None: too few of their writes
+    load_p99_ms: float | None = None  # of the shop's load while it ran; None: there was none
+
+
+class Neighbour(Record):
+    """One attempt to write near the point of a restore: seconds from the point, and what came."""
+
+    began: float
+    ended: float
+    outcome: str  # acked, refused or indeterminate
+    there: bool  # in the restored database
+
+
+class Recovery(Record):
+    """One restore: what was destroyed, what was asked for, and what came back, row by row."""
+
+    scenario: str
+    number: int
+    kind: str  # how the point was named: time, lsn, name, latest
+    target: str
+    backup: BackupTaken
+    point: float  # when the point was read from the server
+    destroyed_at: float
+    destruction: str
+    began: float  # of the restore
+    steps: tuple[Part, ...]  # seconds from there until each step was over
+    wanted: int  # rows acknowledged before the point
+    absent: int  # of them, not there
+    late: int  # rows sent after the point
+    surplus: int  # of them, there
+    refused: int  # rows that were refused before the point and are there
+    duplicate: int
+    uncertain: int  # rows on their way at the point: there or not, both are right
+    differing: tuple[str, ...]  # tables of the dataset that are not as they were
+    checked: dict[str, int]  # what the restored database was asked about, and of how many
+    complaints: tuple[str, ...]  # what it is not in order
+    diverged: tuple[str, ...]  # restored members that hold other rows than the primary
+    attempts_file: str
+    # Of a cluster that was lost as a whole: seconds from the first row that is absent to the end,
+    # and rows that are absent though later ones are there.
+    lost_seconds: float | None = None
+    holes: int = 0
+    neighbours: tuple[Neighbour, ...] = ()  # attempts within a second of the point
+
+    def step(self, name: str) -> float | None:
+        """Seconds from the beginning of the restore until a step was over; None: never."""
+        return next((part.after for part in self.steps if part.name == name), None)
+
+
+class Rebuild(Record):
+    """One standby that lost its volume and came back, from the archive or from the primary."""
+
+    number: int
+    member: str
+    method: str  # what it was made from, by Patroni's own word
+    began: float
+    seconds: float  # until it streamed again
+    p99_ms: float | None  # of the prober's clients meanwhile
+    attempts_file: str

@@ -1,0 +1,74 @@
+"""What a run set out to do, how it ended, and where and when it ran."""
+
+import time
+from datetime import UTC, datetime
+from typing import Literal
+
+from pgdrill.records.base import Record
+
+
+class Collected(Record):
+    """What a run set out to do: the ids of its tests, and of those that its profile leaves out."""
+
+    tests: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+class TestEnd(Record):
+    """How a test ended, or its set-up or teardown; written at once, whatever ends the run."""
+
+    __test__ = False  # pytest would collect it by its name
+
+    test: str
+    outcome: Literal["passed", "failed", "error", "skipped"]
+    reason: str = ""  # of one that was skipped
+
+
+class RunEnd(Record):
+    """How a run ended; there is none where it was killed."""
+
+    exit_status: int
+    reason: str = ""  # what cut it off, where something did
+
+
+class Event(Record):
+    """Something that happened, on the one clock of the run."""
+
+    at: float
+    source: str  # fault, cluster, load, alert, test
+    what: str
+    subject: str = ""
+
+
+class Series(Record):
+    """A metric of one member over the run: (instant on the run's clock, value)."""
+
+    metric: str
+    unit: str
+    member: str  # or what else the metric is told apart by: a node, a percentile
+    points: tuple[tuple[float, float], ...]
+
+
+class Fingerprint(Record):
+    """Where the numbers come from: everything that is not a default belongs here."""
+
+    command: str
+    platform: str
+    why_platform: str
+    engine: str
+    settings: dict[str, str]
+    versions: dict[str, str]
+    machine: dict[str, str]
+    tuning: dict[str, str]
+
+
+class Clock(Record):
+    """Anchor of the monotonic clock in wall-clock time."""
+
+    monotonic: float
+    wall: str  # ISO 8601, UTC
+
+    @classmethod
+    def now(cls) -> "Clock":
+        """Read both clocks at once."""
+        return cls(monotonic=time.monotonic(), wall=datetime.now(UTC).isoformat())

@@ -1,0 +1,69 @@
+"""One trial of a fault: what clients noticed, and what became of every write."""
+
+from pydantic import Field
+
+from pgdrill.records.base import Record
+
+
+class LaneResult(Record):
+    """What one kind of client saw during one trial."""
+
+    attempts: int
+    acked: int
+    refused: int
+    indeterminate: int
+    gap: float | None  # longest time between consecutive acks around the fault; None: too few acks
+    last_ack_before: float | None
+    first_ack_after: float | None
+    p50_ms: float | None
+    p99_ms: float | None
+    errors: dict[str, int] = Field(default_factory=dict)  # SQLSTATE or reason -> count
+    silence: float | None = None  # seconds without an ack at the end: of a gap that did not end
+
+
+class LedgerCount(Record):
+    """What became of every write of a trial, by class, as read from the primary."""
+
+    acked_present: int
+    acked_lost: int
+    indeterminate_present: int
+    indeterminate_absent: int
+    refused_absent: int
+    refused_present: int
+    duplicate: int
+
+
+class Part(Record):
+    """A named step of a fail-over, in seconds after the fault."""
+
+    name: str
+    after: float
+
+
+class Trial(Record):
+    """One fault, once: what was hit, what clients saw, what was lost, when all was well again."""
+
+    experiment: str
+    fault: str
+    tuning: str
+    number: int
+    seed: int
+    phase: float  # seconds waited, at random, before the fault
+    target: str
+    incarnation: str
+    injected_at: float
+    healed_at: float | None
+    verified: bool
+    evidence: str
+    timeline_before: int
+    timeline_after: int
+    lanes: dict[str, LaneResult]
+    ledger: LedgerCount
+    members: dict[str, int]  # rows of this trial's ledger on each member
+    diverged: tuple[str, ...] = ()  # members that hold other rows than the primary
+    redundancy: float | None  # fault to all members streaming again
+    steady: float | None  # fault to p99 back inside its SLO for the profile's window
+    two_writers: float  # seconds in which two members both acknowledged writes
+    parts: tuple[Part, ...]
+    schedule_error_p99_ms: float
+    attempts_file: str
