@@ -101,11 +101,12 @@ unit: venv ## unit and rule tests alone: nothing is brought up
 	$(PYTEST) -rs -m unit tests/unit
 pulled: venv ## drill kind from a registry and a release server of this machine, Go hidden, nothing cached
 	@$(BIN)/python -m tests.pulled
-lint: venv ## style, types, playbook and rule syntax
+lint: venv ## style, types, layers, playbook and rule syntax
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
+	$(BIN)/lint-imports --no-logo
 	ANSIBLE_CONFIG=infra/ansible/ansible.cfg $(BIN)/ansible-playbook -i localhost, infra/ansible/site.yml --syntax-check
 	$(BIN)/python -m pgdrill.observe.rulefiles infra/alerts/*.yaml infra/alerts/rules/*.yaml
 lock: venv ## renew the lock files from requirements/*.in
