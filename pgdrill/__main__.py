@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+import yaml
 from rich.markup import escape
 from rich.table import Table
 
 from pgdrill import report, status, surroundings
-from pgdrill.drills import seeding
+from pgdrill.drills import experiment, seeding
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError, PgdrillError
+from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import catalogue
 from pgdrill.platforms.archive import Archive, Target, archive_of
 from pgdrill.platforms.base import Platform, psql_line
@@ -41,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         ("discard", "remove the cluster that was restored"),
         ("report", "recompute a run's report from its records"),
         ("budgets", "list the promises, by the key that sets another limit"),
+        ("experiment", "print a fault as a file for `chaos run`; without a name, list the faults"),
         ("images", "list what the kind platform is built from: source, version, digest"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -49,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--document", type=Path, help="also put the tables into this Markdown file"
             )
+        if name == "experiment":
+            command.add_argument("fault", nargs="?", default="", help="the name of a fault")
         if name == "restore":
             command.add_argument(
                 "at",
@@ -210,6 +215,23 @@ def _budgets(settings: Settings, reporter: Reporter) -> None:
     reporter.console.print(table)
 
 
+def _experiment(fault: str, reporter: Reporter) -> None:
+    """Print a fault as chaostoolkit takes it, or which there are.
+
+    Raises:
+        BadUsageError: there is no such fault.
+    """
+    if not fault:
+        table = Table("fault", "what happens", "the primary", "smallest profile")
+        for spec in FAULTS.values():
+            table.add_row(spec.name, spec.title, spec.primary, spec.profile)
+        reporter.console.print(table)
+    elif fault in FAULTS:
+        sys.stdout.write(yaml.safe_dump(experiment.of(FAULTS[fault]).document, sort_keys=False))
+    else:
+        raise BadUsageError(f"there is no fault {fault}; there are {', '.join(FAULTS)}")
+
+
 LISTS: dict[str, Callable[[Settings, Reporter], None]] = {"images": _images, "budgets": _budgets}
 
 
@@ -228,6 +250,9 @@ def main(arguments: list[str] | None = None) -> int:
         settings = resolve({o.key: given[o.key] for o in OPTIONS})
         if given["command"] == "report":
             _report(given["run"], given["document"], settings, reporter)
+            return 0
+        if given["command"] == "experiment":
+            _experiment(given["fault"], reporter)
             return 0
         if given["command"] in LISTS:
             LISTS[given["command"]](settings, reporter)

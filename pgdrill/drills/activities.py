@@ -1,4 +1,4 @@
-"""What the experiment files call: thin chaostoolkit activities over the platform's faults.
+"""What the experiments call: thin chaostoolkit activities over the platform's faults.
 
 They also work under plain `chaos run FILE`, against whatever platform is up.
 """
@@ -9,7 +9,7 @@ import psycopg
 
 from pgdrill.engines.base import NoPrimaryError
 from pgdrill.judge import failover
-from pgdrill.platforms.base import Platform
+from pgdrill.platforms.base import Platform, where
 from pgdrill.platforms.select import choose
 from pgdrill.settings import resolve
 from pgdrill.waiting import DeadlineError, eventually
@@ -17,6 +17,7 @@ from pgdrill.waiting import DeadlineError, eventually
 NOBODY = "nobody"  # took over
 
 _bound: list[Platform] = []
+_hit: dict[str, str] = {}  # the member that each fault hit last
 
 
 def bind(platform: Platform) -> None:
@@ -33,7 +34,7 @@ def _platform() -> Platform:
 def inject(fault: str) -> dict[str, object]:
     """Break something; name the member that was hit and when (monotonic seconds)."""
     before = time.monotonic()
-    member = _platform().faults[fault].inject()
+    member = _hit[fault] = _platform().faults[fault].inject()
     return {"member": member, "at": before, "done": time.monotonic()}
 
 
@@ -76,8 +77,7 @@ def _patience() -> float:
     On the operator's defaults a deleted primary may cost minutes, and whether it refuses new
     sessions already when it is asked right after the fault is chance.
     """
-    platform = _platform()
-    return failover.patience(platform.engine.edition, platform.tuning_name)
+    return failover.patience(where(_platform()))
 
 
 def primary_moved(from_fault: str) -> str:
@@ -87,7 +87,7 @@ def primary_moved(from_fault: str) -> str:
     fault, so the fault is healed and the write gap judged.
     """
     platform = _platform()
-    hit = platform.faults[from_fault].verify_injected().split(":")[0]
+    hit = _hit[from_fault]
     with platform.observers() as observers:
         try:
             return eventually(
@@ -109,7 +109,7 @@ def primary_replaced(from_fault: str) -> str:
     """
     platform = _platform()
     engine = platform.engine
-    hit = platform.faults[from_fault].verify_injected().split(":")[0]
+    hit = _hit[from_fault]
     before = next(member.incarnation for member in engine.members() if member.name == hit)
 
     def replaced() -> str:

@@ -1,4 +1,4 @@
-"""Running a chaostoolkit experiment so that its result can be believed.
+"""A fault of the catalogue as a chaostoolkit experiment, run so that its result can be believed.
 
 chaostoolkit calls a run `completed` when an action failed or hit nothing, and swallows Ctrl-C; here
 every activity must have succeeded, the journal is kept, and faults are healed whatever happens.
@@ -10,22 +10,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from chaoslib.experiment import ensure_experiment_is_valid, run_experiment
 from chaoslib.types import Strategy
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import FaultNotRealError, healing
+from pgdrill.faults.catalogue import FaultSpec
 from pgdrill.platforms.base import Platform
+
+ACTIVITIES = "pgdrill.drills.activities"
+# The probe that an experiment waits in before it heals.
+_UNTIL = {"moved": "primary_moved", "replaced": "primary_replaced"}
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A valid experiment file and the one fault it injects."""
+    """A valid experiment and the one fault it injects."""
 
     name: str
     fault: str
-    spec: Mapping[str, Any]
+    document: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,24 +42,49 @@ class Journal:
     evidence: str
 
 
-def load(file: Path) -> Experiment:
-    """Read and validate an experiment file.
+def of(spec: FaultSpec, *, name: str = "", fault: str = "") -> Experiment:
+    """Return the experiment of a fault, checked; for controls with another fault in its place.
 
     Raises:
         chaoslib.exceptions.InvalidExperiment: it is none.
-        ValueError: it does not inject exactly one fault, or does not heal it in its rollbacks.
     """
-    spec = yaml.safe_load(file.read_text())
-    ensure_experiment_is_valid(spec)
-    injected = [_fault(a) for a in spec["method"] if a["provider"]["func"] == "inject"]
-    healed = [_fault(a) for a in spec["rollbacks"] if a["provider"]["func"] == "heal"]
-    if len(injected) != 1 or healed != injected:
-        raise ValueError(f"{file}: must inject one fault and heal it, has {injected} and {healed}")
-    return Experiment(file.stem, injected[0], spec)
+    document = render(spec, fault or spec.name)
+    ensure_experiment_is_valid(document)
+    return Experiment(name or spec.name, fault or spec.name, document)
 
 
-def _fault(activity: Mapping[str, Any]) -> str:
-    return str(activity["provider"]["arguments"]["fault"])
+def render(spec: FaultSpec, fault: str) -> dict[str, Any]:
+    """Return what `chaos run` takes as a file: inject, verify, wait where it must, heal.
+
+    How long to look for recovery is the engine's and its settings', which no experiment knows.
+    """
+    method = [
+        _activity("action", "inject", {"fault": fault}),
+        _activity("probe", "verify_injected", {"fault": fault}),
+    ]
+    if spec.lasts:
+        method[-1]["pauses"] = {"after": spec.lasts}
+    if spec.healed != "at once":
+        method.append(_activity("probe", _UNTIL[spec.healed], {"from_fault": fault}))
+    writes = _activity("probe", "accepts_writes")
+    return {
+        "title": spec.title,
+        "description": spec.claim,
+        "tags": ["postgresql"],
+        "steady-state-hypothesis": {
+            "title": "The read-write address accepts writes",
+            "probes": [writes | {"tolerance": True}],
+        },
+        "method": method,
+        "rollbacks": [_activity("action", "heal", {"fault": fault})],
+    }
+
+
+def _activity(kind: str, func: str, arguments: Mapping[str, str] | None = None) -> dict[str, Any]:
+    provider: dict[str, Any] = {"type": "python", "module": ACTIVITIES, "func": func}
+    if arguments:
+        provider["arguments"] = dict(arguments)
+    return {"type": kind, "name": func.replace("_", "-"), "provider": provider}
 
 
 def run(experiment: Experiment, platform: Platform, journal_file: Path) -> Journal:
@@ -69,7 +98,7 @@ def run(experiment: Experiment, platform: Platform, journal_file: Path) -> Journ
         raise BrokenEnvironmentError(f"{platform.name} knows no fault {experiment.fault}")
     with healing(platform.faults[experiment.fault]):
         raw = run_experiment(
-            dict(experiment.spec),
+            dict(experiment.document),
             settings={"runtime": {"rollbacks": {"strategy": "always"}}},
             strategy=Strategy.DEFAULT,
         )

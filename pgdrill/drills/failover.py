@@ -14,11 +14,14 @@ from pgdrill.drills import experiment as experiments
 from pgdrill.drills.experiment import Experiment
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Placed
-from pgdrill.judge import budgets, failover
+from pgdrill.faults.catalogue import Excused, FaultSpec
+from pgdrill.judge import alerting, budgets, detection, failover
+from pgdrill.observe.alerts import AlertWatch
+from pgdrill.observe.detection import Onlooker
 from pgdrill.observe.events import EventLog, FailoverWatch
-from pgdrill.platforms.base import Cluster, Platform, rested, wait_healthy
+from pgdrill.platforms.base import Cluster, Platform, rested, wait_healthy, where
 from pgdrill.progress import Reporter
-from pgdrill.records import Trial, append
+from pgdrill.records import Detection, Trial, append
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.waiting import DeadlineError, eventually, pause
@@ -52,6 +55,42 @@ class Bench:
     reporter: Reporter
 
 
+def look_at(platform: Platform, spec: FaultSpec, watch: AlertWatch | None) -> Onlooker | None:
+    """Return who looks at the alerts while a fault is drilled; None where nothing is monitored."""
+    if watch is None:
+        return None
+    here = where(platform)
+    wanted = spec.alerts[here]
+    name = failover.named(spec.name, here)
+    if isinstance(wanted, Excused):
+        return Onlooker(watch, name, {}, wanted.reason)
+    fires = {alert: alerting.fires(watch.path(alert)) for alert in wanted}
+    return Onlooker(watch, name, detection.within(here, spec, fires))
+
+
+def run_trials(
+    bench: Bench,
+    experiment: Experiment,
+    onlooker: Onlooker | None,
+    trials: list[Trial],
+    found: list[Detection],
+) -> None:
+    """Run every trial of an experiment; keep each, and what monitoring made of it.
+
+    Only the first waits for old alerts to go: an alert that looks back half a minute would make
+    every trial wait for the one before it. What is still raised then is not judged.
+    """
+    if onlooker:
+        rested(bench.platform.engine, within=SETTLE)  # a member that is replaced raises alerts, too
+        onlooker.settle()
+    for number in range(1, bench.settings.trials + 1):
+        trials.append(run_trial(bench, experiment, number))
+        if onlooker:
+            due = detection.due(onlooker.promised, trials[-1])
+            found.append(onlooker.look(trials[-1], due, detection.UNMOVED))
+            append(bench.run.detections, found[-1])
+
+
 def lanes(cluster: Cluster) -> list[Lane]:
     """Return both kinds of client through the load balancer, and one straight to each member."""
     return [
@@ -75,7 +114,7 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
     seed = bench.settings.seed * 1000 + number
     # The instant of the fault falls anywhere in the engine's period, or all trials see one phase.
     phase = random.Random(f"{experiment.name} {seed}").uniform(0, platform.engine.period)
-    recover = failover.patience(platform.engine.edition, platform.tuning_name)
+    recover = failover.patience(where(platform))
     before = rested(platform.engine, within=SETTLE)
     fault = platform.faults[experiment.fault]
     if isinstance(fault, Placed):
@@ -216,8 +255,3 @@ def _holding(conninfo: str, table: str) -> ledger.Holding:
         return ledger.rows_on(conninfo, table, within=SAME_ROWS)
     except BrokenEnvironmentError:
         return ledger.Holding(0, "not read")
-
-
-def experiment_file(directory: Path, name: str) -> Path:
-    """Return the file of an experiment by name."""
-    return directory / f"{name}.yaml"

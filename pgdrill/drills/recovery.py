@@ -15,7 +15,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import FaultNotRealError
 from pgdrill.judge.failover import patience
 from pgdrill.platforms.archive import Archived, Backup, Rebuilt, Restored, Target
-from pgdrill.platforms.base import Cluster, rested, wait_healthy
+from pgdrill.platforms.base import Cluster, rested, wait_healthy, where
 from pgdrill.platforms.checkpoints import write_out
 from pgdrill.records import BackupTaken, Neighbour, Part, Rebuild, Recovery, append
 from pgdrill.waiting import DeadlineError, eventually, pause
@@ -346,7 +346,7 @@ def _fail_over(bench: Bench, prober: Prober) -> None:
     fault = bench.platform.faults["primary_kill"]
     target = fault.inject()
     bench.events.record("fault", "primary_kill injected", target)
-    within = patience(engine.edition, bench.platform.tuning_name)
+    within = patience(where(bench.platform))
     prober.wait_for_acks(ACKS, within=within)
     fault.heal()
     members = wait_healthy(engine, within=within)

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from pgdrill.judge.promises import total
-from pgdrill.records import AlertPath, Budget
+from pgdrill.records import AlertPath, Budget, total
 
 MARGIN = 5.0  # seconds beyond the intervals; alerts read recorded series, hence the second one
 WHY = "a second evaluation, a scrape that runs into its time-out, delivery"

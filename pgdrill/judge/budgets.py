@@ -2,8 +2,7 @@
 
 import math
 
-from pgdrill.judge.promises import total
-from pgdrill.records import Budget
+from pgdrill.records import Budget, total
 
 # perf
 

@@ -1,23 +1,15 @@
-"""What a fault may cost: budgets by edition of the engine and timing, each with its arithmetic.
+"""What a fault cost over all its trials, judged against what the catalogue promises."""
 
-Keyed by both because the arithmetic is theirs: detection, lease, shutdown, routing. An edition is
-an engine, with its version where the promises differ by that.
-"""
-
-from collections.abc import Mapping
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pgdrill.judge.promises import total
-from pgdrill.records import Budget
+from pgdrill.faults.catalogue import FAULTS, TUNED, FaultSpec, Where
+from pgdrill.judge.budgets import SCHEDULE_ERROR
+from pgdrill.judge.verdicts import Verdicts, worst
+from pgdrill.records import Budget, LaneResult, Trial, total
 
-
-@dataclass(frozen=True)
-class FaultBudgets:
-    """The promises of one fault: the write gap (max of all trials, each lane) and redundancy."""
-
-    gap: Budget
-    redundancy: Budget
-
+CLIENT_LANES = ("fresh", "held")  # through the load balancer: what a user would notice
 
 RECOVER = 120.0  # seconds we are willing to look for recovery, at least
 REDUNDANCY = total(
@@ -60,159 +52,38 @@ DIVERGED = Budget(
     better="lower",
     because="after recovery every member holds the same rows",
 )
-
-TUNED = "tuned"  # the timing whose promises are the suite's own; any other is a comparison
-
-REPLAYS = "what a new primary has to replay first"
-SHARED = "members, clients and monitoring share the processors"
-
-
-def _gap(
-    fault: str, terms: Mapping[str, float], *, margin: float = 0.0, why: str = ""
-) -> dict[str, Budget]:
-    """Return the promise of a fault's write gap, by the name of the fault."""
-    return {fault: total("write gap", terms, key=f"{fault}.write-gap", margin=margin, why=why)}
-
-
-def _unnoticed(fault: str) -> dict[str, Budget]:
-    """Return the promise of a fault that hits a standby: the other one acknowledges."""
-    terms = {"no commit waits for it; a session that was on its way to it": 1}
-    return _gap(fault, terms, margin=1, why=SHARED)
+NO_FAILOVER = Budget(
+    name="trials without a failover",
+    limit=0,
+    unit="trials",
+    better="lower",
+    because="the primary was hit: without a new timeline the gap is that of something else",
+)
+NEEDLESS_FAILOVER = Budget(
+    name="trials with a needless failover",
+    limit=0,
+    unit="trials",
+    better="lower",
+    because="the primary can go on after this fault: nobody else has to take its role",
+)
 
 
-_PATRONI = {
-    **_gap(
-        "primary_kill",
-        {"the restarted owner gives its lock up: loop": 1, "election": 2, "checks": 1},
-        margin=6,
-        why=REPLAYS,
-    ),
-    **_gap(
-        "postmaster_kill",
-        {"primary_start_timeout 0: loop": 1, "demotion": 1, "election": 2, "checks": 1},
-        margin=5,
-        why=REPLAYS,
-    ),
-    **_gap(
-        "primary_away",
-        {"nobody gives the lock up: ttl": 20, "loop": 1, "election": 2, "checks": 1},
-        margin=6,
-    ),
-    **_gap(
-        "primary_freeze",
-        {"a frozen owner keeps the lock: ttl": 20, "loop": 1, "election": 2, "checks": 1},
-        margin=6,
-    ),
-    **_gap(
-        "switchover",
-        {
-            "clean stop, looked at every second": 2,
-            "promotion": 1,
-            "pause of the other standby, which has to acknowledge, before it follows": 2,
-        },
-        margin=1,
-    ),
-    **_unnoticed("standby_kill"),
-    **_unnoticed("standby_freeze"),
-}
-# The operator asks the silent primary for its status before it fails over. Over a connection that
-# is still open from the last time it waits 30 s for the answer, otherwise 2 s.
-_UNANSWERED = {"unanswered status": 31, "promotion": 5, "endpoint and address": 8}
-# infra/helm/postgres-cnpg/values.tuned.yaml: every phase of a fail-over is bounded. With 1.30.0 a
-# killed primary keeps its lease until that runs out; one that is told to stop gives it back.
-_LEASE = {"named": 1, "lease": 5, "promotion": 3, "endpoint and address": 2}
-_CNPG_TUNED = {
-    **_gap("primary_kill", _LEASE, margin=4, why=SHARED),
-    **_gap("primary_grace_1", {"grace": 1, **_LEASE}, margin=3),
-    **_gap(
-        "primary_delete",
-        {"named": 1, "clean stop": 5, "promotion": 3, "endpoint and address": 2},
-        margin=4,
-        why=SHARED,
-    ),
-    **_gap(
-        "postmaster_kill",
-        {"restart in place: back-off": 10, "recovery": 3, "ready": 5, "endpoint": 2},
-    ),
-    **_gap("primary_away", {"node grace": 16, "poll": 5, "lease": 10, **_UNANSWERED}, margin=5),
-    **_gap(
-        "primary_freeze",
-        {
-            "4 liveness probes of 5 s": 20,
-            "time-out of the last one": 4,
-            "kill": 1,
-            "start": 5,
-            "ready": 5,
-            "endpoint": 2,
-        },
-        margin=8,
-    ),
-    **_gap(
-        "switchover",
-        {"seen after": 1, "switchoverDelay": 5, "promotion": 2, "endpoint and address": 4},
-    ),
-    **_unnoticed("standby_kill"),
-    **_unnoticed("standby_freeze"),
-}
-# infra/helm/postgres-cnpg/values.default.yaml: what differs when nobody tunes anything.
-_SMART = {"promotion": 2, "slots": 10, "endpoint": 4}
-_UNTUNED = {
-    **_gap(
-        "primary_kill",
-        {"smart shutdown, for open sessions and not for new ones": 180, **_SMART},
-        margin=44,
-    ),
-    **_gap("primary_delete", {"smart shutdown for open sessions": 180, **_SMART}, margin=44),
-    **_gap(
-        "primary_freeze",
-        {"3 probes of 10 s": 30, "time-out of the last one": 5, **_UNANSWERED},
-        margin=11,
-    ),
-    **_gap("switchover", {"clean stop": 5, **_SMART}, margin=5),
-}
-# 1.25.4 has no lease, so a primary that hangs is replaced.
-_CNPG_1_25_TUNED = {
-    **_CNPG_TUNED,
-    **_gap(
-        "primary_freeze",
-        {"3 probes of 5 s": 15, "time-out of the last one": 3, **_UNANSWERED},
-        margin=13,
-    ),
-    **_gap("primary_kill", {"seen": 5, "promotion": 3, "endpoint and address": 4}, margin=3),
-    **_gap("primary_grace_1", {"grace": 1, "seen": 5, "promotion": 3, "endpoint": 4}, margin=3),
-    **_gap(
-        "primary_delete",
-        {"stopDelay": 10, "seen": 1, "promotion": 2, "endpoint and address": 4},
-        margin=3,
-    ),
-    **_gap(
-        "postmaster_kill",
-        {"restart in place: back-off": 10, "recovery": 5, "ready": 5, "endpoint": 4},
-        margin=6,
-    ),
-    **_gap(
-        "switchover",
-        {"seen after": 1, "switchoverDelay": 5, "promotion": 2, "endpoint and address": 4},
-        margin=3,
-    ),
-}
-_PROMISED = {
-    ("patroni", TUNED): _PATRONI,
-    ("cnpg 1.30.0", TUNED): _CNPG_TUNED,
-    ("cnpg 1.30.0", "default"): _CNPG_TUNED | _UNTUNED,
-    ("cnpg 1.25.4", TUNED): _CNPG_1_25_TUNED,
-    ("cnpg 1.25.4", "default"): _CNPG_1_25_TUNED | _UNTUNED,
-}
+@dataclass(frozen=True)
+class FaultBudgets:
+    """The promises of one fault: the write gap (max of all trials, each lane) and redundancy."""
+
+    gap: Budget
+    redundancy: Budget
 
 
 def promised() -> list[Budget]:
     """Return every promise of a write gap, under any engine and timing."""
-    return [budget for table in _PROMISED.values() for budget in table.values()]
+    return [spec.gap(where) for spec in FAULTS.values() for where in spec.cost]
 
 
-def longest_gap(edition: str, timing: str) -> float:
+def longest_gap(where: Where) -> float:
     """Return the longest write gap that any fault is allowed there, seconds."""
-    return max(budget.limit for budget in _PROMISED[edition, timing].values())
+    return max(spec.gap(where).limit for spec in FAULTS.values() if where in spec.cost)
 
 
 def other_timing(timing: str) -> str:
@@ -220,20 +91,20 @@ def other_timing(timing: str) -> str:
     return "" if timing == TUNED else timing
 
 
-def patience(edition: str, timing: str) -> float:
+def patience(where: Where) -> float:
     """Return for how long to look for recovery, seconds: a broken promise is measured, too."""
-    return max(RECOVER, 1.5 * longest_gap(edition, timing))
+    return max(RECOVER, 1.5 * longest_gap(where))
 
 
-def budgets(edition: str, timing: str, fault: str) -> FaultBudgets:
-    """Return the promises of a fault on an engine with these fail-over settings.
+def budgets(where: Where, spec: FaultSpec) -> FaultBudgets:
+    """Return the promises of a fault.
 
     Raises:
-        KeyError: nobody has promised anything: a fault without budgets proves nothing.
+        KeyError: nothing is promised there: a fault without budgets proves nothing.
     """
-    gap = _PROMISED[edition, timing][fault]
-    away = fault in ("primary_away", "primary_freeze") or gap.limit > REDUNDANCY.limit
-    return FaultBudgets(gap, _after(gap) if away else REDUNDANCY)
+    gap = spec.gap(where)
+    late = spec.returns_late or gap.limit > REDUNDANCY.limit
+    return FaultBudgets(gap, _after(gap) if late else REDUNDANCY)
 
 
 def _after(gap: Budget) -> Budget:
@@ -241,3 +112,64 @@ def _after(gap: Budget) -> Budget:
     terms = {t.name: t.seconds for t in REDUNDANCY.terms}
     margin = terms.pop("margin")
     return total(REDUNDANCY.name, {"write gap, at most": gap.limit, **terms}, margin=margin)
+
+
+def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verdicts) -> None:
+    """Judge the worst of all trials; a lane without acks on both sides is no evidence."""
+    promised = budgets(where, spec)
+    subject = named(trials[0].experiment, where)
+    with verdicts.together():
+        for lane in CLIENT_LANES:
+            seen = [trial.lanes[lane] for trial in trials]
+            gaps = [_gap(one, promised.gap) for one in seen]
+            note = _spread(gaps) or ("it had not ended" if gaps[0] and not seen[0].gap else "")
+            verdicts.check(promised.gap, worst(gaps), f"{subject}, {lane}", note)
+        times = [math.inf if t.redundancy is None else t.redundancy for t in trials]
+        never = f"not within {patience(where):.0f} s" if math.inf in times else ""
+        verdicts.check(promised.redundancy, worst(times), subject, never)
+        _judge_timeline(trials, spec, subject, verdicts)
+        acked = sum(t.ledger.acked_present + t.ledger.acked_lost for t in trials)
+        for budget, counts in (
+            (LOST, [t.ledger.acked_lost for t in trials]),
+            (PHANTOM, [t.ledger.refused_present for t in trials]),
+            (DUPLICATE, [t.ledger.duplicate for t in trials]),
+            (DIVERGED, [len(t.diverged) for t in trials]),
+            (TWO_WRITERS, [t.two_writers for t in trials]),
+        ):
+            # Without a single acknowledged write, zero lost ones prove nothing.
+            verdicts.check(budget, sum(counts) if acked else None, subject, f"of {acked} acked")
+        verdicts.check(SCHEDULE_ERROR, worst([t.schedule_error_p99_ms for t in trials]), subject)
+
+
+def _judge_timeline(
+    trials: Sequence[Trial], spec: FaultSpec, subject: str, verdicts: Verdicts
+) -> None:
+    """Judge whether somebody took over; a timeline that could not be read (0) is no evidence."""
+    if spec.primary == "either":
+        return
+    unknown = [t for t in trials if not (t.timeline_before and t.timeline_after)]
+    moved = sum(t.timeline_after > t.timeline_before for t in trials)
+    wrong = len(trials) - moved if spec.primary == "moves" else moved
+    budget = NO_FAILOVER if spec.primary == "moves" else NEEDLESS_FAILOVER
+    passed = ", ".join(f"{t.timeline_before} to {t.timeline_after}" for t in trials)
+    verdicts.check(budget, None if unknown else wrong, subject, f"timelines {passed}")
+
+
+def _gap(lane: LaneResult, promised: Budget) -> float | None:
+    """Return a lane's write gap; one that did not end counts once it has broken its promise."""
+    if lane.gap is None and lane.silence is not None and not promised.allows(lane.silence):
+        return lane.silence
+    return lane.gap
+
+
+def named(name: str, where: Where) -> str:
+    """Name a fault, and the failover settings where they are not the suite's own."""
+    other = other_timing(where.timing)
+    return f"{name} on {other} timing" if other else name
+
+
+def _spread(gaps: Sequence[float | None]) -> str:
+    seen = sorted(gap for gap in gaps if gap is not None)
+    if len(seen) < 2:
+        return ""
+    return f"min {seen[0]:.2f}, p50 {seen[len(seen) // 2]:.2f} of {len(seen)} trials"

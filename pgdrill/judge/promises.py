@@ -1,44 +1,11 @@
-"""A promise in seconds is the sum of what takes them and of one margin; a user may set another."""
+"""Promises by their keys, and the limits that a user sets instead."""
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pgdrill.errors import BadUsageError
-from pgdrill.records import Budget, Term
-
-SHARE = 0.25  # a margin above this share of the sum needs a reason
-
-
-def total(
-    name: str,
-    terms: Mapping[str, float],
-    *,
-    key: str = "",
-    margin: float = 0.0,
-    why: str = "",
-) -> Budget:
-    """Return a promise of so many seconds at most; what is printed is what is added up.
-
-    why: the reason of a margin that is large.
-
-    Raises:
-        ValueError: a large margin has none.
-    """
-    if margin > SHARE * sum(terms.values()) and not why:
-        raise ValueError(f"{key} {name}: a margin of {margin:g} s needs a reason")
-    parts = {term: seconds for term, seconds in terms.items() if seconds}
-    if margin:
-        parts[f"margin ({why})" if why else "margin"] = margin
-    return Budget(
-        key=key,
-        name=name,
-        limit=sum(parts.values()),
-        unit="s",
-        better="lower",
-        because=" + ".join(f"{term} {seconds:g}" for term, seconds in parts.items()),
-        terms=tuple(Term(name=term, seconds=seconds) for term, seconds in parts.items()),
-    )
+from pgdrill.records import Budget
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from pgdrill.judge.bench import Claim
 from pgdrill.judge.budgets import P99
-from pgdrill.judge.promises import total
 from pgdrill.judge.verdicts import worst
-from pgdrill.records import Budget, Rebuild, Recovery
+from pgdrill.records import Budget, Rebuild, Recovery, total
 
 ABSENT = Budget(
     name="rows absent",

@@ -11,6 +11,7 @@ import psycopg
 from pgdrill.engines.base import Engine, Member
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault
+from pgdrill.faults.catalogue import Where
 from pgdrill.observe.autoscale import Autoscaler
 from pgdrill.platforms import session
 from pgdrill.settings import Settings
@@ -201,6 +202,11 @@ class Platform(Protocol):
 
     def diagnostics(self, into: Path, since: float) -> None:
         """Write logs and state since an instant (monotonic seconds); never secrets."""
+
+
+def where(platform: Platform) -> Where:
+    """Return whose arithmetic promises are here, at this moment."""
+    return Where(platform.name, platform.engine.edition, platform.tuning_name)
 
 
 @runtime_checkable

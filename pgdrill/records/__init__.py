@@ -24,10 +24,11 @@ from pgdrill.records.runs import Clock, Collected, Event, Fingerprint, RunEnd, S
 from pgdrill.records.scaling import PoolerPod, ScalePoint, Scaling, Surge
 from pgdrill.records.store import append, read, read_lines, write
 from pgdrill.records.trials import LaneResult, LedgerCount, Part, Trial
-from pgdrill.records.verdicts import Budget, Outcome, Term, Verdict
+from pgdrill.records.verdicts import SHARE, Budget, Outcome, Term, Verdict, total
 
 __all__ = [
     "BOUNDS_MS",
+    "SHARE",
     "AlertLife",
     "AlertPath",
     "BackupTaken",
@@ -69,5 +70,6 @@ __all__ = [
     "append",
     "read",
     "read_lines",
+    "total",
     "write",
 ]

@@ -1,6 +1,7 @@
 """A promise, and whether it was kept."""
 
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 from pgdrill.records.base import Record
@@ -34,6 +35,40 @@ class Budget(Record):
     def allows(self, observed: float) -> bool:
         """Whether the observed value keeps the promise; NaN never does."""
         return observed <= self.limit if self.better == "lower" else observed >= self.limit
+
+
+SHARE = 0.25  # a margin above this share of the sum needs a reason
+
+
+def total(
+    name: str,
+    terms: Mapping[str, float],
+    *,
+    key: str = "",
+    margin: float = 0.0,
+    why: str = "",
+) -> Budget:
+    """Return a promise of so many seconds at most; what is printed is what is added up.
+
+    why: the reason of a margin that is large.
+
+    Raises:
+        ValueError: a large margin has none.
+    """
+    if margin > SHARE * sum(terms.values()) and not why:
+        raise ValueError(f"{key} {name}: a margin of {margin:g} s needs a reason")
+    parts = {term: seconds for term, seconds in terms.items() if seconds}
+    if margin:
+        parts[f"margin ({why})" if why else "margin"] = margin
+    return Budget(
+        key=key,
+        name=name,
+        limit=sum(parts.values()),
+        unit="s",
+        better="lower",
+        because=" + ".join(f"{term} {seconds:g}" for term, seconds in parts.items()),
+        terms=tuple(Term(name=term, seconds=seconds) for term, seconds in parts.items()),
+    )
 
 
 class Verdict(Record):

@@ -23,6 +23,7 @@ from pgdrill.platforms.base import (
     Volume,
     rested,
     wait_healthy,
+    where,
 )
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
@@ -322,7 +323,7 @@ def _runs(platform: Platform, member: str) -> bool:
 
 def _patience(platform: Platform) -> float:
     """Seconds for a fail-over; how long it may take is for the drill to judge, not for an alert."""
-    return failover.patience(platform.engine.edition, platform.tuning_name)
+    return failover.patience(where(platform))
 
 
 def _primary(platform: Platform) -> str:

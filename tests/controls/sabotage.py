@@ -1,18 +1,18 @@
 """Ways to break the suite's premises rather than the cluster, each as a fault of an experiment."""
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import Any
 
 import psycopg
 from kubernetes import client
 from psycopg.sql import SQL, Identifier
 
+from pgdrill.drills import experiment as experiments
 from pgdrill.drills.experiment import Experiment
 from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.faults.base import FaultNotRealError
+from pgdrill.faults.catalogue import FAULTS
 from pgdrill.observe import rulefiles
 from pgdrill.observe.prometheus import Prometheus
 from pgdrill.platforms.base import Platform
@@ -35,12 +35,9 @@ ONE_VANISHES = "DELETE FROM {0} WHERE ctid = (SELECT ctid FROM {0} ORDER BY at, 
 ONE_DOUBLES = "INSERT INTO {0} SELECT * FROM {0} ORDER BY at, id LIMIT 1"
 
 
-def of_fault(like: Experiment, fault: str) -> Experiment:
-    """Return the same experiment with another fault, under a name that says it is a control."""
-    spec: dict[str, Any] = json.loads(
-        json.dumps(like.spec).replace(f'"{like.fault}"', f'"{fault}"')
-    )
-    return replace(like, name=f"control_{fault}", fault=fault, spec=spec)
+def control_of(name: str, fault: str = "") -> Experiment:
+    """Return a fault's experiment, or with another fault in it, under the name of a control."""
+    return experiments.of(FAULTS[name], fault=fault, name=f"control_{fault or name}")
 
 
 class NoFault:

@@ -1,15 +1,13 @@
 """An alert that does not come must be missed."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from fixtures.chaos import look_at, run_trials
 from fixtures.monitoring import demand_declared, judge_life
-from pgdrill.drills import experiment as experiments
-from pgdrill.drills.failover import Bench
+from pgdrill.drills.failover import Bench, look_at, run_trials
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import alerting, detection
 from pgdrill.observe.alerts import AlertWatch
 from pgdrill.observe.overlap import Overlap, Played
@@ -19,7 +17,7 @@ from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from tests.alerts.plays import Scene, scenarios
 from tests.controls.control import Control
-from tests.controls.sabotage import of_fault, rules_removed
+from tests.controls.sabotage import control_of, rules_removed
 
 MUTED = "PgDiskFilling"
 UNSEEN = "PgFailoverHappened"
@@ -59,18 +57,17 @@ def test_muted_alert_is_broken(
 
 
 def test_fault_that_nobody_sees_is_broken(
-    sabotaged: Bench, alert_watch: AlertWatch, experiments_dir: Path, control: Control
+    sabotaged: Bench, alert_watch: AlertWatch, control: Control
 ) -> None:
     """A drilled fault is missed when somebody has silenced the only alert that must see it."""
-    switchover = experiments.load(experiments_dir / "switchover.yaml")
-    onlooker = look_at(sabotaged.platform, switchover.fault, alert_watch)
+    onlooker = look_at(sabotaged.platform, FAULTS["switchover"], alert_watch)
     assert onlooker, "nothing is monitored here"
     with (
         control.must_be("broken", "fault unseen", onlooker.promised[UNSEEN]) as verdicts,
         alert_watch.alertmanager.silenced(UNSEEN),
     ):
         found: list[Detection] = []
-        run_trials(sabotaged, of_fault(switchover, switchover.fault), onlooker, [], found)
+        run_trials(sabotaged, control_of("switchover"), onlooker, [], found)
         detection.judge(found, onlooker.promised, verdicts)
     assert any(seen.alert == UNSEEN and seen.firing for seen in found[0].seen), (
         "never fired: then it is not the silence that keeps it away"

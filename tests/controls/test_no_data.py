@@ -1,19 +1,16 @@
 """Nothing seen must never pass for nothing wrong."""
 
-from pathlib import Path
-
 import pytest
 
-from fixtures.chaos import judge
 from pgdrill.attempt_log import Lane
-from pgdrill.drills import experiment as experiments
 from pgdrill.drills import failover as trials
 from pgdrill.drills.failover import FRESH_RATE, HELD_RATE, Bench
+from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import failover
 from pgdrill.observe.prometheus import NoDataError, Prometheus
-from pgdrill.platforms.base import Cluster
+from pgdrill.platforms.base import Cluster, where
 from tests.controls.control import Control
-from tests.controls.sabotage import of_fault
+from tests.controls.sabotage import control_of
 
 
 def test_query_without_series_is_an_error(prometheus: Prometheus) -> None:
@@ -23,17 +20,16 @@ def test_query_without_series_is_an_error(prometheus: Prometheus) -> None:
 
 
 def test_clients_without_a_single_ack_are_no_evidence(
-    sabotaged: Bench, experiments_dir: Path, control: Control, monkeypatch: pytest.MonkeyPatch
+    sabotaged: Bench, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trial whose clients only ever reached standbys has neither a gap nor zero lost writes."""
     monkeypatch.setattr(trials, "lanes", to_standbys)
-    standby_freeze = experiments.load(experiments_dir / "standby_freeze.yaml")
-    platform = sabotaged.platform
-    gap = failover.budgets(platform.engine.edition, platform.tuning_name, standby_freeze.fault).gap
+    spec, here = FAULTS["standby_freeze"], where(sabotaged.platform)
+    gap = spec.gap(here)
     with control.must_be("invalid", "writes sent to standbys", gap, failover.LOST) as verdicts:
-        trial = trials.run_trial(sabotaged, of_fault(standby_freeze, standby_freeze.fault), 1)
+        trial = trials.run_trial(sabotaged, control_of(spec.name), 1)
         assert all(lane.refused for lane in trial.lanes.values()), "not even refused: no prober"
-        judge([trial], platform, verdicts)
+        failover.judge([trial], spec, here, verdicts)
 
 
 def to_standbys(cluster: Cluster) -> list[Lane]:

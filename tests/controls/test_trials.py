@@ -1,20 +1,19 @@
 """A fault that hits nothing proves nothing, and the ledger finds what was lost."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from fixtures.chaos import judge
-from pgdrill.drills import experiment as experiments
 from pgdrill.drills.failover import Bench, run_trial
 from pgdrill.faults.base import Fault
+from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import failover
 from pgdrill.judge.verdicts import Verdicts
+from pgdrill.platforms.base import where
 from pgdrill.platforms.local.processes import MemberProcesses
 from pgdrill.records import Trial
 from tests.controls.control import Control
-from tests.controls.sabotage import LossyKill, NobodyTakesOver, NoFault, Tampering, of_fault
+from tests.controls.sabotage import LossyKill, NobodyTakesOver, NoFault, Tampering, control_of
 
 LOOK = 40.0  # seconds to wait for somebody to take over; the promise is 30
 
@@ -22,34 +21,30 @@ LOOK = 40.0  # seconds to wait for somebody to take over; the promise is 30
 class Trials:
     """Runs a trial with a sabotage in the place of an experiment's fault, and judges it."""
 
-    def __init__(self, bench: Bench, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         self.platform = bench.platform
         self._bench = bench
-        self._directory = directory
         self._monkeypatch = monkeypatch
 
     def promised(self, fault: str) -> failover.FaultBudgets:
         """What the suite promises of a fault."""
-        return failover.budgets(self.platform.engine.edition, self.platform.tuning_name, fault)
+        return failover.budgets(where(self.platform), FAULTS[fault])
 
     def run(self, name: str, fault: Fault | None = None) -> Trial:
         """Run an experiment's trial; fault None: with its own fault."""
-        experiment = experiments.load(self._directory / f"{name}.yaml")
         if fault:
             self._monkeypatch.setitem(self.platform.faults, fault.name, fault)
-        return run_trial(
-            self._bench, of_fault(experiment, fault.name if fault else experiment.fault), 1
-        )
+        return run_trial(self._bench, control_of(name, fault.name if fault else ""), 1)
 
     def judge(self, trial: Trial, verdicts: Verdicts, like: str) -> None:
         """Judge it as the chaos suite judges a trial of the fault that it is like."""
-        judge([trial.model_copy(update={"fault": like})], self.platform, verdicts)
+        failover.judge([trial], FAULTS[like], where(self.platform), verdicts)
 
 
 @pytest.fixture
-def trials(sabotaged: Bench, experiments_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Trials:
+def trials(sabotaged: Bench, monkeypatch: pytest.MonkeyPatch) -> Trials:
     """Trials on the healthy cluster."""
-    return Trials(sabotaged, experiments_dir, monkeypatch)
+    return Trials(sabotaged, monkeypatch)
 
 
 def test_fault_that_names_no_member_is_invalid(trials: Trials, control: Control) -> None:
@@ -70,7 +65,7 @@ def test_kill_that_misses_is_invalid(
     require("processes")
     monkeypatch.setattr(MemberProcesses, "kill", lambda self: [])
     gap = trials.promised("primary_kill").gap
-    why = "is still the process"
+    why = "is still "
     with control.must_be("invalid", "a kill that misses", gap, why=why) as verdicts:
         trials.judge(trials.run("primary_kill"), verdicts, like="primary_kill")
 

@@ -6,17 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pgdrill.judge import alerting, failover
+from pgdrill.faults.catalogue import FAULTS, KIND, LOCAL, Excused, FaultSpec
+from pgdrill.judge import alerting
 from pgdrill.judge import detection as promises
-from pgdrill.judge.detection import Excused
-from pgdrill.judge.promises import total
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
 from pgdrill.observe import rulefiles
-from pgdrill.provision.components import OPERATORS
-from pgdrill.records import Budget, Detection, append
+from pgdrill.records import Budget, Detection, append, total
 from pgdrill.report import splice, terminal
 from pgdrill.report.detection import matrix
-from pgdrill.settings import ROOT
 from pgdrill.waiting import pause
 from tests.alerts.truth import instant_when
 from tests.unit.fake_run import detection, detections, seen, trial, write_run
@@ -24,35 +21,24 @@ from tests.unit.fake_run import detection, detections, seen, trial, write_run
 PROMISED = {
     "PgFailover": Budget(name="fault to alert", limit=10, unit="s", better="lower", because="sum")
 }
-EXPERIMENTS = sorted(p.stem for p in (ROOT / "tests/chaos/experiments").glob("*.yaml"))
-PODS = ("primary_delete", "primary_grace_1")  # tests/chaos/test_pods.py: no engine but CNPG has any
 
 
-@pytest.mark.parametrize("fault", EXPERIMENTS)
-@pytest.mark.parametrize("edition", ["patroni", *(f"cnpg {o}" for o in OPERATORS)])
-def test_every_fault_must_be_seen_or_is_excused(edition: str, fault: str) -> None:
+@pytest.mark.parametrize("spec", FAULTS.values(), ids=FAULTS)
+def test_every_fault_must_be_seen_or_is_excused(spec: FaultSpec) -> None:
     """Each fault names alerts that there are, or a reason; none is left undecided."""
-    if edition == "patroni" and fault in PODS:
-        with pytest.raises(KeyError):
-            promises.expected(edition, "tuned", fault)
-        return
-    wanted = promises.expected(edition, "tuned", fault)
-    if isinstance(wanted, Excused):
-        assert wanted.reason
-    else:
-        assert wanted
-        assert set(wanted) <= rulefiles.alerts().keys()
-        assert failover.budgets(edition, "tuned", fault).gap
+    assert spec.alerts
+    for wanted in spec.alerts.values():
+        if isinstance(wanted, Excused):
+            assert wanted.reason
+        else:
+            assert wanted
+            assert set(wanted) <= rulefiles.alerts().keys()
 
 
 def test_a_new_primary_is_announced_where_one_comes() -> None:
     """A primary that hangs is restarted in place by one version's settings, replaced by others'."""
-    freeze = {
-        (edition, timing): promises.expected(edition, timing, "primary_freeze")
-        for edition in ("cnpg 1.30.0", "cnpg 1.25.4")
-        for timing in ("tuned", "default")
-    }
-    assert freeze.pop(("cnpg 1.30.0", "tuned")) == ("PgNoPrimary",)
+    freeze = dict(FAULTS["primary_freeze"].alerts)
+    assert freeze.pop(KIND) == ("PgNoPrimary",)
     assert set(freeze.values()) == {("PgNoPrimary", "PgFailoverHappened")}
 
 
@@ -60,7 +46,7 @@ def test_an_alert_about_the_new_primary_may_wait_for_it() -> None:
     """The bound of a fail-over alert begins with the new primary, any other with the fault."""
     fires = total("condition to alert", {"scrape": 2}, margin=8, why=alerting.WHY)
     alerts = {"PgNoPrimary": fires, "PgFailoverHappened": fires}
-    within = promises.within("patroni", "tuned", "primary_freeze", alerts)
+    within = promises.within(LOCAL, FAULTS["primary_freeze"], alerts)
     assert within["PgNoPrimary"].limit == 10
     assert within["PgFailoverHappened"].limit == 40
     assert within["PgFailoverHappened"].because.startswith("new primary 30 + scrape 2 + margin (")

@@ -1,7 +1,6 @@
 """Believing chaostoolkit only when its journal proves that something was hit and undone."""
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +8,10 @@ import pytest
 from pgdrill.drills import experiment
 from pgdrill.faults import base
 from pgdrill.faults.base import FaultNotRealError, healing
+from pgdrill.faults.catalogue import EVERYWHERE, FAULTS, FaultSpec, Where
 from pgdrill.judge import failover
-from pgdrill.provision.components import OPERATORS
-from pgdrill.settings import ROOT
 
-FILES = sorted((ROOT / "tests/chaos/experiments").glob("*.yaml"))
+SPECS = pytest.mark.parametrize("spec", FAULTS.values(), ids=FAULTS)
 
 
 def _activity(func: str, output: object, status: str = "succeeded") -> dict[str, Any]:
@@ -36,30 +34,40 @@ JOURNAL: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_experiment_is_valid(file: Path) -> None:
-    """Each experiment file is valid chaostoolkit, injects one fault and heals it."""
-    assert experiment.load(file).fault == file.stem
+@SPECS
+def test_every_experiment_is_valid(spec: FaultSpec) -> None:
+    """Each fault's experiment is valid chaostoolkit, injects that fault alone and heals it."""
+    found = experiment.of(spec)
+    assert (found.name, found.fault) == (spec.name, spec.name)
+    calls = [
+        (activity["provider"]["func"], *activity["provider"]["arguments"].values())
+        for activity in [*found.document["method"], *found.document["rollbacks"]]
+    ]
+    waits = {"moved": ["primary_moved"], "replaced": ["primary_replaced"]}.get(spec.healed, [])
+    assert calls == [(func, spec.name) for func in ("inject", "verify_injected", *waits, "heal")]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_no_experiment_has_a_patience_of_its_own(file: Path) -> None:
-    """How long to look for recovery is the engine's and its settings', which no file knows."""
-    assert "within" not in file.read_text()
+@SPECS
+def test_every_fault_says_what_it_claims(spec: FaultSpec) -> None:
+    """A claim is a sentence, and no two faults make the same one."""
+    claims = [spec.claim, *(one.claim for one in spec.compared.values())]
+    assert all(claim.endswith(".") and claim[0].isupper() for claim in claims)
+    everything = [one.claim for one in FAULTS.values()]
+    assert len(set(everything)) == len(everything)
 
 
-@pytest.mark.parametrize("operator", sorted(OPERATORS))
-@pytest.mark.parametrize("timing", ["tuned", "default"])
-def test_patience_outlasts_every_promise(timing: str, operator: str) -> None:
+@pytest.mark.parametrize("where", EVERYWHERE, ids="-".join)
+def test_patience_outlasts_every_promise(where: Where) -> None:
     """A fault that costs all that it may is looked at to its end, and beyond."""
-    edition = f"cnpg {operator}"
-    longest = failover.longest_gap(edition, timing)
-    assert failover.patience(edition, timing) >= max(1.5 * longest, failover.RECOVER)
+    longest = failover.longest_gap(where)
+    assert failover.patience(where) >= max(1.5 * longest, failover.RECOVER)
 
 
-def test_there_are_experiments() -> None:
-    """The directory is not empty: the test above has something to judge."""
-    assert len(FILES) >= 4
+@SPECS
+def test_what_is_promised_is_seen_or_excused(spec: FaultSpec) -> None:
+    """Each place that promises a write gap decides who must see the fault, and the reverse."""
+    assert spec.cost.keys() == spec.alerts.keys()
+    assert all(spec.gap(where).limit > 0 for where in spec.cost)
 
 
 def test_a_good_journal_is_believed() -> None:
@@ -101,13 +109,12 @@ def test_a_fault_that_ended_all_writing_is_real() -> None:
     assert experiment.check(journal).target == "pg1"
 
 
-def test_an_unhealed_experiment_is_refused(tmp_path: Path) -> None:
-    """A file whose rollbacks do not heal its fault is refused before anything breaks."""
-    text = FILES[0].read_text().replace("func: heal", "func: verify_injected")
-    file = tmp_path / "bad.yaml"
-    file.write_text(text)
-    with pytest.raises(ValueError, match="must inject one fault and heal it"):
-        experiment.load(file)
+def test_a_control_puts_another_fault_in_the_place_of_the_first() -> None:
+    """The rest of the experiment, what it waits for above all, stays as it is."""
+    found = experiment.of(FAULTS["primary_freeze"], fault="lossy_kill", name="control_lossy_kill")
+    assert (found.name, found.fault) == ("control_lossy_kill", "lossy_kill")
+    assert "primary_freeze" not in str(found.document)
+    assert [a["name"] for a in found.document["method"]][-1] == "primary-replaced"
 
 
 class Stubborn:

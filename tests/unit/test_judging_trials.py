@@ -2,32 +2,23 @@
 
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from fixtures.chaos import judge
+from pgdrill.faults.catalogue import FAULTS, LOCAL
+from pgdrill.judge import failover
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
-from pgdrill.platforms.base import Platform
 from pgdrill.records import Trial
 from tests.unit.fake_run import trial
 
 pytestmark = pytest.mark.unit
 
 
-class Local:
-    """As much of a platform as the promises are keyed by."""
-
-    engine = SimpleNamespace(edition="patroni")
-    tuning_name = "tuned"
-
-
-def outcomes(tmp_path: Path, found: Trial) -> dict[str, str]:
+def outcomes(tmp_path: Path, found: Trial, name: str = "primary_kill") -> dict[str, str]:
     """Judge a trial, and return the outcome of each promise by subject and name."""
-    platform: Platform = Local()  # type: ignore[assignment]
     verdicts = Verdicts(tmp_path / "verdicts.jsonl")
     with suppress(BrokenBudgetError):
-        judge([found], platform, verdicts)
+        failover.judge([found], FAULTS[name], LOCAL, verdicts)
     return {f"{v.subject}: {v.budget.name}": v.outcome for v in verdicts.given}
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from pgdrill.errors import BadUsageError
+from pgdrill.faults.catalogue import FAULTS, LOCAL
 from pgdrill.judge import catalogue, failover, recovery
-from pgdrill.judge.promises import SHARE, Limits, total
+from pgdrill.judge.promises import Limits
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
-from pgdrill.records import Budget, Verdict, read_lines
+from pgdrill.records import SHARE, Budget, Verdict, read_lines, total
 from pgdrill.settings import resolve
 
 pytestmark = pytest.mark.unit
@@ -44,18 +45,18 @@ def test_each_fault_has_a_promise_of_its_own() -> None:
     """A key names one fault, or the user's limit would be that of another one, too."""
     for budget in failover.promised():
         assert budget.id.endswith(".write-gap")
-    assert failover.budgets("patroni", "tuned", "primary_kill").gap.id == "primary_kill.write-gap"
+    assert FAULTS["primary_kill"].gap(LOCAL).id == "primary_kill.write-gap"
 
 
 def test_a_limit_of_the_users_own_decides_and_says_whose_it_is(tmp_path: Path) -> None:
     """It breaks what pgdrill would let pass, lets pass what pgdrill would break, and is told."""
-    gap = failover.budgets("patroni", "tuned", "primary_kill").gap
+    gap = FAULTS["primary_kill"].gap(LOCAL)
     limits = Limits.of({"primary_kill.write-gap": 5}, catalogue.known())
     verdicts = Verdicts(tmp_path / "verdicts.jsonl", limits=limits)
     with pytest.raises(BrokenBudgetError, match="set by you; pgdrill promises 10"):
         verdicts.check(gap, 6, "primary_kill fresh")
     verdicts.check(gap, 4, "primary_kill fresh")
-    other = failover.budgets("patroni", "tuned", "switchover").gap
+    other = FAULTS["switchover"].gap(LOCAL)
     verdicts.check(other, 5.5, "switchover fresh")
     kept = list(read_lines(tmp_path / "verdicts.jsonl", Verdict))
     assert [(v.budget.limit, v.outcome) for v in kept] == [(5, "broken"), (5, "met"), (6, "met")]

@@ -1,0 +1,366 @@
+"""Every fault that is drilled: what it is, whom it strikes, what it may cost, who must see it.
+
+A new fault is an entry here, and a class in each platform that can do it (docs/extending.md).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from pgdrill.records import Budget, total
+
+TUNED = "tuned"  # the timing whose promises are the suite's own; any other is a comparison
+
+
+class Where(NamedTuple):
+    """Whose arithmetic a promise is: detection, lease, shutdown and routing are theirs.
+
+    An edition is an engine, with its version where the promises differ by that; a timing is a set
+    of failover settings.
+    """
+
+    platform: str
+    edition: str
+    timing: str
+
+
+LOCAL = Where("local", "patroni", TUNED)
+KIND = Where("kind", "cnpg 1.30.0", TUNED)
+KIND_DEFAULT = Where("kind", "cnpg 1.30.0", "default")
+KIND_1_25 = Where("kind", "cnpg 1.25.4", TUNED)
+KIND_1_25_DEFAULT = Where("kind", "cnpg 1.25.4", "default")
+CNPG = (KIND, KIND_DEFAULT, KIND_1_25, KIND_1_25_DEFAULT)
+UNTUNED = (KIND_DEFAULT, KIND_1_25_DEFAULT)
+EVERYWHERE = (LOCAL, *CNPG)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a write gap is made of, seconds by part, and one margin with its reason if large."""
+
+    parts: Mapping[str, float]
+    margin: float = 0.0
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Excused:
+    """Why no alert need see a fault."""
+
+    reason: str
+
+
+Alerts = tuple[str, ...] | Excused
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A fault that is drilled on another timing as well, beside the suite's own."""
+
+    claim: str
+    profile: str = "laptop"
+
+
+@dataclass(frozen=True)
+class FaultSpec:
+    """One fault. Its name is that of the fault in `Platform.faults` and of its experiment."""
+
+    name: str
+    title: str  # of the experiment
+    claim: str  # what its test proves, one sentence
+    # Whether another member, or the same one on a new timeline, must be primary afterwards, must
+    # not be, or may be.
+    primary: Literal["moves", "stays", "either"]
+    cost: Mapping[Where, Cost]
+    alerts: Mapping[Where, Alerts]  # those that must see it, or why none need
+    # When it is healed: at once, or when another member is primary, or when a primary answers that
+    # is not the process that was hit.
+    healed: Literal["at once", "moved", "replaced"] = "at once"
+    lasts: float = 0.0  # seconds before it is healed
+    # Whether the member that was hit can come back only after somebody took over.
+    returns_late: bool = False
+    needs: str = ""  # a capability of the platform, beside the fault itself
+    profile: str = "quick"  # the smallest that drills it
+    compared: Mapping[str, Compared] = field(default_factory=dict)  # by timing
+
+    def gap(self, where: Where) -> Budget:
+        """Return the promise of its write gap, for the worst of all trials on each lane.
+
+        Raises:
+            KeyError: nothing is promised there: a fault without budgets proves nothing.
+        """
+        cost = self.cost[where]
+        key = f"{self.name}.write-gap"
+        return total("write gap", cost.parts, key=key, margin=cost.margin, why=cost.why)
+
+
+_REPLAYS = "what a new primary has to replay first"
+_SHARED = "members, clients and monitoring share the processors"
+# A standby that is lost: the other one acknowledges.
+_UNNOTICED = Cost(
+    {"no commit waits for it; a session that was on its way to it": 1}, margin=1, why=_SHARED
+)
+# The operator asks the silent primary for its status before it fails over. Over a connection that
+# is still open from the last time it waits 30 s for the answer, otherwise 2 s.
+_UNANSWERED = {"unanswered status": 31, "promotion": 5, "endpoint and address": 8}
+# infra/helm/postgres-cnpg/values.tuned.yaml: every phase of a failover is bounded. With 1.30.0 a
+# killed primary keeps its lease until that runs out; one that is asked to stop gives it back.
+_LEASE = {"named": 1, "lease": 5, "promotion": 3, "endpoint and address": 2}
+# infra/helm/postgres-cnpg/values.default.yaml: what differs without any tuning.
+_SMART = {"promotion": 2, "slots": 10, "endpoint": 4}
+
+_NEW_PRIMARY = ("PgFailoverHappened",)
+# Not PgMemberDown: Alertmanager holds it back while these two say the same and more.
+_OUTAGE = ("PgNoPrimary", "PgFailoverHappened")
+
+
+_ALL = (
+    FaultSpec(
+        name="primary_kill",
+        title="The primary's processes are killed and restarted at once",
+        claim="Clients write again in time after the primary is killed and restarted at once.",
+        primary="moves",
+        cost={
+            LOCAL: Cost(
+                {
+                    "the restarted owner gives its lock up: loop": 1,
+                    "election": 2,
+                    "checks": 1,
+                },
+                margin=6,
+                why=_REPLAYS,
+            ),
+            KIND: Cost(_LEASE, margin=4, why=_SHARED),
+            KIND_1_25: Cost({"seen": 5, "promotion": 3, "endpoint and address": 4}, margin=3),
+            **dict.fromkeys(
+                UNTUNED,
+                Cost(
+                    {"smart shutdown, for open sessions and not for new ones": 180, **_SMART},
+                    margin=44,
+                ),
+            ),
+        },
+        alerts=dict.fromkeys(EVERYWHERE, _NEW_PRIMARY),
+        compared={
+            "default": Compared(
+                "A force-deleted primary serves its open sessions to the end and new ones not at"
+                " all."
+            )
+        },
+    ),
+    FaultSpec(
+        name="primary_away",
+        title="The primary is killed and does not come back",
+        claim="Clients write again in time although the primary stays away: its lease bounds it.",
+        primary="moves",
+        cost={
+            LOCAL: Cost(
+                {"nobody gives the lock up: ttl": 20, "loop": 1, "election": 2, "checks": 1},
+                margin=6,
+            ),
+            **dict.fromkeys(
+                CNPG, Cost({"node grace": 16, "poll": 5, "lease": 10, **_UNANSWERED}, margin=5)
+            ),
+        },
+        alerts=dict.fromkeys(EVERYWHERE, _OUTAGE),
+        healed="moved",
+        returns_late=True,
+        profile="laptop",
+    ),
+    FaultSpec(
+        name="primary_freeze",
+        title="The primary hangs: every process of it is stopped",
+        claim="Clients write again in time although the primary hangs: it is replaced, or"
+        " restarted.",
+        primary="either",
+        cost={
+            LOCAL: Cost(
+                {"a frozen owner keeps the lock: ttl": 20, "loop": 1, "election": 2, "checks": 1},
+                margin=6,
+            ),
+            KIND: Cost(
+                {
+                    "4 liveness probes of 5 s": 20,
+                    "time-out of the last one": 4,
+                    "kill": 1,
+                    "start": 5,
+                    "ready": 5,
+                    "endpoint": 2,
+                },
+                margin=8,
+            ),
+            KIND_1_25: Cost(
+                {"3 probes of 5 s": 15, "time-out of the last one": 3, **_UNANSWERED},
+                margin=13,
+            ),
+            **dict.fromkeys(
+                UNTUNED,
+                Cost(
+                    {"3 probes of 10 s": 30, "time-out of the last one": 5, **_UNANSWERED},
+                    margin=11,
+                ),
+            ),
+        },
+        # infra/helm/postgres-cnpg/values.tuned-1.30.0.yaml: it is restarted in place there.
+        alerts={
+            **dict.fromkeys(EVERYWHERE, _OUTAGE),
+            KIND: ("PgNoPrimary",),
+        },
+        healed="replaced",
+        returns_late=True,
+    ),
+    FaultSpec(
+        name="postmaster_kill",
+        title="Only the primary's postmaster is killed",
+        claim="Clients write again in time when only the postmaster dies and its backends may"
+        " live.",
+        primary="either",
+        cost={
+            LOCAL: Cost(
+                {
+                    "primary_start_timeout 0: loop": 1,
+                    "demotion": 1,
+                    "election": 2,
+                    "checks": 1,
+                },
+                margin=5,
+                why=_REPLAYS,
+            ),
+            **dict.fromkeys(
+                (KIND, KIND_DEFAULT),
+                Cost({"restart in place: back-off": 10, "recovery": 3, "ready": 5, "endpoint": 2}),
+            ),
+            **dict.fromkeys(
+                (KIND_1_25, KIND_1_25_DEFAULT),
+                Cost(
+                    {"restart in place: back-off": 10, "recovery": 5, "ready": 5, "endpoint": 4},
+                    margin=6,
+                ),
+            ),
+        },
+        # On kind, where the operator is quicker than the container's restart.
+        alerts=dict.fromkeys(EVERYWHERE, _NEW_PRIMARY),
+        profile="laptop",
+    ),
+    FaultSpec(
+        name="switchover",
+        title="The primary's role is handed over as planned",
+        claim="A planned switchover interrupts writing for no longer than promised.",
+        primary="moves",
+        cost={
+            LOCAL: Cost(
+                {
+                    "clean stop, looked at every second": 2,
+                    "promotion": 1,
+                    "pause of the other standby, which has to acknowledge, before it follows": 2,
+                },
+                margin=1,
+            ),
+            KIND: Cost(
+                {"seen after": 1, "switchoverDelay": 5, "promotion": 2, "endpoint and address": 4}
+            ),
+            KIND_1_25: Cost(
+                {
+                    "seen after": 1,
+                    "switchoverDelay": 5,
+                    "promotion": 2,
+                    "endpoint and address": 4,
+                },
+                margin=3,
+            ),
+            **dict.fromkeys(UNTUNED, Cost({"clean stop": 5, **_SMART}, margin=5)),
+        },
+        alerts=dict.fromkeys(EVERYWHERE, _NEW_PRIMARY),
+        compared={
+            "default": Compared("A planned switchover waits for the old primary to stop by itself.")
+        },
+    ),
+    FaultSpec(
+        name="standby_kill",
+        title="A synchronous standby is killed and restarted at once",
+        claim="A killed synchronous standby hardly interrupts writing.",
+        primary="stays",
+        cost=dict.fromkeys(EVERYWHERE, _UNNOTICED),
+        alerts={
+            LOCAL: Excused(
+                "supervisor restarts it at once: it streams again before PgMemberDown's scrapes and"
+                " its for are over (11 s, more only on a busy machine), and no client notices"
+            ),
+            **dict.fromkeys(
+                CNPG,
+                Excused(
+                    "its pod is made anew within seconds: PgMemberDown's scrape, evaluation and for"
+                    " take 18"
+                ),
+            ),
+        },
+    ),
+    FaultSpec(
+        name="standby_freeze",
+        title="A synchronous standby hangs",
+        claim="A synchronous standby that hangs hardly interrupts writing.",
+        primary="stays",
+        cost=dict.fromkeys(EVERYWHERE, _UNNOTICED),
+        alerts={
+            LOCAL: ("PgMemberDown",),
+            **dict.fromkeys(
+                CNPG,
+                Excused(
+                    "it hangs for 16 s: PgMemberDown's scrape, its time-out, evaluation and for"
+                    " take 22"
+                ),
+            ),
+        },
+        # Longer than the 5 s after which the primary gives a silent standby up, and than
+        # PgMemberDown needs: scrape 2 + its time-out 1.5 + two evaluations of 1 + for 8.
+        lasts=16.0,
+        profile="laptop",
+    ),
+    FaultSpec(
+        name="primary_grace_1",
+        title="The primary's pod is deleted with a grace period of one second",
+        claim="Clients write again in time after a primary whose pod got one second to stop.",
+        primary="moves",
+        cost={
+            **dict.fromkeys((KIND, KIND_DEFAULT), Cost({"grace": 1, **_LEASE}, margin=3)),
+            **dict.fromkeys(
+                (KIND_1_25, KIND_1_25_DEFAULT),
+                Cost({"grace": 1, "seen": 5, "promotion": 3, "endpoint": 4}, margin=3),
+            ),
+        },
+        alerts=dict.fromkeys(CNPG, _NEW_PRIMARY),
+        needs="pods",
+        profile="laptop",
+    ),
+    FaultSpec(
+        name="primary_delete",
+        title="The primary's pod is deleted politely",
+        claim="Clients write again in time after a primary whose pod was deleted politely.",
+        primary="moves",
+        cost={
+            KIND: Cost(
+                {"named": 1, "clean stop": 5, "promotion": 3, "endpoint and address": 2},
+                margin=4,
+                why=_SHARED,
+            ),
+            KIND_1_25: Cost(
+                {"stopDelay": 10, "seen": 1, "promotion": 2, "endpoint and address": 4},
+                margin=3,
+            ),
+            **dict.fromkeys(
+                UNTUNED, Cost({"smart shutdown for open sessions": 180, **_SMART}, margin=44)
+            ),
+        },
+        alerts=dict.fromkeys(CNPG, _NEW_PRIMARY),
+        needs="pods",
+        profile="laptop",
+        # 200 s a trial to meet the same smart shutdown as primary_kill.
+        compared={
+            "default": Compared(
+                "A politely deleted primary waits for its sessions to leave.", profile="full"
+            )
+        },
+    ),
+)
+
+FAULTS: Mapping[str, FaultSpec] = {spec.name: spec for spec in _ALL}

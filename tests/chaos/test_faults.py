@@ -1,0 +1,31 @@
+"""What each fault of the catalogue costs clients, and that it costs no acknowledged write."""
+
+from collections.abc import Callable
+
+import pytest
+
+from fixtures.chaos import Drill
+from pgdrill.faults.catalogue import FAULTS, FaultSpec
+
+
+def _cases() -> list[object]:
+    """Return each fault as a case, with its claim and the smallest profile that drills it."""
+    return [
+        pytest.param(
+            spec, id=spec.name, marks=[pytest.mark.claim(spec.claim), *thorough(spec.profile)]
+        )
+        for spec in FAULTS.values()
+    ]
+
+
+def thorough(profile: str) -> list[pytest.MarkDecorator]:
+    """Return the mark of what profiles smaller than this one leave out."""
+    return [] if profile == "quick" else [pytest.mark.thorough(profile)]
+
+
+@pytest.mark.parametrize("spec", _cases())
+def test_fault(spec: FaultSpec, require: Callable[[str], None], drill: Drill) -> None:
+    """Clients write again in time after a fault, and no acknowledged write is lost."""
+    if spec.needs:
+        require(spec.needs)
+    drill(spec)
