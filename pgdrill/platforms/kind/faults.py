@@ -14,16 +14,15 @@ from kubernetes.config import kube_config
 
 from pgdrill.engines.base import Member, heirs
 from pgdrill.engines.cnpg import CnpgEngine
-from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.platforms.kind.nodes import Process, is_running, processes, signal
+from pgdrill.platforms.member_faults import GONE_WITHIN, MemberFault
 from pgdrill.platforms.switchover import Switchover
 from pgdrill.provision.commands import output
 from pgdrill.waiting import DeadlineError, eventually
 
 SEEN_WITHIN = 30.0  # seconds until the API server shows what was done to a pod
 LEFT_WITHIN = 240.0  # ... until a pod has left by itself: smart shutdown serves sessions for 180
-CHOSEN_WITHIN = 15.0  # seconds
 STOPPED_WITHIN = 15.0  # seconds; one look into a node took 8 on a full machine, and two are needed
 POLITE = -1  # the pod's own grace period
 OPERATOR, OPERATOR_NAMESPACE = "cnpg-controller-manager", "cnpg-system"
@@ -32,66 +31,30 @@ OPERATOR_PODS = "app.kubernetes.io/name=cloudnative-pg"
 BACK_WITHIN = 60.0
 
 
-class _MemberFault:
-    """What every fault on one member shares: choosing it and remembering it."""
+class _PodFault(MemberFault):
+    """Hits the member in one pod."""
+
+    _engine: CnpgEngine
 
     def __init__(self, engine: CnpgEngine, name: str, role: str) -> None:
-        self.name = name
-        self._engine = engine
-        self._role = role
-        self._hit: Member | None = None
+        super().__init__(engine, name, role)
         self._node = ""
 
     def _choose(self) -> Member:
-        """Return the primary, or a standby that a commit may rely on (the harder one to lose).
-
-        Raises:
-            DeadlineError: there is none, or more than one primary; a busy member may miss one look.
-        """
-        found = eventually(
-            f"a running {self._role} to hit",
-            lambda: [m for m in self._engine.members() if m.role == self._role and m.running],
-            lambda seen: bool(seen) and (self._role == "standby" or len(seen) == 1),
-            within=CHOSEN_WITHIN,
-        )
-        self._hit = next((m for m in found if m.synchronous), found[0])
-        self._node = self._engine.pods()[self._hit.name].node
-        return self._hit
-
-    @property
-    def _target(self) -> Member:
-        if self._hit is None:
-            raise FaultNotRealError(f"{self.name} was not injected")
-        return self._hit
+        target = super()._choose()
+        self._node = self._engine.pods()[target.name].node
+        return target
 
     @property
     def _uid(self) -> str:
         return self._target.incarnation.partition("/")[0]
 
-    def _gone_for_good(self, within: float = SEEN_WITHIN) -> str:
-        """Return evidence that the incarnation that was hit is no more."""
-        now = eventually(
-            f"{self._target.incarnation} of {self._target.name} is gone",
-            self._now,
-            lambda seen: seen != self._target.incarnation,
-            within=within,
-            not_yet=(BrokenEnvironmentError,),
-        )
-        return f"{self._target.name}: {self._target.incarnation} is gone, now {now or 'none'}"
-
     def _now(self) -> str:
         pod = self._engine.pods().get(self._target.name)
         return pod.incarnation if pod else ""
 
-    def heal(self) -> None:
-        """Nothing to undo: the operator replaces what was taken."""
 
-    def verify_healed(self) -> str:
-        """Nothing is left of the fault."""
-        return self._gone_for_good()
-
-
-class DeletePod(_MemberFault):
+class DeletePod(_PodFault):
     """Delete the pod of a member, as chaostoolkit-kubernetes does it, with a grace period."""
 
     def __init__(
@@ -123,10 +86,10 @@ class DeletePod(_MemberFault):
 
     def verify_healed(self) -> str:
         """The pod is no more; one that was asked politely may wait for its sessions first."""
-        return self._gone_for_good(LEFT_WITHIN if self._grace == POLITE else SEEN_WITHIN)
+        return self._gone_for_good(LEFT_WITHIN if self._grace == POLITE else GONE_WITHIN)
 
 
-class KillPostgres(_MemberFault):
+class KillPostgres(_PodFault):
     """SIGKILL the postmaster in its container; the instance manager lives and must notice."""
 
     def __init__(self, engine: CnpgEngine, name: str, role: str) -> None:
@@ -168,7 +131,7 @@ class KillPostgres(_MemberFault):
         return self.verify_injected()
 
 
-class FreezePod(_MemberFault):
+class FreezePod(_PodFault):
     """SIGSTOP every process of a pod: a member that hangs but is not dead."""
 
     def inject(self) -> str:
@@ -220,7 +183,7 @@ class FreezePod(_MemberFault):
         return f"{self._target.name}: no process in state T"
 
 
-class Fence(_MemberFault):
+class Fence(_PodFault):
     """Keep a member's PostgreSQL stopped while its pod lives: a member that stays away."""
 
     def inject(self) -> str:
@@ -249,7 +212,7 @@ class Fence(_MemberFault):
         return f"{self._target.name}: no longer fenced"
 
 
-class StopNode(_MemberFault):
+class StopNode(_PodFault):
     """Kill the container that is a worker node, with everything on it."""
 
     def inject(self) -> str:

@@ -7,53 +7,31 @@ from typing import TYPE_CHECKING
 import psutil
 import requests
 
-from pgdrill.engines.base import Member
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.platforms.archive_faults import ArchiveAway, ArchiveFull, BackupsGone
 from pgdrill.platforms.local.processes import alive, identity, send, state
+from pgdrill.platforms.member_faults import MemberFault
 from pgdrill.platforms.switchover import Switchover
 from pgdrill.waiting import eventually
 
 if TYPE_CHECKING:
     from pgdrill.platforms.local import LocalPlatform
 
+KILLED_WITHIN = 2.0  # seconds for a process that was sent SIGKILL to be gone
 
-class _MemberFault:
-    """What every fault on one member shares: choosing it and remembering it."""
+
+class _ProcessFault(MemberFault):
+    """Hits the processes of one member."""
 
     def __init__(self, platform: "LocalPlatform", name: str, role: str) -> None:
-        self.name = name
+        super().__init__(platform.engine, name, role)
         self._platform = platform
-        self._role = role
-        self._hit: Member | None = None
 
-    def _choose(self) -> Member:
-        """Return the primary, or a standby that a commit may rely on (the harder one to lose)."""
-        members = self._platform.engine.members()
-        found = [m for m in members if m.role == self._role and m.running]
-        relied_on = [m for m in found if m.synchronous] or found
-        if not found or (self._role == "primary" and len(found) > 1):
-            raise FaultNotRealError(f"no single running {self._role} to hit among {members}")
-        self._hit = relied_on[0]
-        return self._hit
-
-    @property
-    def _target(self) -> Member:
-        if self._hit is None:
-            raise FaultNotRealError(f"{self.name} was not injected")
-        return self._hit
-
-    def _gone_for_good(self) -> str:
-        """Return evidence that the incarnation that was hit is no more."""
-        now = self._platform.processes(self._target.name).incarnation()
-        if now == self._target.incarnation:
-            raise FaultNotRealError(
-                f"{self._target.name} is still the process {self._target.incarnation}"
-            )
-        return f"{self._target.name}: {self._target.incarnation} is gone, now {now or 'none'}"
+    def _now(self) -> str:
+        return self._platform.processes(self._target.name).incarnation()
 
 
-class KillMember(_MemberFault):
+class KillMember(_ProcessFault):
     """SIGKILL the whole process tree of a member; supervisor restarts it, or is told not to."""
 
     def __init__(
@@ -72,7 +50,7 @@ class KillMember(_MemberFault):
 
     def verify_injected(self) -> str:
         """The postmaster is gone, and the program is down where it must stay away."""
-        evidence = self._gone_for_good()
+        evidence = self._gone_for_good(KILLED_WITHIN)
         if not self._comes_back and self._platform.processes(self._target.name).all():
             raise FaultNotRealError(f"{self._target.name} came back although it must stay away")
         return evidence
@@ -94,7 +72,7 @@ class KillMember(_MemberFault):
         return f"{program} runs"
 
 
-class KillPostmaster(_MemberFault):
+class KillPostmaster(_ProcessFault):
     """SIGKILL the postmaster alone: Patroni lives and must notice; backends may survive."""
 
     def inject(self) -> str:
@@ -109,7 +87,7 @@ class KillPostmaster(_MemberFault):
 
     def verify_injected(self) -> str:
         """The postmaster is another process, or none."""
-        return self._gone_for_good()
+        return self._gone_for_good(KILLED_WITHIN)
 
     def heal(self) -> None:
         """End backends that outlived their postmaster and block its successor.
@@ -126,10 +104,10 @@ class KillPostmaster(_MemberFault):
 
     def verify_healed(self) -> str:
         """Nothing of the old postmaster is left."""
-        return self._gone_for_good()
+        return self._gone_for_good(KILLED_WITHIN)
 
 
-class FreezeMember(_MemberFault):
+class FreezeMember(_ProcessFault):
     """SIGSTOP Patroni and PostgreSQL: a member that hangs but is not dead."""
 
     def __init__(self, platform: "LocalPlatform", name: str, role: str) -> None:
@@ -167,7 +145,7 @@ class FreezeMember(_MemberFault):
         return f"{self._target.name}: no process in state T"
 
 
-class DeafStandbys(_MemberFault):
+class DeafStandbys(_ProcessFault):
     """SIGSTOP the primary's WAL senders: it works on, and no standby hears of it.
 
     The standbys give such a connection up after wal_receiver_timeout (5 s) and open a new one.
