@@ -95,6 +95,7 @@ class FaultSpec:
 
 
 _REPLAYS = "what a new primary has to replay first"
+_REPLAYED = "what was written since the last checkpoint is replayed"
 _SHARED = "members, clients and monitoring share the processors"
 # A standby that is lost: the other one acknowledges.
 _UNNOTICED = Cost(
@@ -240,6 +241,32 @@ _ALL = (
         },
         # On kind, where the operator is quicker than the container's restart.
         alerts=dict.fromkeys(EVERYWHERE, _NEW_PRIMARY),
+        profile="laptop",
+    ),
+    FaultSpec(
+        name="backend_kill",
+        title="The backend of one client is killed, as the kernel does when memory runs out",
+        claim="Clients write again in time after one backend was killed and all others were thrown"
+        " out.",
+        primary="stays",
+        cost={
+            LOCAL: Cost({"recovery in place": 1, "checks": 2}, margin=2, why=_REPLAYED),
+            **dict.fromkeys(
+                CNPG,
+                Cost(
+                    {"recovery in place": 1, "readiness, where a probe falls into it": 5},
+                    margin=2,
+                    why=_REPLAYED,
+                ),
+            ),
+        },
+        alerts=dict.fromkeys(
+            EVERYWHERE,
+            Excused(
+                "PostgreSQL serves clients again before PgNoPrimary's scrape, evaluation and for"
+                " are over, and its counters begin anew"
+            ),
+        ),
         profile="laptop",
     ),
     FaultSpec(

@@ -1,6 +1,8 @@
 """What faults of one member share on any platform: whom they hit, and what is left of it."""
 
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from pgdrill.engines.base import Engine, Member
 from pgdrill.errors import BrokenEnvironmentError
@@ -9,6 +11,7 @@ from pgdrill.waiting import DeadlineError, eventually
 
 CHOSEN_WITHIN = 15.0  # seconds
 GONE_WITHIN = 30.0  # seconds until it is visible that an incarnation is gone
+THROWN_OUT_WITHIN = 10.0  # seconds; the postmaster waits 5 s before it kills its children
 
 
 class MemberFault(ABC):
@@ -70,3 +73,81 @@ class MemberFault(ABC):
     def verify_healed(self) -> str:
         """Nothing is left of what was hit."""
         return self._gone_for_good()
+
+
+class KillBackend(MemberFault):
+    """SIGKILL the backend of one client, as the kernel does when memory runs out.
+
+    The postmaster ends all its other processes, since shared memory may be damaged, and recovers
+    in place: every client is thrown out, and no other member has to take over.
+    """
+
+    def __init__(self, engine: Engine, name: str, role: str) -> None:
+        super().__init__(engine, name, role)
+        self._before: Mapping[int, str] = {}
+        self._killed = 0
+
+    @abstractmethod
+    def _processes(self) -> Mapping[int, str]:
+        """Return the titles of the PostgreSQL processes of the member that was hit, by pid."""
+
+    @abstractmethod
+    def _kill(self, pid: int) -> None:
+        """SIGKILL one of them."""
+
+    def inject(self) -> str:
+        """Kill one client's backend.
+
+        Raises:
+            FaultNotRealError: no client is connected.
+        """
+        target = self._choose()
+        self._before = dict(self._processes())
+        clients = [pid for pid, title in self._before.items() if serves_client(title)]
+        if not clients:
+            raise FaultNotRealError(f"no client has a session on {target.name}")
+        self._killed = clients[0]
+        self._kill(self._killed)
+        return target.name
+
+    def verify_injected(self) -> str:
+        """The postmaster lives, and no other process that it had.
+
+        Raises:
+            FaultNotRealError: another process lives on, or the postmaster is gone.
+        """
+        target = self._target
+        postmasters = {pid for pid, title in self._before.items() if is_postmaster(title)}
+        try:
+            eventually(
+                f"the processes of {target.name} that have not ended",
+                lambda: self._before.keys() & self._processes().keys(),
+                lambda left: left == postmasters,
+                within=THROWN_OUT_WITHIN,
+                every=0.1,
+            )
+        except DeadlineError as error:
+            raise FaultNotRealError(str(error)) from None
+        return (
+            f"{target.name}: backend {self._killed} was killed, {len(self._before) - 1} processes"
+            f" ended, the postmaster {', '.join(map(str, postmasters))} lives"
+        )
+
+    def verify_healed(self) -> str:
+        """A client is served again."""
+        eventually(
+            f"a client's session on {self._target.name}",
+            lambda: [title for title in self._processes().values() if serves_client(title)],
+            within=GONE_WITHIN,
+        )
+        return f"{self._target.name} serves clients"
+
+
+def is_postmaster(title: str) -> bool:
+    """Whether a process shows a command line: its children show what they do, after a colon."""
+    return not title.startswith("postgres:")
+
+
+def serves_client(title: str) -> bool:
+    """Whether a process is the backend of a client that came by TCP: 'user database host(port)'."""
+    return bool(re.search(r"\(\d+\)", title)) and "walsender" not in title

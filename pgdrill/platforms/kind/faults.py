@@ -1,7 +1,7 @@
 """Faults on Kubernetes: pods deleted, processes killed or frozen, nodes stopped."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from pgdrill.engines.base import Member, heirs
 from pgdrill.engines.cnpg import CnpgEngine
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.platforms.kind.nodes import Process, is_running, processes, signal
-from pgdrill.platforms.member_faults import GONE_WITHIN, MemberFault
+from pgdrill.platforms.member_faults import GONE_WITHIN, KillBackend, MemberFault
 from pgdrill.platforms.switchover import Switchover
 from pgdrill.provision.commands import output
 from pgdrill.waiting import DeadlineError, eventually
@@ -129,6 +129,17 @@ class KillPostgres(_PodFault):
     def verify_healed(self) -> str:
         """Nothing of the old postmaster is left."""
         return self.verify_injected()
+
+
+class KillPodBackend(_PodFault, KillBackend):
+    """SIGKILL one client's backend in its pod."""
+
+    def _processes(self) -> Mapping[int, str]:
+        found = processes(self._node, self._uid)
+        return {p.pid: p.title for p in found if p.command == "postgres" and p.state != "Z"}
+
+    def _kill(self, pid: int) -> None:
+        signal(self._node, "KILL", [pid])
 
 
 class FreezePod(_PodFault):
@@ -361,6 +372,7 @@ def kubernetes_faults(engine: CnpgEngine, kubeconfig: Path) -> tuple[Fault, ...]
         DeletePod(engine, "primary_delete", "primary", kubeconfig, grace=POLITE),
         DeletePod(engine, "standby_kill", "standby", kubeconfig, grace=0),
         KillPostgres(engine, "postmaster_kill", "primary"),
+        KillPodBackend(engine, "backend_kill", "primary"),
         FreezePod(engine, "primary_freeze", "primary"),
         FreezePod(engine, "standby_freeze", "standby"),
         Fence(engine, "standby_away", "standby"),

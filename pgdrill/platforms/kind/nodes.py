@@ -12,9 +12,14 @@ _PROCESSES = r"""
 for file in $(grep -lsE "$1" /proc/[0-9]*/cgroup); do
   pid=${file#/proc/}; pid=${pid%/cgroup}
   state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$pid/status" 2>/dev/null)
-  command=$(cat "/proc/$pid/comm" 2>/dev/null)
+  command=; words=()
+  {
+    read -r command < "/proc/$pid/comm"
+    mapfile -d '' -t words < "/proc/$pid/cmdline"
+  } 2>/dev/null
   # A process may end at any moment of this, and is none then.
-  [ -n "$state" ] && [ -n "$command" ] && echo "$pid $state $command"
+  [ -n "$state" ] && [ -n "$command" ] &&
+    printf '%s\t%s\t%s\t%s\n' "$pid" "$state" "$command" "${words[*]}"
 done
 true
 """
@@ -27,6 +32,7 @@ class Process:
     pid: int
     state: str
     command: str
+    title: str  # its command line; PostgreSQL's processes write there what they do
 
 
 def run(node: str, *command: str, within: float = 30.0) -> str:
@@ -39,10 +45,10 @@ def processes(node: str, pod_uid: str) -> list[Process]:
     # Both cgroup drivers: systemd writes the UID with underscores.
     pattern = pod_uid.replace("-", "[-_]")
     rows = output("docker", "exec", "-i", node, "bash", "-s", "--", pattern, stdin=_PROCESSES)
-    found = [line.split(maxsplit=2) for line in rows.splitlines()]
+    found = [line.split("\t", maxsplit=3) for line in rows.splitlines()]
     return [
-        Process(int(pid), state, command)
-        for pid, state, command in found
+        Process(int(pid), state, command, title.strip())
+        for pid, state, command, title in found
         if command not in ("catatonit", "pause")
     ]
 

@@ -1,7 +1,9 @@
 """Faults of the embedded platform: signals to the processes of one member."""
 
+import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -9,8 +11,8 @@ import requests
 
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.platforms.archive_faults import ArchiveAway, ArchiveFull, BackupsGone
-from pgdrill.platforms.local.processes import alive, identity, send, state
-from pgdrill.platforms.member_faults import MemberFault
+from pgdrill.platforms.local.processes import GONE, alive, identity, send, state
+from pgdrill.platforms.member_faults import KillBackend, MemberFault
 from pgdrill.platforms.switchover import Switchover
 from pgdrill.waiting import eventually
 
@@ -105,6 +107,20 @@ class KillPostmaster(_ProcessFault):
     def verify_healed(self) -> str:
         """Nothing of the old postmaster is left."""
         return self._gone_for_good(KILLED_WITHIN)
+
+
+class KillMemberBackend(_ProcessFault, KillBackend):
+    """SIGKILL one client's backend."""
+
+    def _processes(self) -> Mapping[int, str]:
+        titles: dict[int, str] = {}
+        for process in self._platform.processes(self._target.name).postgres():
+            with suppress(*GONE):
+                titles[process.pid] = " ".join(process.cmdline()).strip()
+        return titles
+
+    def _kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
 
 
 class FreezeMember(_ProcessFault):
@@ -274,6 +290,7 @@ def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:
         KillMember(platform, "standby_kill", "standby", comes_back=True),
         KillMember(platform, "standby_away", "standby", comes_back=False),
         KillPostmaster(platform, "postmaster_kill", "primary"),
+        KillMemberBackend(platform, "backend_kill", "primary"),
         FreezeMember(platform, "primary_freeze", "primary"),
         FreezeMember(platform, "standby_freeze", "standby"),
         DeafStandbys(platform, "standbys_deaf", "primary"),
