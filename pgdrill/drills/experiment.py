@@ -30,6 +30,7 @@ class Experiment:
     name: str
     fault: str
     document: Mapping[str, Any]
+    control: bool = False  # a set-up that is bad on purpose
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,29 @@ class Journal:
     evidence: str
 
 
-def of(spec: FaultSpec, *, name: str = "", fault: str = "") -> Experiment:
-    """Return the experiment of a fault, checked; for controls with another fault in its place.
+def of(spec: FaultSpec) -> Experiment:
+    """Return the experiment of a fault, checked.
 
     Raises:
         chaoslib.exceptions.InvalidExperiment: it is none.
     """
-    document = render(spec, fault or spec.name)
-    ensure_experiment_is_valid(document)
-    return Experiment(name or spec.name, fault or spec.name, document)
+    return _checked(Experiment(spec.name, spec.name, render(spec, spec.name)))
+
+
+def control_of(spec: FaultSpec, fault: str = "") -> Experiment:
+    """Return a fault's experiment as that of a control, perhaps with another fault in its place.
+
+    Raises:
+        chaoslib.exceptions.InvalidExperiment: it is none.
+    """
+    injected = fault or spec.name
+    document = render(spec, injected)
+    return _checked(Experiment(f"control_{injected}", injected, document, control=True))
+
+
+def _checked(experiment: Experiment) -> Experiment:
+    ensure_experiment_is_valid(experiment.document)
+    return experiment
 
 
 def render(spec: FaultSpec, fault: str) -> dict[str, Any]:

@@ -157,6 +157,7 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
     primary = held[platform.engine.primary().name]
     trial = Trial(
         experiment=experiment.name,
+        control=experiment.control,
         fault=experiment.fault,
         tuning=platform.tuning_name,
         number=number,

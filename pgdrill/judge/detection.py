@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pgdrill.faults.catalogue import FaultSpec, Where
 from pgdrill.judge import alerting
 from pgdrill.judge.verdicts import Verdicts
-from pgdrill.records import Budget, Detection, Trial, total
+from pgdrill.records import About, Budget, Detection, Trial, total
 
 # Alerts whose condition begins not with the fault but with the new primary.
 AFTER_PROMOTION = frozenset({"PgFailoverHappened"})
@@ -56,7 +56,9 @@ def judge(found: Sequence[Detection], promised: Mapping[str, Budget], verdicts: 
             telling = [d for d in owed if d.arrived(alert) is not None or not d.was_raised(alert)]
             note = f"{len(telling)} of {len(found)} trials can tell" if telling != found else ""
             subject = f"{found[0].fault}, {alert}"
-            verdicts.check(budget, _slowest(d.arrived(alert) for d in telling), subject, note)
+            slowest = _slowest(d.arrived(alert) for d in telling)
+            about = About(fault=found[0].fault, alert=alert)
+            verdicts.check(budget, slowest, subject, note, about)
 
 
 def _slowest(arrivals: Iterable[float | None]) -> float | None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pgdrill.faults.catalogue import FAULTS, TUNED, FaultSpec, Where
 from pgdrill.judge.budgets import SCHEDULE_ERROR
 from pgdrill.judge.verdicts import Verdicts, worst
-from pgdrill.records import Budget, LaneResult, Trial, total
+from pgdrill.records import About, Budget, LaneResult, Trial, total
 
+WRITE_GAP = "write-gap"  # the kind of the promise, as `--budget` calls it
 CLIENT_LANES = ("fresh", "held")  # through the load balancer: what a user would notice
 
 RECOVER = 120.0  # seconds we are willing to look for recovery, at least
@@ -117,17 +118,21 @@ def _after(gap: Budget) -> Budget:
 def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verdicts) -> None:
     """Judge the worst of all trials; a lane without acks on both sides is no evidence."""
     promised = budgets(where, spec)
-    subject = named(trials[0].experiment, where)
+    name = trials[0].experiment
+    subject, about = named(name, where), About(fault=name, timing=where.timing)
     with verdicts.together():
         for lane in CLIENT_LANES:
             seen = [trial.lanes[lane] for trial in trials]
             gaps = [_gap(one, promised.gap) for one in seen]
             note = _spread(gaps) or ("it had not ended" if gaps[0] and not seen[0].gap else "")
-            verdicts.check(promised.gap, worst(gaps), f"{subject}, {lane}", note)
+            on = about.model_copy(update={"lane": lane})
+            verdicts.check(promised.gap, worst(gaps), f"{subject}, {lane}", note, on)
         times = [math.inf if t.redundancy is None else t.redundancy for t in trials]
         never = f"not within {patience(where):.0f} s" if math.inf in times else ""
-        verdicts.check(promised.redundancy, worst(times), subject, never)
-        _judge_timeline(trials, spec, subject, verdicts)
+        verdicts.check(promised.redundancy, worst(times), subject, never, about)
+        if spec.primary != "either":
+            budget, wrong, passed = _timelines(trials, spec)
+            verdicts.check(budget, wrong, subject, passed, about)
         acked = sum(t.ledger.acked_present + t.ledger.acked_lost for t in trials)
         for budget, counts in (
             (LOST, [t.ledger.acked_lost for t in trials]),
@@ -137,22 +142,23 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
             (TWO_WRITERS, [t.two_writers for t in trials]),
         ):
             # Without a single acknowledged write, zero lost ones prove nothing.
-            verdicts.check(budget, sum(counts) if acked else None, subject, f"of {acked} acked")
-        verdicts.check(SCHEDULE_ERROR, worst([t.schedule_error_p99_ms for t in trials]), subject)
+            rows = sum(counts) if acked else None
+            verdicts.check(budget, rows, subject, f"of {acked} acked", about)
+        late = worst([t.schedule_error_p99_ms for t in trials])
+        verdicts.check(SCHEDULE_ERROR, late, subject, about=about)
 
 
-def _judge_timeline(
-    trials: Sequence[Trial], spec: FaultSpec, subject: str, verdicts: Verdicts
-) -> None:
-    """Judge whether somebody took over; a timeline that could not be read (0) is no evidence."""
-    if spec.primary == "either":
-        return
+def _timelines(trials: Sequence[Trial], spec: FaultSpec) -> tuple[Budget, int | None, str]:
+    """Return what was promised of the timeline, in how many trials not so, and what was seen.
+
+    A timeline that could not be read (0) is no evidence.
+    """
     unknown = [t for t in trials if not (t.timeline_before and t.timeline_after)]
     moved = sum(t.timeline_after > t.timeline_before for t in trials)
-    wrong = len(trials) - moved if spec.primary == "moves" else moved
-    budget = NO_FAILOVER if spec.primary == "moves" else NEEDLESS_FAILOVER
-    passed = ", ".join(f"{t.timeline_before} to {t.timeline_after}" for t in trials)
-    verdicts.check(budget, None if unknown else wrong, subject, f"timelines {passed}")
+    must = spec.primary == "moves"
+    budget, wrong = (NO_FAILOVER, len(trials) - moved) if must else (NEEDLESS_FAILOVER, moved)
+    seen = ", ".join(f"{t.timeline_before} to {t.timeline_after}" for t in trials)
+    return budget, None if unknown else wrong, f"timelines {seen}"
 
 
 def _gap(lane: LaneResult, promised: Budget) -> float | None:

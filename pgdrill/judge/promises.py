@@ -1,11 +1,14 @@
 """Promises by their keys, and the limits that a user sets instead."""
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pgdrill.errors import BadUsageError
 from pgdrill.records import Budget
+
+MATCHES = 6  # promises that are named where one is asked for that there is not
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,10 @@ class Limits:
         for key in own:
             if key not in known:
                 word = re.split(r"[.-]", key)[-1]
-                near = sorted(k for k in known if word in k) or sorted(known)
+                alike = sorted(k for k in known if word in k) or sorted(known)
+                near = difflib.get_close_matches(key, known, MATCHES) or alike
                 raise BadUsageError(
-                    f"--budget {key}: there is no such promise; try {', '.join(near[:6])}"
+                    f"--budget {key}: there is no such promise; try {', '.join(near[:MATCHES])}"
                     " (`python -m pgdrill budgets` lists all)"
                 )
         return cls(own)

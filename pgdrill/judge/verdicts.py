@@ -5,12 +5,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pgdrill.judge.promises import Limits
-from pgdrill.records import Budget, Outcome, Verdict, append
+from pgdrill.records import About, Budget, Outcome, Verdict, append
 
 # How many times its limit a number of seconds may be on a machine that is said to be slow: the
 # slowest seen of two shared cores took half as long again as the fastest, hour by hour.
 SLOW = 2.0
 NONE = Limits({})
+NOTHING = About()
 
 
 class BrokenBudgetError(AssertionError):
@@ -42,7 +43,12 @@ class Verdicts:
         self.given: list[Verdict] = []
 
     def check(
-        self, budget: Budget, observed: float | None, subject: str, note: str = ""
+        self,
+        budget: Budget,
+        observed: float | None,
+        subject: str,
+        note: str = "",
+        about: About = NOTHING,
     ) -> Verdict:
         """Judge one observation; None means there was no evidence, which is never met.
 
@@ -63,6 +69,7 @@ class Verdicts:
         verdict = Verdict(
             budget=budget,
             subject=subject,
+            about=about,
             observed=observed,
             outcome=outcome,
             note=note,

@@ -24,11 +24,12 @@ from pgdrill.records.runs import Clock, Collected, Event, Fingerprint, RunEnd, S
 from pgdrill.records.scaling import PoolerPod, ScalePoint, Scaling, Surge
 from pgdrill.records.store import append, read, read_lines, write
 from pgdrill.records.trials import LaneResult, LedgerCount, Part, Trial
-from pgdrill.records.verdicts import SHARE, Budget, Outcome, Term, Verdict, total
+from pgdrill.records.verdicts import SHARE, About, Budget, Outcome, Term, Verdict, total
 
 __all__ = [
     "BOUNDS_MS",
     "SHARE",
+    "About",
     "AlertLife",
     "AlertPath",
     "BackupTaken",

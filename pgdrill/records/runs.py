@@ -62,13 +62,20 @@ class Fingerprint(Record):
     tuning: dict[str, str]
 
 
+VERSION = 2
+
+
 class Clock(Record):
     """Anchor of the monotonic clock in wall-clock time."""
 
     monotonic: float
     wall: str  # ISO 8601, UTC
+    # Of the records beside it: since 2 a verdict carries what it is about, a trial whether it is a
+    # control.
+    version: int = 1
 
     @classmethod
     def now(cls) -> "Clock":
-        """Read both clocks at once."""
-        return cls(monotonic=time.monotonic(), wall=datetime.now(UTC).isoformat())
+        """Read both clocks at once, for a run whose records are of today's version."""
+        wall = datetime.now(UTC).isoformat()
+        return cls(monotonic=time.monotonic(), wall=wall, version=VERSION)

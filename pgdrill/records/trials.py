@@ -44,6 +44,7 @@ class Trial(Record):
     """One fault, once: what was hit, what clients saw, what was lost, when all was well again."""
 
     experiment: str
+    control: bool = False  # a set-up that is bad on purpose: it says nothing about the cluster
     fault: str
     tuning: str
     number: int

@@ -32,6 +32,11 @@ class Budget(Record):
         """What a user calls it: `--budget primary_kill.write-gap=5`."""
         return self.key or re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
 
+    @property
+    def kind(self) -> str:
+        """What it promises, whatever of: `write-gap` of `primary_kill.write-gap`."""
+        return self.id.rpartition(".")[2]
+
     def allows(self, observed: float) -> bool:
         """Whether the observed value keeps the promise; NaN never does."""
         return observed <= self.limit if self.better == "lower" else observed >= self.limit
@@ -71,11 +76,22 @@ def total(
     )
 
 
+class About(Record):
+    """What a verdict is about, as far as that applies; its subject says the same to people."""
+
+    fault: str = ""  # the name of the experiment
+    timing: str = ""
+    lane: str = ""
+    alert: str = ""
+    member: str = ""
+
+
 class Verdict(Record):
     """A budget, what was observed, and the outcome; invalid means: no evidence it was real."""
 
     budget: Budget
     subject: str
+    about: About = About()
     observed: float | None
     outcome: Outcome
     note: str = ""

@@ -76,8 +76,7 @@ def _load(m: Material) -> str:
     ]
     slo = "; ".join(
         f"{v.budget.name} {observed(v)} (promised {allowed(v.budget)}): **{v.outcome}**"
-        for v in m.promises
-        if v.budget == m.budget_p99 or "bad" in v.budget.name
+        for v in m.objectives
     )
     offered = (
         f"Offered {number(m.bench.rate)} tx/s for {seconds(m.bench.duration)}, calibrated"

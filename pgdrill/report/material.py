@@ -1,6 +1,5 @@
 """The records of one run as the report needs them: read once, grouped, nothing invented."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,9 @@ from typing import TypeVar
 
 from pgdrill.dashboards.panels import Snapshot
 from pgdrill.errors import BadUsageError
-from pgdrill.judge import failover
+from pgdrill.judge.alerting import PAGED
+from pgdrill.judge.budgets import BAD_TRANSACTIONS, P99
+from pgdrill.judge.failover import WRITE_GAP
 from pgdrill.records import (
     AlertLife,
     Bench,
@@ -34,12 +35,12 @@ from pgdrill.records import (
     read,
     read_lines,
 )
+from pgdrill.report import legacy
 from pgdrill.report.results import PytestResult, read_results
 from pgdrill.rundir import RunDir
 
 R = TypeVar("R", bound=Record)
 CONFIDENCE = 0.95
-FIRE_BUDGET = "condition to alert"  # as observe/alerts.py names it
 ORDER = {"broken": 0, "invalid": 1, "met": 2}
 
 
@@ -89,8 +90,8 @@ class Group:
 
     @property
     def is_control(self) -> bool:
-        """Whether this set-up is deliberately bad (its experiment or tuning says 'control')."""
-        return "control" in f"{self.experiment} {self.tuning}".lower()
+        """Whether this set-up is deliberately bad."""
+        return all(trial.control for trial in self.trials)
 
     @property
     def worst_first(self) -> list[Trial]:
@@ -193,13 +194,18 @@ class Material:
     @property
     def budget_p99(self) -> Budget | None:
         """The promise about the 99th percentile of transactions, in ms."""
-        about = [v.budget for v in self.promises if v.budget.unit == "ms"]
-        return next((b for b in about if "p99" in b.name and "latency" in b.name), None)
+        return next((v.budget for v in self.promises if v.budget.kind == P99.kind), None)
+
+    @property
+    def objectives(self) -> list[Verdict]:
+        """What was promised of the load: its p99, and the share that was bad."""
+        kinds = (P99.kind, BAD_TRANSACTIONS.kind)
+        return [v for v in self.promises if v.budget.kind in kinds]
 
     def page_limit(self, alert: str) -> float | None:
         """Limit of the promise about the time from an alert's condition to its page, seconds."""
-        about = [v.budget for v in self.promises if alert in v.subject and v.budget.unit == "s"]
-        return next((b.limit for b in about if b.name == FIRE_BUDGET), None)
+        about = [v.budget for v in self.promises if v.about.alert == alert]
+        return next((b.limit for b in about if b.kind == PAGED), None)
 
 
 def read_run(path: Path) -> Material:
@@ -230,7 +236,11 @@ def read_run(path: Path) -> Material:
     except (ValueError, KeyError) as error:
         complaints.append(f"{run.report}: {_first_lines(error)}")
     clock = one(run.clock, Clock)
-    verdicts = many(run.verdicts, Verdict)
+    verdicts, trials = many(run.verdicts, Verdict), many(run.trials, Trial)
+    lives = many(run.alerts, AlertLife)
+    if clock and clock.version < 2:
+        verdicts = legacy.with_facts(verdicts, trials, lives)
+        trials = legacy.with_controls(trials)
     return Material(
         path=path,
         start=clock.monotonic if clock else 0.0,
@@ -238,7 +248,7 @@ def read_run(path: Path) -> Material:
         fingerprint=one(run.fingerprint, Fingerprint),
         verdicts=verdicts,
         events=tuple(sorted(many(run.events, Event), key=lambda event: event.at)),
-        alerts=many(run.alerts, AlertLife),
+        alerts=lives,
         scalings=many(run.scaling, Scaling),
         recoveries=many(run.recoveries, Recovery),
         rebuilds=many(run.rebuilds, Rebuild),
@@ -249,7 +259,7 @@ def read_run(path: Path) -> Material:
         waits=many(run.waits, WaitLook),
         snapshots=many(run.dashboards, Snapshot),
         slos=many(run.slos, SloComparison),
-        groups=_groups(many(run.trials, Trial), verdicts),
+        groups=_groups(trials, verdicts),
         results=results,
         collected=one(run.collected, Collected),
         ended=one(run.ended, RunEnd),
@@ -314,34 +324,14 @@ def _group(
     return Group(experiment, fault, tuning, trials, tuple(lanes))
 
 
-def _timing_named(verdict: Verdict) -> str:
-    """Return the fail-over settings that a subject names; '' for the suite's own."""
-    found = re.search(r" on (\S+) timing\b", verdict.subject)
-    return found[1] if found else ""
-
-
 def _gap_limit(
     verdicts: tuple[Verdict, ...], experiment: str, tuning: str, lane: str
 ) -> float | None:
-    """Limit of the verdict about this experiment's gap in this lane, the most exact match."""
-
-    def fit(verdict: Verdict) -> int:
-        words = f"{verdict.subject} {verdict.budget.name}"
-        return (lane in words) * 2 + (tuning in words)
-
-    about = [
-        verdict
-        for verdict in verdicts
-        if verdict.budget.unit == "s"
-        and "gap" in verdict.budget.name
-        and re.search(rf"(?<![\w-]){re.escape(experiment)}(?![\w-])", verdict.subject)
-        and _timing_named(verdict) == failover.other_timing(tuning)
-    ]
-    # A promise about one lane says nothing about another; one that names no lane is about both.
-    named = [v for v in about if lane in f"{v.subject} {v.budget.name}"]
-    fresh_or_held = ("fresh", "held")
-    general = [
-        v for v in about if not any(w in f"{v.subject} {v.budget.name}" for w in fresh_or_held)
-    ]
-    best = max(named or general, key=fit, default=None)
-    return best.budget.limit if best else None
+    """Limit of the verdict about this experiment's gap in this lane, under these settings."""
+    for verdict in verdicts:
+        about = verdict.about
+        same = (about.fault, about.timing) == (experiment, tuning)
+        # One that names no lane is about each.
+        if same and verdict.budget.kind == WRITE_GAP and about.lane in ("", lane):
+            return verdict.budget.limit
+    return None

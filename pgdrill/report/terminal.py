@@ -7,11 +7,12 @@ from statistics import median
 from pgdrill.judge import machine
 from pgdrill.judge import scaling as judged
 from pgdrill.judge import waits as judged_waits
+from pgdrill.judge.alerting import CONDITION
 from pgdrill.records import AlertLife, Bench, Rebuild, Recovery, Scaling
 from pgdrill.report import waits
 from pgdrill.report.detection import summary
 from pgdrill.report.facts import acked, done_of, drilled_ledger, wrong_controls
-from pgdrill.report.material import FIRE_BUDGET, Group, LaneGaps, Material, read_run
+from pgdrill.report.material import Group, LaneGaps, Material, read_run
 from pgdrill.report.words import count, number, seconds
 from pgdrill.rundir import RunDir
 
@@ -90,8 +91,7 @@ def _bench(m: Material) -> list[str]:
         + (f"; {m.bench.pgbench}" if m.bench.pgbench else "")
         for all_ in m.bench.scripts[:1]
     ]
-    slo = [v for v in m.promises if v.budget == m.budget_p99 or "bad" in v.budget.name]
-    told = [f"SLO {v.outcome}: {v.line()}" for v in slo]
+    told = [f"SLO {v.outcome}: {v.line()}" for v in m.objectives]
     return lines + told + _waits(m, m.bench) + _machine(m, m.bench) + _twice(m)
 
 
@@ -157,7 +157,7 @@ def _rebuild(r: Rebuild) -> str:
 def _alert(life: AlertLife) -> str:
     at = life.paged if life.paged is not None else life.alertmanager
     if at is None or life.condition is None:
-        return f"alert {life.alert} ({FIRE_BUDGET}): never arrived"
+        return f"alert {life.alert} ({CONDITION}): never arrived"
     verb = "paged" if life.paged is not None else "at Alertmanager"
     resolved = "resolved" if life.resolved is not None else "not seen to resolve"
     return (

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+from pgdrill.judge.alerting import PAGED
+from pgdrill.judge.budgets import P99
+from pgdrill.judge.failover import LOST, WRITE_GAP
 from pgdrill.report.facts import drilled_ledger, proven, proven_acks
-from pgdrill.report.material import FIRE_BUDGET, Material
+from pgdrill.report.material import Material
 from pgdrill.report.words import allowed, count, number, seconds
 
 
@@ -22,9 +25,9 @@ def tiles(m: Material) -> tuple[Tile, ...]:
     return _gap_tile(m), _loss_tile(m), _p99_tile(m), _alert_tile(m)
 
 
-def _state_of(m: Material, *words: str) -> str:
-    """Return the worst outcome among promises about something; plain when none is."""
-    about = [v.outcome for v in m.promises if any(word in v.budget.name.lower() for word in words)]
+def _state_of(m: Material, kind: str) -> str:
+    """Return the worst outcome among promises of a kind; plain when none is."""
+    about = [v.outcome for v in m.promises if v.budget.kind == kind]
     return next((o for o in ("broken", "invalid", "met") if o in about), "plain")
 
 
@@ -36,14 +39,14 @@ def _gap_tile(m: Material) -> Tile:
     unknown = sum(lane.unknown for g in m.own_drills for lane in g.lanes)
     more = f"; {unknown} could not say" if unknown else ""
     detail = f"{group.experiment}, {lane.lane} connection, {count(len(lane.gaps), 'trial')}{more}"
-    return Tile("longest write gap", seconds(gap), detail, _state_of(m, "gap"))
+    return Tile("longest write gap", seconds(gap), detail, _state_of(m, WRITE_GAP))
 
 
 def _loss_tile(m: Material) -> Tile:
     ledger, trials = drilled_ledger(m), proven(m)
     if not proven_acks(m) and not ledger.acked_lost:
         return Tile("acknowledged writes lost", "-", "not measured in this run")
-    lost = "broken" if ledger.acked_lost else _state_of(m, "lost")
+    lost = "broken" if ledger.acked_lost else _state_of(m, LOST.kind)
     detail = f"of {proven_acks(m):,} acknowledged in {count(len(trials), 'trial')}"
     return Tile("acknowledged writes lost", f"{ledger.acked_lost:,}", detail, lost)
 
@@ -55,7 +58,7 @@ def _p99_tile(m: Material) -> Tile:
     budget = m.budget_p99
     limit = f"promised {allowed(budget)}" if budget else "no promise judged"
     detail = f"{limit}, at {number(m.bench.rate)} transactions/s"
-    return Tile("p99 under load", f"{number(p99)} ms", detail, _state_of(m, "p99 latency"))
+    return Tile("p99 under load", f"{number(p99)} ms", detail, _state_of(m, P99.kind))
 
 
 def _alert_tile(m: Material) -> Tile:
@@ -74,5 +77,5 @@ def _alert_tile(m: Material) -> Tile:
         "slowest alert",
         seconds(max(waits)),
         f"condition true to page; {len(waits)} of {len(times)} arrived",
-        _state_of(m, FIRE_BUDGET),
+        _state_of(m, PAGED),
     )

@@ -8,11 +8,8 @@ import psycopg
 from kubernetes import client
 from psycopg.sql import SQL, Identifier
 
-from pgdrill.drills import experiment as experiments
-from pgdrill.drills.experiment import Experiment
 from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.faults.base import FaultNotRealError
-from pgdrill.faults.catalogue import FAULTS
 from pgdrill.observe import rulefiles
 from pgdrill.observe.prometheus import Prometheus
 from pgdrill.platforms.base import Platform
@@ -33,11 +30,6 @@ REFUSED_APPEAR = (
 )
 ONE_VANISHES = "DELETE FROM {0} WHERE ctid = (SELECT ctid FROM {0} ORDER BY at, id LIMIT 1)"
 ONE_DOUBLES = "INSERT INTO {0} SELECT * FROM {0} ORDER BY at, id LIMIT 1"
-
-
-def control_of(name: str, fault: str = "") -> Experiment:
-    """Return a fault's experiment, or with another fault in it, under the name of a control."""
-    return experiments.of(FAULTS[name], fault=fault, name=f"control_{fault or name}")
 
 
 class NoFault:

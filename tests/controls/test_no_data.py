@@ -4,13 +4,13 @@ import pytest
 
 from pgdrill.attempt_log import Lane
 from pgdrill.drills import failover as trials
+from pgdrill.drills.experiment import control_of
 from pgdrill.drills.failover import FRESH_RATE, HELD_RATE, Bench
 from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import failover
 from pgdrill.observe.prometheus import NoDataError, Prometheus
 from pgdrill.platforms.base import Cluster, where
 from tests.controls.control import Control
-from tests.controls.sabotage import control_of
 
 
 def test_query_without_series_is_an_error(prometheus: Prometheus) -> None:
@@ -27,7 +27,7 @@ def test_clients_without_a_single_ack_are_no_evidence(
     spec, here = FAULTS["standby_freeze"], where(sabotaged.platform)
     gap = spec.gap(here)
     with control.must_be("invalid", "writes sent to standbys", gap, failover.LOST) as verdicts:
-        trial = trials.run_trial(sabotaged, control_of(spec.name), 1)
+        trial = trials.run_trial(sabotaged, control_of(spec), 1)
         assert all(lane.refused for lane in trial.lanes.values()), "not even refused: no prober"
         failover.judge([trial], spec, here, verdicts)
 

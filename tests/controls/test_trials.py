@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pgdrill.drills.experiment import control_of
 from pgdrill.drills.failover import Bench, run_trial
 from pgdrill.faults.base import Fault
 from pgdrill.faults.catalogue import FAULTS
@@ -13,7 +14,7 @@ from pgdrill.platforms.base import where
 from pgdrill.platforms.local.processes import MemberProcesses
 from pgdrill.records import Trial
 from tests.controls.control import Control
-from tests.controls.sabotage import LossyKill, NobodyTakesOver, NoFault, Tampering, control_of
+from tests.controls.sabotage import LossyKill, NobodyTakesOver, NoFault, Tampering
 
 LOOK = 40.0  # seconds to wait for somebody to take over; the promise is 30
 
@@ -34,7 +35,7 @@ class Trials:
         """Run an experiment's trial; fault None: with its own fault."""
         if fault:
             self._monkeypatch.setitem(self.platform.faults, fault.name, fault)
-        return run_trial(self._bench, control_of(name, fault.name if fault else ""), 1)
+        return run_trial(self._bench, control_of(FAULTS[name], fault.name if fault else ""), 1)
 
     def judge(self, trial: Trial, verdicts: Verdicts, like: str) -> None:
         """Judge it as the chaos suite judges a trial of the fault that it is like."""

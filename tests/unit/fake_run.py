@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 from pgdrill.records import (
+    About,
     AlertLife,
     BackupTaken,
     Bench,
@@ -38,6 +39,7 @@ from pgdrill.records import (
     append,
     write,
 )
+from pgdrill.records.runs import VERSION
 from pgdrill.rundir import RunDir
 from tests.unit.fake_dashboards import snapshots
 
@@ -45,7 +47,9 @@ START = 5000.0
 FAULTS = {"primary-kill": "kill-primary", "primary-pause": "pause-primary"}
 MEMBERS = ("pg-1", "pg-2", "pg-3")
 GAP = Budget(name="write gap", limit=10, unit="s", better="lower", because="loop_wait + ttl")
-LOST = Budget(name="acked writes lost", limit=0, unit="rows", better="lower", because="synchronous")
+LOST = Budget(
+    name="acknowledged writes lost", limit=0, unit="rows", better="lower", because="synchronous"
+)
 P99 = Budget(name="p99 latency", limit=200, unit="ms", better="lower", because="the SLO")
 PAGED = Budget(
     name="condition to alert", limit=22, unit="s", better="lower", because="15 + 5 + 2 + 5"
@@ -54,7 +58,11 @@ HOSTILE = '<script>alert("1")</script> <!-- pgdrill:end -->'
 
 
 def verdict(
-    budget: Budget, subject: str, observed: float | None, expected: Outcome = "met"
+    budget: Budget,
+    subject: str,
+    observed: float | None,
+    expected: Outcome = "met",
+    about: About | None = None,
 ) -> Verdict:
     """A judged observation, as pgdrill.judge.verdicts would write it."""
     outcome: Outcome = (
@@ -67,6 +75,7 @@ def verdict(
         outcome=outcome,
         test=f"tests/chaos/test_failover.py::test_failover[{subject}]",
         expected=expected,
+        about=about or About(),
     )
 
 
@@ -147,7 +156,12 @@ def trials() -> list[Trial]:
 def verdicts(of: list[Trial]) -> list[Verdict]:
     """All promises kept, and three controls that came out as they must."""
     made = [
-        verdict(GAP, f"{t.experiment} trial {t.number} {name}", seen.gap)
+        verdict(
+            GAP,
+            f"{t.experiment} trial {t.number} {name}",
+            seen.gap,
+            about=About(fault=t.experiment, timing=t.tuning, lane=name),
+        )
         for t in of
         for name, seen in t.lanes.items()
         if "@" not in name
@@ -157,7 +171,7 @@ def verdicts(of: list[Trial]) -> list[Verdict]:
         *made,
         verdict(LOST, "primary-kill", 0),
         verdict(LOST, "primary-pause", 0),
-        verdict(PAGED, "PostgresDown", 14.2),
+        verdict(PAGED, "PostgresDown", 14.2, about=About(alert="PostgresDown")),
         verdict(LOST, "control: a row removed from the ledger", 1, "broken"),
         verdict(P99, "control: slow disk", 912.4, "broken"),
         verdict(GAP, "control: fault that hits nothing", None, "invalid"),
@@ -501,7 +515,7 @@ def write_run(path: Path, without: tuple[str, ...] = ()) -> RunDir:
     """Write a whole made-up run, except the record files named by their attribute in RunDir."""
     path.mkdir(parents=True)
     run = RunDir(path)
-    write(run.clock, Clock(monotonic=START, wall="2026-11-23T20:00:00+00:00"))
+    write(run.clock, Clock(monotonic=START, wall="2026-11-23T20:00:00+00:00", version=VERSION))
     seed = Seed(
         rows=1_000_000,
         seed=42,

@@ -111,8 +111,8 @@ def test_a_fault_that_ended_all_writing_is_real() -> None:
 
 def test_a_control_puts_another_fault_in_the_place_of_the_first() -> None:
     """The rest of the experiment, what it waits for above all, stays as it is."""
-    found = experiment.of(FAULTS["primary_freeze"], fault="lossy_kill", name="control_lossy_kill")
-    assert (found.name, found.fault) == ("control_lossy_kill", "lossy_kill")
+    found = experiment.control_of(FAULTS["primary_freeze"], "lossy_kill")
+    assert (found.name, found.fault, found.control) == ("control_lossy_kill", "lossy_kill", True)
     assert "primary_freeze" not in str(found.document)
     assert [a["name"] for a in found.document["method"]][-1] == "primary-replaced"
 

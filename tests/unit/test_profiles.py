@@ -8,7 +8,7 @@ import pytest
 from pgdrill.settings import ROOT
 
 WITHIN = 60.0  # seconds to collect every test on a busy machine
-LAST, AWAY = "test_primary_delete_on_defaults", "test_primary_away"
+LAST, AWAY = "test_fault_on_defaults[primary_delete]", "test_fault[primary_away]"
 
 
 def _collected(*words: str) -> tuple[str, list[str]]:
@@ -31,7 +31,7 @@ def _collected(*words: str) -> tuple[str, list[str]]:
 def test_profile_names_what_it_leaves_out(profile: str, left: dict[str, str]) -> None:
     """What a profile does not run it names, with the profile that does."""
     said, run = _collected(f"--profile={profile}")
-    assert "test_primary_kill" in run
+    assert "test_fault[primary_kill]" in run
     assert {AWAY, LAST} - set(run) == set(left)
     named = [line for line in said.splitlines() if line.startswith(f"profile {profile} leaves")]
     assert len(named) == len(left)
@@ -42,6 +42,6 @@ def test_profile_names_what_it_leaves_out(profile: str, left: dict[str, str]) ->
 
 def test_a_name_always_runs() -> None:
     """Whoever asks for a test by name gets it in any profile."""
-    said, run = _collected("--profile=quick", "-k", LAST)
+    said, run = _collected("--profile=quick", "-k", "on_defaults and primary_delete")
     assert run == [LAST]
     assert "leaves out" not in said

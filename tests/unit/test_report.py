@@ -16,6 +16,7 @@ from pgdrill.attempt_log import AttemptLog, Lane, Outcome
 from pgdrill.errors import BadUsageError
 from pgdrill.judge import waits as judged_waits
 from pgdrill.records import (
+    About,
     Bench,
     Clock,
     Collected,
@@ -53,6 +54,18 @@ from tests.unit.fake_run import (
 )
 
 pytestmark = pytest.mark.unit
+
+
+def as_of_version_1(run: RunDir) -> None:
+    """Take away what records did not say before version 2."""
+    for file, field in ((run.verdicts, "about"), (run.trials, "control")):
+        records = [json.loads(line) for line in file.read_text().splitlines()]
+        for record in records:
+            del record[field]
+        file.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    clock = json.loads(run.clock.read_text())
+    del clock["version"]
+    run.clock.write_text(json.dumps(clock))
 
 
 class Page(HTMLParser):
@@ -243,7 +256,8 @@ def test_control_trials_stay_out_of_the_sums(whole: RunDir) -> None:
     sample = trial("primary-kill", 1, 2.0, START + 700)
     lossy = sample.model_copy(
         update={
-            "tuning": "control: asynchronous",
+            "experiment": "control_asynchronous",
+            "control": True,
             "ledger": sample.ledger.model_copy(update={"acked_lost": 31}),
         }
     )
@@ -285,8 +299,9 @@ def test_other_settings_are_compared_and_not_the_headline(whole: RunDir) -> None
     """A trial under other fail-over settings is drawn beside the run's own, with its own budget."""
     other = trial("primary-kill", 1, 48.0, START + 60).model_copy(update={"tuning": "default"})
     append(whole.trials, other)
+    about = About(fault="primary-kill", timing="default", lane="fresh")
     lenient = GAP.model_copy(update={"limit": 90})
-    append(whole.verdicts, verdict(lenient, "primary-kill on default timing, fresh", 48.0))
+    append(whole.verdicts, verdict(lenient, "primary-kill on default timing", 48.0, about=about))
     m = read_run(whole.path)
     ((own, compared),) = m.compared
     limits = [
@@ -617,3 +632,16 @@ def test_how_tests_ended_is_known_without_the_page_of_pytest(tmp_path: Path) -> 
     first = headline(read_run(run.path))
     assert first.state == "invalid"
     assert "1 test failed before it could judge: test_slo" in first.sentence
+
+
+def test_a_run_of_before_is_reported_as_it_was(tmp_path: Path) -> None:
+    """What a verdict is about is read off its sentence where its record does not say."""
+    run = write_run(tmp_path / "run")
+    control = trial("control_lossy", 1, 2.0, START).model_copy(update={"control": True})
+    append(run.trials, control)
+    today = (terminal(run.path), tables(run.path), rebuild(run.path).read_text())
+    as_of_version_1(run)
+    assert (terminal(run.path), tables(run.path), rebuild(run.path).read_text()) == today
+    assert [group.experiment for group in read_run(run.path).groups if group.is_control] == [
+        "control_lossy"
+    ]

@@ -1,0 +1,41 @@
+"""Runs of before a verdict carried what it is about: that was read off its sentence."""
+
+import re
+from collections.abc import Iterable
+
+from pgdrill.records import About, AlertLife, Trial, Verdict
+
+
+def with_facts(
+    verdicts: Iterable[Verdict], trials: Iterable[Trial], lives: Iterable[AlertLife]
+) -> tuple[Verdict, ...]:
+    """Return verdicts of version 1 with the fault, timing, lane and alert that their subjects name.
+
+    trials and lives: of the same run, whose experiments and alerts may be named.
+    """
+    faults = {trial.experiment for trial in trials}
+    alerts = {life.alert for life in lives}
+    return tuple(v.model_copy(update={"about": _about(v, faults, alerts)}) for v in verdicts)
+
+
+def with_controls(trials: Iterable[Trial]) -> tuple[Trial, ...]:
+    """Return trials of version 1, those whose experiment or timing is called a control marked."""
+    return tuple(
+        trial.model_copy(update={"control": "control" in f"{trial.experiment} {trial.tuning}"})
+        for trial in trials
+    )
+
+
+def _about(verdict: Verdict, faults: set[str], alerts: set[str]) -> About:
+    words = re.split(r"[^\w-]+", verdict.subject)
+
+    def named(names: Iterable[str]) -> str:
+        return next((word for word in words if word in names), "")
+
+    fault, timing = named(faults), re.search(r" on (\S+) timing\b", verdict.subject)
+    return About(
+        fault=fault,
+        timing=timing[1] if timing else "tuned" if fault else "",
+        lane=named(("fresh", "held")),
+        alert=named(alerts),
+    )
