@@ -1,18 +1,33 @@
-"""Benchmarking a cluster from a handle and settings, with progress for people."""
+"""The steady load: calibrated, carried by pgbench, published and watched while it runs."""
 
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
-from pgdrill.judge import budgets
-from pgdrill.platforms.base import Cluster
+from psycopg.conninfo import make_conninfo
+
+from pgdrill.drills.publishing import JOB, LoadPublisher, Publication
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.judge import budgets, slos
+from pgdrill.observe.load import commits, published, wait_scraped
+from pgdrill.observe.machine import MachineWatch
+from pgdrill.observe.prometheus import NoDataError, Prometheus
+from pgdrill.observe.pushgateway import Pushgateway
+from pgdrill.observe.waits import WaitWatch
+from pgdrill.platforms import session
+from pgdrill.platforms.base import Cluster, Platform
 from pgdrill.platforms.checkpoints import write_out
 from pgdrill.progress import Reporter
-from pgdrill.records import Bench
+from pgdrill.records import Bench, SloComparison, append, write
+from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.workload import pgbench
 from pgdrill.workload.pgbench_program import Program
+from pgdrill.workload.pgbench_tail import Tail
 
 CALIBRATION = 8  # seconds; enough to order magnitudes, and it warms the caches
+WAITS_WITHIN = 1.0  # seconds for one look at the sessions, which takes 1 ms
 
 
 def bench_cluster(
@@ -72,3 +87,128 @@ def bench_cluster(
 
 def _note(tps: float, milliseconds: float) -> str:
     return f"{tps:.0f} transactions/s, {milliseconds:.1f} ms"
+
+
+class Load:
+    """pgbench through the read-write address; runs when first asked for, and never again."""
+
+    def __init__(
+        self,
+        program: Program,
+        platform: Platform,
+        cluster: Cluster,
+        settings: Settings,
+        run: RunDir,
+        reporter: Reporter,
+    ) -> None:
+        self.directory = run.raw / "pgbench"
+        self.publication: Publication | None = None  # None: not over, or there is no gateway
+        self.began: float | None = None  # Unix time at which nobody had come yet, and was scraped
+        self.ended = 0.0  # ... and at which everybody had left
+        self.trouble = "there was no load"  # why began is None
+        self._platform = platform
+        self._cluster = cluster
+        self._reporter = reporter
+        self._what = (program, cluster, settings, self.directory, reporter)
+        self._run = settings.run_id
+        self._record, self._machine, self._looks = run.bench, run.machine, run.waits
+        self._bench: Bench | None = None
+        self._error: Exception | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether it ran already."""
+        return self._bench is not None or self._error is not None
+
+    def measure(self) -> Bench:
+        """Run it, or return (or raise) what the one run gave; the record is in the run directory.
+
+        Raises:
+            BrokenEnvironmentError: there was no load to speak of.
+        """
+        if not self.measured:
+            try:
+                waits = watch_waits(self._cluster)
+                with MachineWatch() as machine:
+                    self._bench = self._measure(waits)
+                for second in machine.seen:
+                    append(self._machine, second)
+                for look in waits.seen:
+                    append(self._looks, look)
+                write(self._record, self._bench)
+            except Exception as error:
+                self._error = error
+        if self._bench is None:
+            assert self._error is not None
+            raise self._error
+        return self._bench
+
+    def _measure(self, waits: WaitWatch) -> Bench:
+        if not self._platform.pushgateway_url:
+            return self._carry(waits, lambda: None)
+        prometheus = Prometheus(self._platform.prometheus_url)
+        gateway = Pushgateway(self._platform.pushgateway_url, JOB)
+        tail = Tail(self.directory, budgets.P99.limit)
+        with LoadPublisher(gateway, tail, self._run) as live:
+            bench = self._carry(waits, lambda: self._begin(prometheus))
+            self.ended = time.time()
+            self.publication = live.settle(bench, prometheus)
+        return bench
+
+    def _carry(self, waits: WaitWatch, before: Callable[[], None]) -> Bench:
+        """Run the load with somebody who looks at its sessions from the quiet on, to its end."""
+        with ExitStack() as watching:
+
+            def in_the_quiet() -> None:
+                before()
+                watching.enter_context(waits)
+
+            return bench_cluster(*self._what, in_the_quiet)
+
+    def _begin(self, prometheus: Prometheus) -> None:
+        """Let the members be scraped in the quiet; without that the load is no worse."""
+        now = time.time()
+        try:
+            with self._reporter.task("a scrape of every member"):
+                wait_scraped(prometheus, self._cluster.database, now)
+        except (NoDataError, BrokenEnvironmentError) as error:
+            self.trouble = f"before the load: {error}"
+        else:
+            self.began = now
+
+
+def watch_waits(cluster: Cluster) -> WaitWatch:
+    """Return who looks at the load's sessions on the primary, wherever it is.
+
+    From another database: PostgreSQL's own count of commits in the load's has to be the load's.
+    """
+    conninfo = make_conninfo(
+        cluster.conninfo(database="postgres", timeout=2), target_session_attrs="primary"
+    )
+    return WaitWatch(lambda: session.connect(conninfo, WAITS_WITHIN), pgbench.APPLICATION)
+
+
+def objectives_twice(
+    bench: Bench, publication: Publication, prometheus: Prometheus
+) -> tuple[SloComparison, ...]:
+    """Compare the objectives with what Prometheus makes of the publication."""
+    if publication.at is None:
+        return slos.compare_objectives(bench, None, publication.trouble)
+    try:
+        held = published(prometheus, publication.run, publication.at)
+    except NoDataError as error:
+        return slos.compare_objectives(bench, None, str(error))
+    return slos.compare_objectives(bench, held)
+
+
+def commits_twice(load: Load, bench: Bench, database: str, prometheus: Prometheus) -> SloComparison:
+    """Compare the commits that clients were told of with what the primary counted itself."""
+    counted, note, since = None, load.trouble, load.began or 0.0
+    if load.began is not None:
+        try:
+            counted = commits(prometheus, database, load.began, load.ended)
+            since = counted.since
+        except NoDataError as error:
+            note = str(error)
+    told = pgbench.committed(load.directory, since)
+    return slos.compare_commits(bench.clients, told, counted, note)

@@ -1,12 +1,15 @@
 """What alerts promise: how soon each reaches a person, and what must reach nobody."""
 
+import math
 from collections.abc import Mapping
 
-from pgdrill.records import AlertPath, Budget, total
+from pgdrill.judge.verdicts import Verdicts
+from pgdrill.records import About, AlertLife, AlertPath, Budget, total
 
 MARGIN = 5.0  # seconds beyond the intervals; alerts read recorded series, hence the second one
 WHY = "a second evaluation, a scrape that runs into its time-out, delivery"
 CONDITION, RESOLVED, FAULT = "condition to alert", "healed to resolved page", "fault to alert"
+PAGED = "condition-to-alert"  # the kind of the first, as `--budget` calls it
 
 NO_WAKING = Budget(
     name="alerts that wake somebody",
@@ -47,3 +50,38 @@ def _through(path: AlertPath, name: str, waits: Mapping[str, float]) -> Budget:
     """Return the promise of the whole way: what each change of an alert passes, and its waits."""
     intervals = {"push": path.push, "scrape": path.scrape, "evaluation": path.evaluation}
     return total(name, {**intervals, **waits}, margin=MARGIN, why=WHY)
+
+
+def judge(
+    life: AlertLife,
+    path: AlertPath,
+    ended: float,
+    verdicts: Verdicts,
+    *,
+    member: str = "",
+    doubt: str = "",
+) -> None:
+    """Judge the two ways of an alert to a person, and the way back.
+
+    ended: when the watch over it did; member: whose alert it is, '' where it is the cluster's;
+    doubt: why none of it is evidence, where that is so.
+    """
+    called = f"{life.alert}({member})" if member else life.alert
+    about = About(alert=life.alert, member=member)
+    with verdicts.together():
+        for budget, stage, start, end in (
+            (fires(path), "at Alertmanager", life.condition, life.alertmanager),
+            (fires(path), "paged", life.condition, life.paged),
+            (resolves(path), "resolved", life.healed, life.resolved),
+        ):
+            seen, note = (None, doubt) if doubt else _lasted(start, end, ended)
+            verdicts.check(budget, seen, f"{called} {stage}", note, about)
+
+
+def _lasted(start: float | None, end: float | None, ended: float) -> tuple[float | None, str]:
+    """Return the seconds of a span; an end that was never seen took for ever."""
+    if start is None:
+        return None, ""
+    if end is None:
+        return math.inf, f"not seen within {ended - start:.0f} s"
+    return end - start, ""

@@ -1,9 +1,11 @@
 """The objectives computed twice, from the client's log and from Prometheus, and compared."""
 
 from bisect import bisect_left
+from collections.abc import Iterable
 
 from pgdrill.judge import budgets
 from pgdrill.judge.bench import bad_percent, due
+from pgdrill.judge.verdicts import Verdicts
 from pgdrill.records import BOUNDS_MS, Bench, Commits, Published, ScriptResult, SloComparison
 
 
@@ -72,3 +74,10 @@ def bucket_ms(latency_ms: float) -> float:
     """Width of the histogram bucket that holds a latency."""
     upper = min(bisect_left(BOUNDS_MS, latency_ms), len(BOUNDS_MS) - 1)
     return BOUNDS_MS[upper] - (BOUNDS_MS[upper - 1] if upper else 0)
+
+
+def judge(found: Iterable[SloComparison], verdicts: Verdicts) -> None:
+    """Judge the difference of each comparison."""
+    with verdicts.together():
+        for one in found:
+            verdicts.check(one.budget, one.difference, "client's log and Prometheus", one.note)

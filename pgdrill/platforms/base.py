@@ -15,7 +15,7 @@ from pgdrill.faults.catalogue import Where
 from pgdrill.observe.autoscale import Autoscaler
 from pgdrill.platforms import session
 from pgdrill.settings import Settings
-from pgdrill.waiting import eventually
+from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload.pgbench_program import Program
 
 Capability = Literal[
@@ -232,6 +232,7 @@ class RuleObjects(Protocol):
         """
 
 
+SETTLE = 60.0  # seconds before a test: what an earlier one left has to heal
 # Bytes that are written and not only reserved when a volume is filled up: what bookkeeping takes
 # is not known.
 LAST = 32 * 2**20
@@ -319,3 +320,17 @@ def wait_healthy(engine: Engine, *, within: float) -> tuple[Member, ...]:
     """
     eventually("a fully redundant cluster", lambda: health(engine), within=within)
     return engine.members()
+
+
+def demand_healthy(engine: Engine) -> None:
+    """Wait until the cluster is fully redundant before something is tested.
+
+    Raises:
+        BrokenEnvironmentError: it does not become so.
+    """
+    try:
+        wait_healthy(engine, within=SETTLE)
+    except DeadlineError as error:
+        raise BrokenEnvironmentError(
+            f"the cluster is not healthy to begin with: {error}\n`make down up` makes a new one"
+        ) from None

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fixtures.database import demand_healthy
-from fixtures.monitoring import demand_declared, judge_life, open_watch
+from pgdrill.drills.alerts import demand_declared, judge_life, open_watch
 from pgdrill.drills.failover import SETTLE
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.observe.events import EventLog
 from pgdrill.observe.overlap import Overlap, Played
 from pgdrill.observe.prometheus import Prometheus
-from pgdrill.platforms.base import Cluster, Platform, RuleObjects, rested
+from pgdrill.platforms.base import Cluster, Platform, RuleObjects, demand_healthy, rested
 from pgdrill.progress import Reporter
 from pgdrill.records import Detection, append
 from pgdrill.rundir import RunDir

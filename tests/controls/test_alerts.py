@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from fixtures.monitoring import demand_declared, judge_life
+from pgdrill.drills.alerts import demand_declared, judge_life
+from pgdrill.drills.experiment import control_of
 from pgdrill.drills.failover import Bench, look_at, run_trials
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.catalogue import FAULTS
@@ -17,7 +18,7 @@ from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from tests.alerts.plays import Scene, scenarios
 from tests.controls.control import Control
-from tests.controls.sabotage import control_of, rules_removed
+from tests.controls.sabotage import rules_removed
 
 MUTED = "PgDiskFilling"
 UNSEEN = "PgFailoverHappened"
@@ -67,7 +68,7 @@ def test_fault_that_nobody_sees_is_broken(
         alert_watch.alertmanager.silenced(UNSEEN),
     ):
         found: list[Detection] = []
-        run_trials(sabotaged, control_of("switchover"), onlooker, [], found)
+        run_trials(sabotaged, control_of(FAULTS["switchover"]), onlooker, [], found)
         detection.judge(found, onlooker.promised, verdicts)
     assert any(seen.alert == UNSEEN and seen.firing for seen in found[0].seen), (
         "never fired: then it is not the silence that keeps it away"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.load import judge_slos, objectives_twice
 from pgdrill.drills import beside
+from pgdrill.drills.load import objectives_twice
 from pgdrill.drills.publishing import JOB, LoadPublisher
 from pgdrill.faults.base import healing
 from pgdrill.judge import budgets, slos
@@ -128,15 +128,15 @@ def test_load_that_prometheus_sees_otherwise_is_found_out(
         publication = live.settle(bench, prometheus)
     promised = (budgets.SAME_TOTAL, budgets.SAME_ERROR_SHARE)
     with control.must_be("broken", "half of the bad ones hidden", *promised) as verdicts:
-        judge_slos(verdicts, objectives_twice(bench, publication, prometheus))
+        slos.judge(objectives_twice(bench, publication, prometheus), verdicts)
     unseen = replace(publication, run="nobody")
     with control.must_be("invalid", "load not published", *promised, why="no data") as verdicts:
-        judge_slos(verdicts, objectives_twice(bench, unseen, prometheus))
+        slos.judge(objectives_twice(bench, unseen, prometheus), verdicts)
     elsewhere = commits(prometheus, "postgres", began, ended)
     told = pgbench.committed(directory, elsewhere.since)
     found = slos.compare_commits(bench.clients, told, elsewhere)
     with control.must_be("broken", "another database counted", found.budget) as verdicts:
-        judge_slos(verdicts, [found])
+        slos.judge([found], verdicts)
 
 
 def stall(cluster: Cluster) -> None:

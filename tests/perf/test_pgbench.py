@@ -3,7 +3,7 @@
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from fixtures.load import Load
+from pgdrill.drills.load import Load
 from pgdrill.judge import bench as judged
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.platforms.base import Cluster

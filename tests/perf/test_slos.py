@@ -2,9 +2,9 @@
 
 import pytest
 
-from fixtures.load import Load, commits_twice, judge_slos, objectives_twice
+from pgdrill.drills.load import Load, commits_twice, objectives_twice
 from pgdrill.drills.publishing import Publication
-from pgdrill.judge import budgets
+from pgdrill.judge import budgets, slos
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.observe.prometheus import Prometheus
 from pgdrill.platforms.base import Cluster
@@ -19,7 +19,7 @@ def test_objectives_are_the_same_in_prometheus(
     found = objectives_twice(bench, publication, prometheus)
     for one in found:
         append(run.slos, one)
-    judge_slos(verdicts, found)
+    slos.judge(found, verdicts)
 
 
 @pytest.mark.usefixtures("publication")
@@ -34,7 +34,7 @@ def test_server_committed_what_clients_were_told(
     """PostgreSQL's own count of commits, by way of Prometheus, is that of the clients."""
     found = commits_twice(load, bench, cluster.database, prometheus)
     append(run.slos, found)
-    judge_slos(verdicts, [found])
+    slos.judge([found], verdicts)
 
 
 def test_publishing_is_cheap(publication: Publication, verdicts: Verdicts) -> None:

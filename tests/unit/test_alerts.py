@@ -16,7 +16,7 @@ import pytest
 import requests
 import yaml
 
-from fixtures.monitoring import wait_able
+from pgdrill.drills.alerts import wait_able
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.judge import alerting
 from pgdrill.observe import detection

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fixtures.monitoring import judge_life
+from pgdrill.drills.alerts import judge_life
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
 from pgdrill.observe.alerts import AlertWatch, Expectation, GivenUpError
 from pgdrill.observe.overlap import EVERYTHING, Course, Overlap, Scenario, Thing, Turn

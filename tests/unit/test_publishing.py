@@ -14,8 +14,8 @@ import pytest
 import requests
 import yaml
 
-from fixtures.load import objectives_twice
 from pgdrill.drills import publishing
+from pgdrill.drills.load import objectives_twice
 from pgdrill.drills.publishing import JOB, LoadPublisher, Publication
 from pgdrill.judge import slos
 from pgdrill.observe.load import commits, wait_scraped

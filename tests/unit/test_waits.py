@@ -13,7 +13,7 @@ import psutil
 import psycopg
 import pytest
 
-from fixtures.load import watch_waits
+from pgdrill.drills.load import watch_waits
 from pgdrill.judge import waits as judged
 from pgdrill.observe import pressure
 from pgdrill.observe.machine import MachineWatch

@@ -1,0 +1,95 @@
+"""Watching alerts while something happens, and judging their lives."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.judge import alerting
+from pgdrill.judge.verdicts import Verdicts
+from pgdrill.observe import rulefiles
+from pgdrill.observe.alertmanager import Alertmanager
+from pgdrill.observe.alerts import AlertWatch, Sighting
+from pgdrill.observe.detection import OLD_ALERTS_GONE
+from pgdrill.observe.events import EventLog
+from pgdrill.observe.overlap import Played
+from pgdrill.observe.prometheus import NoDataError, Prometheus
+from pgdrill.platforms.base import Platform, RuleObjects
+from pgdrill.waiting import DeadlineError, eventually
+
+# Seconds until monitoring is able: an exporter needs a scrape or two after its member came back,
+# and an operator takes about 19 s to hand a new rule to Prometheus.
+ABLE = 60.0
+
+
+def wait_able(client: Prometheus, *, within: float = ABLE) -> None:
+    """Wait until every target answers and every rule works, for at most within seconds.
+
+    Raises:
+        BrokenEnvironmentError: with each target that is down and each rule that fails.
+    """
+    with suppress(DeadlineError):
+        eventually("monitoring", lambda: _ailing(client), lambda a: not a, within=within)
+        return
+    raise BrokenEnvironmentError(
+        f"monitoring at {client.url} is not able: {'; '.join(_ailing(client))}:"
+        " `make up` restarts what is down"
+    )
+
+
+@contextmanager
+def open_watch(
+    platform: Platform, prometheus: Prometheus, events: EventLog
+) -> Iterator[AlertWatch]:
+    """Watch every alert and receive every page in this block, which begins when none is left."""
+    alertmanager = Alertmanager(platform.alertmanager_url)
+    with AlertWatch(prometheus, alertmanager, teller(events)) as watch:
+        watch.settle(within=OLD_ALERTS_GONE)
+        yield watch
+
+
+def demand_declared(platform: RuleObjects) -> None:
+    """Look that no rule was removed: Prometheus goes on with it for a minute and more.
+
+    Raises:
+        BrokenEnvironmentError: which alerts are held by no object.
+    """
+    missing = sorted(rulefiles.alerts().keys() - platform.declared_alerts())
+    if missing:
+        raise BrokenEnvironmentError(
+            f"no PrometheusRule object holds {', '.join(missing)}: `make down up` declares them"
+        )
+
+
+def teller(events: EventLog) -> Callable[[Sighting], object]:
+    """Return what writes each sighting into the log of events."""
+    return lambda seen: events.record(
+        "alert", f"{seen.of.alert} {seen.stage}", seen.of.member, at=seen.at
+    )
+
+
+def judge_life(watch: AlertWatch, verdicts: Verdicts, played: Played) -> None:
+    """Judge the two ways of an alert to a person, and the way back.
+
+    None of it is evidence where an alert came meanwhile that is nobody's: whose it is, and what it
+    held back, is not known.
+    """
+    doubt = ""
+    if played.strangers:
+        doubt = (
+            f"{', '.join(played.strangers)} came during {played.course.scenario}, beside"
+            f" {', '.join(played.beside)}: of which is not known"
+        )
+    of = played.course.of
+    path = watch.path(of.alert)
+    alerting.judge(played.life, path, played.ended, verdicts, member=of.member, doubt=doubt)
+
+
+def _ailing(client: Prometheus) -> list[str]:
+    """Say which targets are down and which rules fail."""
+    try:
+        down = [f"target {name} is down ({why})" for name, why in client.down_targets().items()]
+    except NoDataError as error:
+        return [str(error)]
+    rules = client.rules().values()
+    sick = [f"rule {r.name} is {r.health}" for r in rules if r.health != "ok"]
+    return down + sick if rules else [*down, "no rule is loaded"]
