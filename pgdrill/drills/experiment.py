@@ -78,7 +78,10 @@ def render(spec: FaultSpec, fault: str) -> dict[str, Any]:
         _activity("probe", "verify_injected", {"fault": fault}),
     ]
     if spec.lasts:
+        # Healed here, too: chaostoolkit looks for a steady state before it plays the rollbacks, and
+        # there is none while nobody can write.
         method[-1]["pauses"] = {"after": spec.lasts}
+        method.append(_activity("action", "heal", {"fault": fault}))
     if spec.healed != "at once":
         method.append(_activity("probe", _UNTIL[spec.healed], {"from_fault": fault}))
     writes = _activity("probe", "accepts_writes")
@@ -142,14 +145,18 @@ def check(raw: Mapping[str, Any]) -> Journal:
     if raw["status"] != "completed" or not raw["steady_states"].get("after"):
         raise FaultNotRealError(f"the experiment is {raw['status']}, not looked at to its end")
     outputs = {a["activity"]["provider"]["func"]: a["output"] for a in raw["run"]}
-    healed = {a["activity"]["provider"]["func"]: a["output"] for a in raw["rollbacks"]}
+    healed = [
+        activity["output"]["at"]
+        for activity in [*raw["run"], *raw["rollbacks"]]
+        if activity["activity"]["provider"]["func"] == "heal"
+    ]
     hit = outputs.get("inject") or {}
     if not hit.get("member") or not outputs.get("verify_injected"):
         raise FaultNotRealError(f"the journal names no member that was hit: {outputs}")
     return Journal(
         target=hit["member"],
         injected_at=hit["at"],
-        healed_at=healed["heal"]["at"],
+        healed_at=healed[0],
         evidence=outputs["verify_injected"],
     )
 

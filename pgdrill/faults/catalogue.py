@@ -77,7 +77,7 @@ class FaultSpec:
     # is not the process that was hit.
     healed: Literal["at once", "moved", "replaced"] = "at once"
     lasts: float = 0.0  # seconds before it is healed
-    # Whether the member that was hit can come back only after somebody took over.
+    # Whether the member that was hit can come back only after somebody took over, or it was healed.
     returns_late: bool = False
     needs: str = ""  # a capability of the platform, beside the fault itself
     profile: str = "quick"  # the smallest that drills it
@@ -109,6 +109,17 @@ _UNANSWERED = {"unanswered status": 31, "promotion": 5, "endpoint and address": 
 _LEASE = {"named": 1, "lease": 5, "promotion": 3, "endpoint and address": 2}
 # infra/helm/postgres-cnpg/values.default.yaml: what differs without any tuning.
 _SMART = {"promotion": 2, "slots": 10, "endpoint": 4}
+
+# infra/helm/postgres-cnpg/values.tuned-1.30.0.yaml
+_LIVENESS = {
+    "4 liveness probes of 5 s": 20,
+    "time-out of the last one": 4,
+    "kill": 1,
+    "start": 5,
+    "ready": 5,
+    "endpoint": 2,
+}
+_HANGS = 40.0  # seconds: a lease of 20 and what an alert needs on top, twice
 
 _NEW_PRIMARY = ("PgFailoverHappened",)
 # Not PgMemberDown: Alertmanager holds it back while these two say the same and more.
@@ -180,14 +191,7 @@ _ALL = (
                 margin=6,
             ),
             KIND: Cost(
-                {
-                    "4 liveness probes of 5 s": 20,
-                    "time-out of the last one": 4,
-                    "kill": 1,
-                    "start": 5,
-                    "ready": 5,
-                    "endpoint": 2,
-                },
+                _LIVENESS,
                 margin=8,
             ),
             KIND_1_25: Cost(
@@ -268,6 +272,59 @@ _ALL = (
             ),
         ),
         profile="laptop",
+    ),
+    FaultSpec(
+        name="postmaster_freeze",
+        title="The primary's postmaster hangs: open sessions work on, no new one gets in",
+        claim="Clients get new sessions again as soon as a hung postmaster answers, or it was"
+        " replaced.",
+        primary="either",
+        cost={
+            # Patroni asks over a session that is open: to it the primary is well.
+            LOCAL: Cost({"it hangs, and nobody replaces it": _HANGS, "a new session": 3}, margin=3),
+            KIND: Cost({"it hangs": _HANGS, "a new session": 3}, margin=3),
+        },
+        alerts=dict.fromkeys((LOCAL, KIND), ("PgNoPrimary",)),
+        lasts=_HANGS,
+        returns_late=True,
+        profile="full",
+    ),
+    FaultSpec(
+        name="agent_freeze",
+        title="The primary's agent hangs, and PostgreSQL runs on",
+        claim="Clients write again in time after the agent of the primary hangs, and never to two"
+        " members.",
+        primary="either",
+        cost={
+            LOCAL: Cost(
+                {"a frozen owner keeps the lock: ttl": 20, "loop": 1, "election": 2, "checks": 1},
+                margin=6,
+            ),
+            KIND: Cost(_LIVENESS, margin=8),
+        },
+        alerts={
+            LOCAL: ("PgNoPrimary", "PgFailoverHappened", "PgTwoPrimaries"),
+            # The agent answers the probes there: the kubelet ends it, and PostgreSQL with it.
+            KIND: ("PgNoPrimary",),
+        },
+        lasts=_HANGS,
+        returns_late=True,
+        profile="full",
+    ),
+    FaultSpec(
+        name="volume_hang",
+        title="The volume of the primary hangs: no commit ends, and all else answers",
+        claim="Clients write again as soon as a hung volume takes writes.",
+        primary="either",
+        cost=dict.fromkeys(
+            (LOCAL, KIND),
+            Cost({"it hangs, and nobody replaces the primary": _HANGS, "a commit": 3}, margin=3),
+        ),
+        alerts=dict.fromkeys((LOCAL, KIND), ("PgCommitsWait",)),
+        lasts=_HANGS,
+        returns_late=True,
+        needs="real-disk-limit",
+        profile="full",
     ),
     FaultSpec(
         name="switchover",

@@ -11,7 +11,7 @@ from pgdrill.judge.verdicts import Verdicts
 from pgdrill.records import About, Budget, Detection, Trial, total
 
 # Alerts whose condition begins not with the fault but with the new primary.
-AFTER_PROMOTION = frozenset({"PgFailoverHappened"})
+AFTER_PROMOTION = frozenset({"PgFailoverHappened", "PgTwoPrimaries"})
 
 UNMOVED = "the primary was back in place before another was named: no alert looks back at that"
 

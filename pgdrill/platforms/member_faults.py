@@ -2,7 +2,9 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from pgdrill.engines.base import Engine, Member
 from pgdrill.errors import BrokenEnvironmentError
@@ -12,6 +14,33 @@ from pgdrill.waiting import DeadlineError, eventually
 CHOSEN_WITHIN = 15.0  # seconds
 GONE_WITHIN = 30.0  # seconds until it is visible that an incarnation is gone
 THROWN_OUT_WITHIN = 10.0  # seconds; the postmaster waits 5 s before it kills its children
+STOPPED_WITHIN = 15.0  # seconds; one look into a node took 8 on a full machine, and two are needed
+# Seconds after which a volume that hangs is let go by the machine that it is on, whatever became
+# of whoever let it hang: nobody could even take it down before.
+LET_GO_AFTER = 120.0
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of a member; state is the kernel's letter, T: stopped."""
+
+    pid: int
+    state: str
+    command: str
+    title: str  # its command line; PostgreSQL's processes write there what they do
+
+
+class Hangable(Protocol):
+    """A file system whose writes can be made to wait."""
+
+    def hang(self, seconds: float) -> None:
+        """Let every write wait, for so many seconds at most."""
+
+    def hangs(self) -> bool:
+        """Whether a write waits."""
+
+    def let_go(self) -> None:
+        """Let writes through; safe to repeat."""
 
 
 class MemberFault(ABC):
@@ -26,6 +55,14 @@ class MemberFault(ABC):
     @abstractmethod
     def _now(self) -> str:
         """Return the incarnation that is in the place of the one that was hit; '' for none."""
+
+    @abstractmethod
+    def _all(self) -> Sequence[Process]:
+        """Return every process of the member that was hit: its agent's and PostgreSQL's."""
+
+    @abstractmethod
+    def _signal(self, name: str, pids: Sequence[int]) -> None:
+        """Send a signal to some of them; those that are gone are no error."""
 
     def _choose(self) -> Member:
         """Return the primary, or a standby that a commit may rely on (the harder one to lose).
@@ -84,16 +121,12 @@ class KillBackend(MemberFault):
 
     def __init__(self, engine: Engine, name: str, role: str) -> None:
         super().__init__(engine, name, role)
-        self._before: Mapping[int, str] = {}
+        self._before: dict[int, str] = {}
         self._killed = 0
 
-    @abstractmethod
-    def _processes(self) -> Mapping[int, str]:
-        """Return the titles of the PostgreSQL processes of the member that was hit, by pid."""
-
-    @abstractmethod
-    def _kill(self, pid: int) -> None:
-        """SIGKILL one of them."""
+    def _titles(self) -> dict[int, str]:
+        """Return PostgreSQL's processes, by pid."""
+        return {p.pid: p.title for p in self._all() if p.command == "postgres" and p.state != "Z"}
 
     def inject(self) -> str:
         """Kill one client's backend.
@@ -102,12 +135,12 @@ class KillBackend(MemberFault):
             FaultNotRealError: no client is connected.
         """
         target = self._choose()
-        self._before = dict(self._processes())
+        self._before = self._titles()
         clients = [pid for pid, title in self._before.items() if serves_client(title)]
         if not clients:
             raise FaultNotRealError(f"no client has a session on {target.name}")
         self._killed = clients[0]
-        self._kill(self._killed)
+        self._signal("KILL", [self._killed])
         return target.name
 
     def verify_injected(self) -> str:
@@ -121,7 +154,7 @@ class KillBackend(MemberFault):
         try:
             eventually(
                 f"the processes of {target.name} that have not ended",
-                lambda: self._before.keys() & self._processes().keys(),
+                lambda: self._before.keys() & self._titles().keys(),
                 lambda left: left == postmasters,
                 within=THROWN_OUT_WITHIN,
                 every=0.1,
@@ -137,10 +170,124 @@ class KillBackend(MemberFault):
         """A client is served again."""
         eventually(
             f"a client's session on {self._target.name}",
-            lambda: [title for title in self._processes().values() if serves_client(title)],
+            lambda: [title for title in self._titles().values() if serves_client(title)],
             within=GONE_WITHIN,
         )
         return f"{self._target.name} serves clients"
+
+
+class FreezeSome(MemberFault):
+    """SIGSTOP some processes of a member and let the others run: it is half alive."""
+
+    @abstractmethod
+    def _is_meant(self, process: Process) -> bool:
+        """Whether this is one of those to be stopped."""
+
+    def _meant(self) -> list[Process]:
+        return [p for p in self._all() if p.state != "Z" and self._is_meant(p)]
+
+    def inject(self) -> str:
+        """Stop them.
+
+        Raises:
+            FaultNotRealError: there is none.
+        """
+        target = self._choose()
+        if not self._meant():
+            raise FaultNotRealError(f"{target.name} has no such process")
+        self._signal("STOP", [p.pid for p in self._meant()])
+        eventually(
+            f"{target.name}: what {self.name} stops",
+            lambda: {p.state for p in self._meant()},
+            lambda states: states == {"T"},
+            within=STOPPED_WITHIN,
+            every=0.02,
+        )
+        return target.name
+
+    def verify_injected(self) -> str:
+        """They are in state T, and no other process is.
+
+        Raises:
+            FaultNotRealError: not so.
+        """
+        meant = self._meant()
+        others = [p for p in self._all() if p.state != "Z" and not self._is_meant(p)]
+        wrong = [p for p in meant if p.state != "T"] + [p for p in others if p.state == "T"]
+        if wrong or not meant or not others:
+            raise FaultNotRealError(f"{self._target.name}: {wrong or 'nothing to tell apart'}")
+        named = ", ".join(f"{p.command} {p.pid}" for p in meant)
+        return f"{self._target.name}: {named} in state T, {len(others)} other processes are not"
+
+    def heal(self) -> None:
+        """Let them run again."""
+        if self._hit is not None:
+            self._signal("CONT", [p.pid for p in self._all() if p.state == "T"])
+
+    def verify_healed(self) -> str:
+        """No process of the member is stopped."""
+        eventually(
+            f"no process of {self._target.name} is stopped",
+            lambda: [p for p in self._all() if p.state == "T"],
+            lambda stopped: not stopped,
+            within=STOPPED_WITHIN,
+        )
+        return f"{self._target.name}: no process in state T"
+
+
+class FreezePostmaster(FreezeSome):
+    """Stop the one process that accepts connections: open sessions work on, no new one gets in."""
+
+    def _is_meant(self, process: Process) -> bool:
+        return process.command == "postgres" and is_postmaster(process.title)
+
+
+class FreezeAgent(FreezeSome):
+    """Stop the agent that steers PostgreSQL: it serves on, and nobody renews its lease."""
+
+    _AGENT: str  # the command that it runs as
+
+    def _is_meant(self, process: Process) -> bool:
+        return process.command == self._AGENT
+
+
+class HangVolume(MemberFault):
+    """Let a member's volume hang: what is written to it waits, what is in memory is served."""
+
+    @abstractmethod
+    def _volume(self) -> Hangable:
+        """Return the volume of the member that was hit."""
+
+    def inject(self) -> str:
+        """Let it hang, for LET_GO_AFTER seconds at most."""
+        target = self._choose()
+        self._volume().hang(LET_GO_AFTER)
+        return target.name
+
+    def verify_injected(self) -> str:
+        """Nothing can be written to it.
+
+        Raises:
+            FaultNotRealError: something was.
+        """
+        if not self._volume().hangs():
+            raise FaultNotRealError(f"the volume of {self._target.name} takes writes")
+        return f"{self._target.name}: its volume takes no write"
+
+    def heal(self) -> None:
+        """Let it go."""
+        if self._hit is not None:
+            self._volume().let_go()
+
+    def verify_healed(self) -> str:
+        """It takes writes.
+
+        Raises:
+            FaultNotRealError: it does not.
+        """
+        if self._volume().hangs():
+            raise FaultNotRealError(f"the volume of {self._target.name} still hangs")
+        return f"the volume of {self._target.name} takes writes"
 
 
 def is_postmaster(title: str) -> bool:

@@ -33,12 +33,14 @@ from tests.alerts.truth import (
     a_standby,
     archive_fails,
     behind,
+    commit_waits,
     files_that_wait,
     injected,
     instant_when,
     replay_blocked,
     until_paged,
     until_resolved,
+    writers,
     writing,
 )
 
@@ -47,6 +49,7 @@ CALM = 20.0  # seconds to wait for such a window
 HEALTHY = 60.0  # seconds to be redundant before it
 RECOVER = 120.0  # seconds to be so again; a rebuilt member copies the whole dataset
 LIMIT_LAG = 5.0  # seconds, as in infra/alerts/rules/replication.yaml
+LIMIT_WAIT = 5.0  # seconds, as in infra/alerts/rules/availability.yaml
 LIMIT_DISK = 0.80  # share, as in infra/alerts/rules/storage.yaml
 LIMIT_BURN = 14.4 * 0.001  # share, as in infra/alerts/rules/slo.yaml
 
@@ -269,6 +272,48 @@ def frozen_primary(scene: Scene, turn: Turn) -> Course:
     return Course(none, f"{frozen} frozen", quiet, hung, new)
 
 
+def two_primaries(scene: Scene, turn: Turn) -> Course:
+    """Let the agent of the primary hang until another one writes beside it, and wake it then."""
+    platform, two = scene.platform, Expectation("PgTwoPrimaries")
+    quiet = _rested_quiet(scene, turn)
+    with injected(platform.faults["agent_freeze"]) as (frozen, _):
+        both = _instant(
+            turn,
+            "two members that write",
+            lambda: len(writers(scene.cluster)) > 1,
+            within=_patience(platform),
+        )
+        until_paged(turn.watch, two, quiet)
+    one = _instant(
+        turn, "one member that writes", lambda: len(writers(scene.cluster)) == 1, within=RECOVER
+    )
+    until_resolved(turn.watch, two, quiet)
+    _redundant(scene, turn)
+    return Course(two, f"agent of {frozen} frozen", quiet, both, one)
+
+
+def commits_wait(scene: Scene, turn: Turn) -> Course:
+    """Let the volume of the primary hang while somebody writes, and let it go."""
+    platform, wait = (
+        scene.platform,
+        Expectation("PgCommitsWait", scene.platform.engine.primary().name),
+    )
+    quiet = _rested_quiet(scene, turn)
+    with writing(scene.cluster):
+        with injected(platform.faults["volume_hang"]) as (hung, _):
+            late = _instant(
+                turn,
+                "a commit that waits",
+                lambda: commit_waits(scene.cluster) > LIMIT_WAIT,
+                within=20,
+            )
+            until_paged(turn.watch, wait, quiet)
+        done = time.monotonic()
+    until_resolved(turn.watch, wait, quiet)
+    _redundant(scene, turn)
+    return Course(wait, f"volume of {hung} hangs", quiet, late, done)
+
+
 def operator_away(scene: Scene, turn: Turn) -> Course:
     """Take away what would fail the cluster over, and give it back."""
     platform, down = scene.platform, Expectation("PgOperatorDown")
@@ -355,6 +400,8 @@ def _wakes(watch: AlertWatch, of: Expectation, since: float) -> bool:
 # machine's.
 REQUIRED: Mapping[str, frozenset[Capability]] = {
     "disk_filling": frozenset(("real-disk-limit",)),
+    "commits_wait": frozenset(("real-disk-limit",)),
+    "two_primaries": frozenset(("processes",)),
     "archive_filling": frozenset(("backup", "real-disk-limit")),
     "archive_away": frozenset(("backup",)),
     "archive_full": frozenset(("backup", "real-disk-limit")),
@@ -473,6 +520,22 @@ def scenarios(scene: Scene) -> tuple[Scenario, ...]:
             "PgNoPrimary",
             partial(frozen_primary, scene),
             disturbs=moves,
+            needs=EVERYTHING,
+            aftermath=PRIMARY_MOVES,
+        ),
+        Scenario(
+            "two_primaries",
+            "PgTwoPrimaries",
+            partial(two_primaries, scene),
+            disturbs=moves,
+            needs=EVERYTHING,
+            aftermath=PRIMARY_MOVES,
+        ),
+        Scenario(
+            "commits_wait",
+            "PgCommitsWait",
+            partial(commits_wait, scene),
+            disturbs=moves | {"volume"},
             needs=EVERYTHING,
             aftermath=PRIMARY_MOVES,
         ),

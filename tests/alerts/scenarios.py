@@ -16,6 +16,8 @@ SCENARIOS: dict[str, str | Exemption] = {
     "PgNoPrimary": "test_frozen_primary",
     "PgMemberDown": "test_standby_away",
     "PgFailoverHappened": "test_short_outage",
+    "PgTwoPrimaries": "test_two_primaries",
+    "PgCommitsWait": "test_commits_wait",
     "PgOperatorDown": "test_operator_away",
     "PgArchiveFailing": "test_archive_away",
     "PgArchiveLagging": Exemption(

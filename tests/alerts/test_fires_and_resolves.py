@@ -42,6 +42,23 @@ def test_frozen_primary(overlap: Overlap, judge_played: Judge) -> None:
     judge_played(overlap.played("frozen_primary"))
 
 
+@pytest.mark.thorough
+def test_two_primaries(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+    """A primary whose agent hangs goes on beside its successor, and pages until it stepped down.
+
+    CloudNativePG's agent answers the probes: there the kubelet ends both.
+    """
+    require("processes")
+    judge_played(overlap.played("two_primaries"))
+
+
+@pytest.mark.thorough
+def test_commits_wait(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+    """A volume that hangs pages, though the primary is there and answers, until it takes writes."""
+    require("real-disk-limit")
+    judge_played(overlap.played("commits_wait"))
+
+
 def test_operator_away(overlap: Overlap, judge_played: Judge) -> None:
     """What would fail the cluster over pages when it is away, before it is missed, until back.
 

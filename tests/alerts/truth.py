@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -18,6 +18,8 @@ from pgdrill.waiting import eventually
 
 # One committed transaction that needs no table.
 WRITE = "SELECT pg_logical_emit_message(true, 'pgdrill', 'one small write')"
+WAITS = """SELECT max(extract(epoch FROM clock_timestamp() - query_start)) FROM pg_stat_activity
+    WHERE state = 'active' AND wait_event IN ('WALWrite', 'WALSync', 'SyncRep')"""
 BEHIND = "SELECT extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())"
 
 
@@ -70,6 +72,24 @@ def behind(cluster: Cluster, member: str) -> float:
     assert row is not None
     assert row[0] is not None, f"{member} has replayed nothing: no lag to be measured"
     return float(row[0])
+
+
+def commit_waits(cluster: Cluster) -> float:
+    """Seconds that the oldest commit on the primary has waited; asked of PostgreSQL."""
+    with cluster.connect(statement_timeout=5) as session:
+        row = session.execute(WAITS).fetchone()
+    return float(row[0]) if row and row[0] is not None else 0.0
+
+
+def writers(cluster: Cluster) -> list[str]:
+    """Name the members that say that they are no standby; one that does not answer is none."""
+    found = []
+    for name, at in cluster.members.items():
+        with suppress(psycopg.Error), cluster.connect(at, statement_timeout=2) as session:
+            row = session.execute("SELECT NOT pg_is_in_recovery()").fetchone()
+            if row and row[0]:
+                found.append(name)
+    return found
 
 
 def archive_fails(cluster: Cluster) -> bool:

@@ -190,6 +190,7 @@ def test_every_alert_has_a_live_scenario_or_a_reason() -> None:
 def test_limits_of_the_live_scenarios_are_those_of_the_rules() -> None:
     """A scenario measures its condition against the threshold that the rule has."""
     assert _rules()["PgReplicationLagHigh"]["expr"].endswith(f"> {plays.LIMIT_LAG:g}")
+    assert _rules()["PgCommitsWait"]["expr"].endswith(f"> {plays.LIMIT_WAIT:g}")
     for alert in ("PgDiskFilling", "PgArchiveFilling"):
         assert _rules()[alert]["expr"].endswith(f"> {plays.LIMIT_DISK:.2f}")
 

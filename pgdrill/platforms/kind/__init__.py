@@ -326,7 +326,7 @@ class KindPlatform:
     def faults(self) -> Mapping[str, Fault]:
         """Every fault that can be injected here."""
         kubeconfig = self.installation.kubeconfig
-        faults = kubernetes_faults(self.engine, kubeconfig)
+        faults = kubernetes_faults(self.engine, kubeconfig, self._data_volume)
         if self.installation.archive_secret:
             faults += store_faults(self.api, self.cluster, kubeconfig)
         return {fault.name: fault for fault in faults}
@@ -474,6 +474,9 @@ class KindPlatform:
 
     def volume(self, member: str) -> Volume:
         """Return the file system that holds a member's data."""
+        return self._data_volume(member)
+
+    def _data_volume(self, member: str) -> NodeVolume:
         return self.claimed(member, NAMESPACE)
 
     def claimed(self, claimed_by: str, namespace: str) -> NodeVolume:

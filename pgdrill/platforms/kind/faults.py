@@ -1,7 +1,7 @@
 """Faults on Kubernetes: pods deleted, processes killed or frozen, nodes stopped."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +15,23 @@ from kubernetes.config import kube_config
 from pgdrill.engines.base import Member, heirs
 from pgdrill.engines.cnpg import CnpgEngine
 from pgdrill.faults.base import Fault, FaultNotRealError
-from pgdrill.platforms.kind.nodes import Process, is_running, processes, signal
-from pgdrill.platforms.member_faults import GONE_WITHIN, KillBackend, MemberFault
+from pgdrill.platforms.kind.nodes import NodeVolume, is_running, processes, signal
+from pgdrill.platforms.member_faults import (
+    GONE_WITHIN,
+    STOPPED_WITHIN,
+    FreezeAgent,
+    FreezePostmaster,
+    HangVolume,
+    KillBackend,
+    MemberFault,
+    Process,
+)
 from pgdrill.platforms.switchover import Switchover
 from pgdrill.provision.commands import output
 from pgdrill.waiting import DeadlineError, eventually
 
 SEEN_WITHIN = 30.0  # seconds until the API server shows what was done to a pod
 LEFT_WITHIN = 240.0  # ... until a pod has left by itself: smart shutdown serves sessions for 180
-STOPPED_WITHIN = 15.0  # seconds; one look into a node took 8 on a full machine, and two are needed
 POLITE = -1  # the pod's own grace period
 OPERATOR, OPERATOR_NAMESPACE = "cnpg-controller-manager", "cnpg-system"
 OPERATOR_PODS = "app.kubernetes.io/name=cloudnative-pg"
@@ -52,6 +60,12 @@ class _PodFault(MemberFault):
     def _now(self) -> str:
         pod = self._engine.pods().get(self._target.name)
         return pod.incarnation if pod else ""
+
+    def _all(self) -> list[Process]:
+        return processes(self._node, self._uid)
+
+    def _signal(self, name: str, pids: Sequence[int]) -> None:
+        signal(self._node, name, list(pids))
 
 
 class DeletePod(_PodFault):
@@ -134,12 +148,31 @@ class KillPostgres(_PodFault):
 class KillPodBackend(_PodFault, KillBackend):
     """SIGKILL one client's backend in its pod."""
 
-    def _processes(self) -> Mapping[int, str]:
-        found = processes(self._node, self._uid)
-        return {p.pid: p.title for p in found if p.command == "postgres" and p.state != "Z"}
 
-    def _kill(self, pid: int) -> None:
-        signal(self._node, "KILL", [pid])
+class FreezePodPostmaster(_PodFault, FreezePostmaster):
+    """SIGSTOP the postmaster in its pod."""
+
+
+class FreezeInstanceManager(_PodFault, FreezeAgent):
+    """SIGSTOP the instance manager, which answers the probes, and leave PostgreSQL running."""
+
+    _AGENT = "manager"
+
+
+class HangPodVolume(_PodFault, HangVolume):
+    """Let the volume of a pod hang, on its node.
+
+    volume returns that of a member.
+    """
+
+    def __init__(
+        self, engine: CnpgEngine, name: str, role: str, volume: Callable[[str], NodeVolume]
+    ) -> None:
+        super().__init__(engine, name, role)
+        self._volume_of = volume
+
+    def _volume(self) -> NodeVolume:
+        return self._volume_of(self._target.name)
 
 
 class FreezePod(_PodFault):
@@ -364,8 +397,13 @@ class ScaleOperatorAway:
         return self._operator.demand_back()
 
 
-def kubernetes_faults(engine: CnpgEngine, kubeconfig: Path) -> tuple[Fault, ...]:
-    """Return every fault of a cluster's pods, its nodes and its operator."""
+def kubernetes_faults(
+    engine: CnpgEngine, kubeconfig: Path, volume: Callable[[str], NodeVolume]
+) -> tuple[Fault, ...]:
+    """Return every fault of a cluster's pods, its nodes and its operator.
+
+    volume returns that of a member.
+    """
     return (
         DeletePod(engine, "primary_kill", "primary", kubeconfig, grace=0),
         DeletePod(engine, "primary_grace_1", "primary", kubeconfig, grace=1),
@@ -373,6 +411,9 @@ def kubernetes_faults(engine: CnpgEngine, kubeconfig: Path) -> tuple[Fault, ...]
         DeletePod(engine, "standby_kill", "standby", kubeconfig, grace=0),
         KillPostgres(engine, "postmaster_kill", "primary"),
         KillPodBackend(engine, "backend_kill", "primary"),
+        FreezePodPostmaster(engine, "postmaster_freeze", "primary"),
+        FreezeInstanceManager(engine, "agent_freeze", "primary"),
+        HangPodVolume(engine, "volume_hang", "primary", volume),
         FreezePod(engine, "primary_freeze", "primary"),
         FreezePod(engine, "standby_freeze", "standby"),
         Fence(engine, "standby_away", "standby"),

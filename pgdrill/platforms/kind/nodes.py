@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms import hanging
 from pgdrill.platforms.base import LAST
+from pgdrill.platforms.member_faults import Process
 from pgdrill.provision.commands import output
 
 _PROCESSES = r"""
@@ -23,16 +25,6 @@ for file in $(grep -lsE "$1" /proc/[0-9]*/cgroup); do
 done
 true
 """
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process of a pod, as its node numbers it; state is the kernel's letter."""
-
-    pid: int
-    state: str
-    command: str
-    title: str  # its command line; PostgreSQL's processes write there what they do
 
 
 def run(node: str, *command: str, within: float = 30.0) -> str:
@@ -124,6 +116,21 @@ class NodeVolume:
         """Remove everything that is on it."""
         script = 'find "$1" -mindepth 1 -maxdepth 1 ! -name lost+found -exec rm -rf {} +'
         run(self.node, "sh", "-c", script, "sh", self.path)
+
+    def hang(self, seconds: float) -> None:
+        """Let every write wait, for so many seconds at most: the node lets it go by itself then."""
+        self._shell(hanging.HANG, f"{seconds:.0f}")
+
+    def hangs(self) -> bool:
+        """Whether a write waits."""
+        return "hangs" in self._shell(hanging.LOOK)
+
+    def let_go(self) -> None:
+        """Let writes through; safe to repeat."""
+        self._shell(hanging.LET_GO)
+
+    def _shell(self, script: str, *arguments: str) -> str:
+        return run(self.node, "sh", "-c", script, "sh", self.path, *arguments)
 
     def read_last(self, pattern: str) -> str:
         """Return the content of the file that comes last by name of those that match."""

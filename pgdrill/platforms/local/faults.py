@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,15 @@ import requests
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.platforms.archive_faults import ArchiveAway, ArchiveFull, BackupsGone
 from pgdrill.platforms.local.processes import GONE, alive, identity, send, state
-from pgdrill.platforms.member_faults import KillBackend, MemberFault
+from pgdrill.platforms.local.volume import DirectoryVolume
+from pgdrill.platforms.member_faults import (
+    FreezeAgent,
+    FreezePostmaster,
+    HangVolume,
+    KillBackend,
+    MemberFault,
+    Process,
+)
 from pgdrill.platforms.switchover import Switchover
 from pgdrill.waiting import eventually
 
@@ -31,6 +39,20 @@ class _ProcessFault(MemberFault):
 
     def _now(self) -> str:
         return self._platform.processes(self._target.name).incarnation()
+
+    def _all(self) -> list[Process]:
+        found = []
+        for one in self._platform.processes(self._target.name).all():
+            with suppress(*GONE):
+                letter = "T" if one.status() == psutil.STATUS_STOPPED else one.status()[:1].upper()
+                title = " ".join(one.cmdline()).strip()
+                found.append(Process(one.pid, letter, one.name(), title))
+        return found
+
+    def _signal(self, name: str, pids: Sequence[int]) -> None:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.Signals[f"SIG{name}"])
 
 
 class KillMember(_ProcessFault):
@@ -112,15 +134,22 @@ class KillPostmaster(_ProcessFault):
 class KillMemberBackend(_ProcessFault, KillBackend):
     """SIGKILL one client's backend."""
 
-    def _processes(self) -> Mapping[int, str]:
-        titles: dict[int, str] = {}
-        for process in self._platform.processes(self._target.name).postgres():
-            with suppress(*GONE):
-                titles[process.pid] = " ".join(process.cmdline()).strip()
-        return titles
 
-    def _kill(self, pid: int) -> None:
-        os.kill(pid, signal.SIGKILL)
+class FreezeMemberPostmaster(_ProcessFault, FreezePostmaster):
+    """SIGSTOP the postmaster."""
+
+
+class FreezePatroni(_ProcessFault, FreezeAgent):
+    """SIGSTOP Patroni and leave PostgreSQL running."""
+
+    _AGENT = "patroni"
+
+
+class HangMemberVolume(_ProcessFault, HangVolume):
+    """Let a member's loop-mounted file system hang."""
+
+    def _volume(self) -> DirectoryVolume:
+        return DirectoryVolume(self._platform.layout.volume(self._target.name))
 
 
 class FreezeMember(_ProcessFault):
@@ -291,6 +320,9 @@ def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:
         KillMember(platform, "standby_away", "standby", comes_back=False),
         KillPostmaster(platform, "postmaster_kill", "primary"),
         KillMemberBackend(platform, "backend_kill", "primary"),
+        FreezeMemberPostmaster(platform, "postmaster_freeze", "primary"),
+        FreezePatroni(platform, "agent_freeze", "primary"),
+        HangMemberVolume(platform, "volume_hang", "primary"),
         FreezeMember(platform, "primary_freeze", "primary"),
         FreezeMember(platform, "standby_freeze", "standby"),
         DeafStandbys(platform, "standbys_deaf", "primary"),
