@@ -243,6 +243,12 @@ OPTIONS: tuple[Option, ...] = (
         "15",
     ),
     Option(
+        "kubernetes",
+        _one_of("1.29", "1.30"),
+        "kind platform: the minor version of Kubernetes",
+        "1.29",
+    ),
+    Option(
         "node-image",
         _image,
         "kind platform: the image that its nodes run instead of the one that pgdrill pins",
@@ -310,6 +316,7 @@ class Settings:
     timing: str
     operator: str
     postgres: str
+    kubernetes: str
     node_image: str
     registry_mirror: Mirrors
     release_mirror: str

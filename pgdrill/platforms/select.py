@@ -40,6 +40,11 @@ def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platfo
             f"--postgres={settings.postgres} does not run on local: it has Debian 12's, 15; use"
             " --platform=kind"
         )
+    if settings.asked_for("kubernetes"):
+        raise BadUsageError(
+            f"--kubernetes={settings.kubernetes} does not run on local, which has none; use"
+            " --platform=kind"
+        )
     if settings.context:
         raise BadUsageError("--context names a Kubernetes cluster: it goes with --platform=kube")
     if sys.platform != "linux":

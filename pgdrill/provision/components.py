@@ -16,6 +16,7 @@ IMAGES = ROOT / "infra/images"
 PREFIX = "localhost/pgdrill"
 OPERATORS = ("1.30.0", "1.25.4")  # versions of CloudNativePG, the default first
 POSTGRES = ("15", "17")  # major versions of PostgreSQL, the default first
+KUBERNETES = ("1.29", "1.30")  # minor versions of Kubernetes, the default first
 
 
 def number(text: str) -> tuple[int, ...]:
@@ -151,10 +152,13 @@ class Catalogue:
 
 
 @cache
-def catalogue(operator: str = OPERATORS[0], postgres: str = POSTGRES[0]) -> Catalogue:
-    """Read the list, as it is with a version of the operator and a major version of PostgreSQL."""
+def catalogue(
+    operator: str = OPERATORS[0], postgres: str = POSTGRES[0], kubernetes: str = KUBERNETES[0]
+) -> Catalogue:
+    """Read the list, as it is with a version of the operator, of PostgreSQL and of Kubernetes."""
     read = tomllib.loads((IMAGES / "components.toml").read_text())
-    keys = {kind: _keys((operator, postgres), entries) for kind, entries in read.items()}
+    asked = (operator, postgres, kubernetes)
+    keys = {kind: _keys(asked, entries) for kind, entries in read.items()}
     table = {k: {name: read[k][key] for name, key in names.items()} for k, names in keys.items()}
     sources = table["sources"]
     directories = {name: IMAGES / key.replace("@", "-") for name, key in keys["sources"].items()}

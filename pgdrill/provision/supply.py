@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from pgdrill.provision.components import OPERATORS, POSTGRES, Catalogue, catalogue
+from pgdrill.provision.components import KUBERNETES, OPERATORS, POSTGRES, Catalogue, catalogue
 from pgdrill.settings import Mirrors, Settings
 
 
@@ -11,7 +11,8 @@ class Supply:
     """What the settings say about it.
 
     how is auto, pull or build; releases is a URL below which releases are fetched by host and path,
-    '' for the releases' own; node, operator and postgres are '' where nobody asked for one.
+    '' for the releases' own; node, operator, postgres and kubernetes are '' where nobody
+    asked for one.
     """
 
     how: str = "auto"
@@ -20,6 +21,7 @@ class Supply:
     node: str = ""
     operator: str = ""
     postgres: str = ""
+    kubernetes: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> "Supply":
@@ -31,25 +33,30 @@ class Supply:
             settings.node_image,
             settings.asked_for("operator"),
             settings.asked_for("postgres"),
+            settings.asked_for("kubernetes"),
         )
 
-    def after(self, image: str, operator: str, postgres: str, mirrors: str) -> "Supply":
+    def after(
+        self, image: str, operator: str, postgres: str, kubernetes: str, mirrors: str
+    ) -> "Supply":
         """Return what holds where a cluster runs already: what nobody asked to change stays.
 
         image is that of its nodes if it was pulled, else ''.
         """
         return replace(
             self,
-            node=self.node or image,
+            # Another Kubernetes is another node image.
+            node=self.node or ("" if self.kubernetes not in ("", kubernetes) else image),
             operator=self.operator or operator,
             postgres=self.postgres or postgres,
+            kubernetes=self.kubernetes or kubernetes,
             mirrors=self.mirrors if str(self.mirrors) else Mirrors.parse(mirrors),
         )
 
     @property
     def known(self) -> Catalogue:
         """The list of components with these versions."""
-        return catalogue(self.operator_version, self.postgres_version)
+        return catalogue(self.operator_version, self.postgres_version, self.kubernetes_version)
 
     @property
     def operator_version(self) -> str:
@@ -60,6 +67,11 @@ class Supply:
     def postgres_version(self) -> str:
         """The major version of PostgreSQL: what was asked for, else the default."""
         return self.postgres or POSTGRES[0]
+
+    @property
+    def kubernetes_version(self) -> str:
+        """The minor version of Kubernetes: what was asked for, else the default."""
+        return self.kubernetes or KUBERNETES[0]
 
     @property
     def node_image(self) -> str:

@@ -13,6 +13,7 @@ WRONG_VALUES = [
     pytest.param(["--profile=huge"], ["--profile=huge", "quick", "full"], id="unknown-profile"),
     pytest.param(["--engine=cnpg"], ["--engine=cnpg", "local", "patroni"], id="wrong-engine"),
     pytest.param(["--postgres=17"], ["--postgres=17", "local", "kind"], id="wrong-postgres"),
+    pytest.param(["--kubernetes=1.30"], ["--kubernetes=1.30", "kind"], id="no-kubernetes"),
     pytest.param(["--postgres=9"], ["--postgres=9", "15, 17"], id="unknown-postgres"),
     pytest.param(["--port-offset=x"], ["--port-offset=x", "whole number"], id="no-number"),
 ]

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from pgdrill.provision.components import OPERATORS, POSTGRES, Manifest, Pulled, catalogue
+from pgdrill.provision.components import (
+    KUBERNETES,
+    OPERATORS,
+    POSTGRES,
+    Manifest,
+    Pulled,
+    catalogue,
+    inside,
+    number,
+)
 from pgdrill.provision.registry import Reference
 from pgdrill.provision.toolchain import has_go, module_directory
 from pgdrill.settings import BY_KEY, Mirrors, resolve
@@ -54,9 +63,6 @@ def test_what_is_pulled_is_what_manifests_and_charts_run() -> None:
     for image in KNOWN.pulled.values():
         assert image.build is None or image.build in KNOWN.images, image.name
         assert bool(Reference.parse(image.reference).digest) is (image.name == "node")
-    node = Reference.parse(KNOWN.pulled["node"].reference)
-    minor = KNOWN.versions["kubernetes"].rpartition(".")[0]
-    assert node.tag.rpartition(".")[0] == minor == "v1.29"
 
 
 def test_an_operator_is_known_by_its_version() -> None:
@@ -86,6 +92,25 @@ def test_postgresql_is_known_by_its_major() -> None:
         assert Reference.parse(known.pulled["postgresql"].reference).tag.startswith(f"{major}.")
     with pytest.raises(ValueError, match="15"):
         option.parse("14")
+
+
+def test_kubernetes_is_known_by_its_minor() -> None:
+    """The option offers exactly the minors of the list: built, pulled, and stamped as such."""
+    option = BY_KEY["kubernetes"]
+    assert option.default == KUBERNETES[0]
+    for minor in KUBERNETES:
+        assert option.parse(minor) == minor
+        known = catalogue(kubernetes=minor)
+        node = Reference.parse(known.pulled["node"].reference)
+        built = known.versions["kubernetes"]
+        assert {node.tag.rpartition(".")[0], built.rpartition(".")[0]} == {f"v{minor}"}
+        assert known.images["kube-apiserver"].tag == built
+        stamps = " ".join(known.programs["kubelet"].stamps)
+        assert stamps.count(f"gitMinor={minor.partition('.')[2]}") == 2
+        fits = [inside(number(built), catalogue(o).kubernetes["cnpg"]) for o in OPERATORS]
+        assert all(fits)
+    with pytest.raises(ValueError, match=r"1\.29"):
+        option.parse("1.28")
 
 
 def test_a_mirror_may_stand_in_the_file(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ def _supply(**options: str) -> Supply:
 
 def _running(monkeypatch: pytest.MonkeyPatch, state: Path, *, built: bool) -> None:
     monkeypatch.setenv("PGDRILL_STATE_DIR", str(state))
-    made = plan(state, "my/node:1", built=built, cores=2, operator=OTHER, postgres="17")
+    made = plan(
+        state, "my/node:1", built=built, cores=2, operator=OTHER, postgres="17", kubernetes="1.30"
+    )
     made.mirrored("http://m:1,quay.io=http://n:2").save()
 
 
@@ -30,7 +32,8 @@ def test_a_later_command_keeps_operator_and_nodes(
     """`make up OPERATOR=... NODE_IMAGE=...`, then `make chaos`: the cluster is not made anew."""
     _running(monkeypatch, tmp_path, built=built)
     kept = KindPlatform(supply=_supply())._supply  # no view of it before `up`
-    assert (kept.operator, kept.postgres) == (OTHER, "17")
+    assert (kept.operator, kept.postgres, kept.kubernetes) == (OTHER, "17", "1.30")
+    assert kept.known.versions["kubernetes"].startswith("v1.30.")
     assert kept.known.images["postgresql"].tag == "17"
     assert kept.known.versions["cnpg"] == f"v{OTHER}"
     assert str(kept.mirrors) == "http://m:1,quay.io=http://n:2"
@@ -47,6 +50,15 @@ def test_what_is_asked_for_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert str(wanted.mirrors) == "http://o:3"
 
 
+def test_another_kubernetes_is_another_node_image(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nodes that run 1.30 are not kept where 1.29 is asked for."""
+    _running(monkeypatch, tmp_path, built=False)
+    wanted = KindPlatform(supply=_supply(kubernetes="1.29"))._supply  # see above
+    assert wanted.node_image.startswith("kindest/node:v1.29.")
+
+
 def test_without_a_cluster_it_is_the_default(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -57,10 +69,14 @@ def test_without_a_cluster_it_is_the_default(
     plan(tmp_path, "node:1", built=True, cores=2).save()
     record = tmp_path / "installation.json"
     text = record.read_text()
-    for later in (f', "operator": "{OPERATORS[0]}"', ', "postgres": "15"'):
+    for later in (
+        f', "operator": "{OPERATORS[0]}"',
+        ', "postgres": "15"',
+        ', "kubernetes": "1.29"',
+    ):
         assert later in text
         text = text.replace(later, "")
     record.write_text(text)
     found = Installation.load(tmp_path)
     assert found is not None
-    assert (found.operator, found.postgres) == ("1.25.4", "15")
+    assert (found.operator, found.postgres, found.kubernetes) == ("1.25.4", "15", "1.29")

@@ -89,7 +89,9 @@ class KindPlatform:
         self._supply = supply or Supply()
         if found:
             pulled = "" if found.built else found.image
-            self._supply = self._supply.after(pulled, found.operator, found.postgres, found.mirrors)
+            self._supply = self._supply.after(
+                pulled, found.operator, found.postgres, found.kubernetes, found.mirrors
+            )
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -152,11 +154,12 @@ class KindPlatform:
                 running=found.image if found and not making.lost(found) else "",
                 before_building=lambda: preflight.require("build"),
             )
-        versions = self._supply.operator_version, self._supply.postgres_version
-        before = found and (found.image, found.operator, found.postgres)
+        supply = self._supply
+        versions = (supply.operator_version, supply.postgres_version, supply.kubernetes_version)
+        before = found and (found.image, found.operator, found.postgres, found.kubernetes)
         if found is None or before != (node.reference, *versions):
             if found:
-                self._say("another node image, operator or PostgreSQL: making the cluster anew")
+                self._say("another node image, operator or version: making the cluster anew")
                 making.delete(self._state)
             cores = containers.cores()
             found = plan(self._state, node.reference, node.built, cores, *versions)

@@ -15,7 +15,7 @@ from pgdrill import surroundings
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms import session
 from pgdrill.platforms.base import Cluster, Endpoint
-from pgdrill.provision.components import OPERATORS, POSTGRES
+from pgdrill.provision.components import KUBERNETES, OPERATORS, POSTGRES
 
 WRITTEN, DRAFT = "installation.json", "installation.json.part"
 NAME = "pgdrill"
@@ -72,6 +72,7 @@ class Installation:
     timing: str = "tuned"
     operator: str = "1.25.4"  # that of installations from before there was a choice
     postgres: str = "15"  # likewise
+    kubernetes: str = "1.29"  # likewise
     mirrors: str = ""  # where its nodes pull from, as settings write it
     archive_secret: str = ""  # of the store; empty where nothing is kept
 
@@ -170,6 +171,7 @@ def plan(
     cores: int,
     operator: str = OPERATORS[0],
     postgres: str = POSTGRES[0],
+    kubernetes: str = KUBERNETES[0],
 ) -> Installation:
     """Choose what an installation is made of; cores are the container engine's.
 
@@ -188,6 +190,7 @@ def plan(
         password=secrets.token_urlsafe(18),
         operator=operator,
         postgres=postgres,
+        kubernetes=kubernetes,
     )
 
 
