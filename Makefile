@@ -109,5 +109,5 @@ lint: venv ## style, types, layers, playbook and rule syntax
 	$(BIN)/lint-imports --no-logo
 	ANSIBLE_CONFIG=infra/ansible/ansible.cfg $(BIN)/ansible-playbook -i localhost, infra/ansible/site.yml --syntax-check
 	$(BIN)/python -m pgdrill.observe.rulefiles infra/alerts/*.yaml infra/alerts/rules/*.yaml
-lock: venv ## renew the lock files from requirements/*.in
-	for name in pgdrill members "collections --no-deps" "barman --no-deps"; do set -- $$name; $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links $${2-} requirements/$$1.in -o requirements/$$1.lock || exit; done
+lock: venv ## renew the lock files from pyproject.toml and requirements/*.in
+	for args in "pyproject.toml --group checks -o requirements/pgdrill.lock" "requirements/members.in -o requirements/members.lock" "requirements/collections.in --no-deps -o requirements/collections.lock" "requirements/barman.in --no-deps -o requirements/barman.lock"; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links $$args || exit; done

@@ -1,15 +1,14 @@
 """The suite's plugins; everything else is in them."""
 
+from importlib.metadata import entry_points
+
 from pgdrill import surroundings
 
 surroundings.settle()  # before any of them reads a file or opens a session
+# Where pgdrill is installed as well, pytest has loaded its plugin already.
+installed = any(one.name == "pgdrill" for one in entry_points(group="pytest11"))
 pytest_plugins = [
-    "fixtures.options",
-    "fixtures.platform",
-    "fixtures.database",
+    *([] if installed else ["pgdrill.plugin"]),
     "fixtures.load",
-    "fixtures.chaos",
-    "fixtures.monitoring",
-    "fixtures.report",
-    "fixtures.diagnostics",
+    "fixtures.alerts",
 ]

@@ -15,9 +15,17 @@ from typing import Any
 
 from pgdrill.errors import BadUsageError
 
-ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+IN_CHECKOUT = (PACKAGE.parent / "infra").is_dir()
+# Where infra/ and requirements/ are: beside the package in a checkout, inside it where it is
+# installed (pyproject.toml puts them there).
+ROOT = PACKAGE.parent if IN_CHECKOUT else PACKAGE / "data"
 PROFILES = ("quick", "laptop", "full")
 MIN_ROWS = 1_000  # fewer cannot fill twelve linked tables in believable proportions
+
+
+def _reports() -> Path:
+    return (ROOT if IN_CHECKOUT else Path.cwd()) / "reports"
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
@@ -204,7 +212,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("seed", _whole(0, 2**31 - 1), "seed of the dataset and of the faults' phases", 42),
     Option("trials", _whole(1, 1000), "repeats of each fault", by_profile=_per_profile(1, 3, 9)),
     Option("run-id", _run_id, "name of the run's directory; default: time, platform, profile", ""),
-    Option("reports-dir", Path, "where run directories go", ROOT / "reports"),
+    Option("reports-dir", Path, "where run directories go", _reports()),
     Option(
         "port-offset",
         _whole(-1, 50000),

@@ -21,7 +21,7 @@ from typing import Any
 
 from pgdrill.attempt_log import Lane
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.settings import ROOT
+from pgdrill.settings import PACKAGE
 from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload.attempts import Attempts
 
@@ -144,7 +144,7 @@ class Prober:
 
     def _launch(self) -> None:
         self._errors.parent.mkdir(parents=True, exist_ok=True)
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pgdrill.workload.probe_loop"],

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pgdrill.attempt_log import Lane, Outcome
-from pgdrill.settings import ROOT
+from pgdrill.settings import PACKAGE
 from pgdrill.waiting import pause
 from pgdrill.workload.attempts import Attempts
 from pgdrill.workload.ledger import create_table
@@ -77,7 +77,7 @@ def measure_memory(attempts: int = 1_000_000) -> float:
         file = Path(directory) / "attempts.npz"
         done = subprocess.run(
             [sys.executable, "-c", _RECORD, str(attempts), str(file)],
-            cwd=ROOT,
+            cwd=PACKAGE.parent,
             capture_output=True,
             text=True,
             check=False,

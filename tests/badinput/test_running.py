@@ -5,14 +5,16 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from pgdrill.platforms.base import wait_healthy
 from pgdrill.platforms.local.layout import MEMBERS
 from pgdrill.platforms.local.processes import MemberProcesses
+from pgdrill.settings import ROOT
 from pgdrill.waiting import eventually
-from tests.badinput.commands import ENVIRONMENT, USAGE, Installation, start
+from tests.badinput.commands import ENVIRONMENT, USAGE, Installation, run, start
 from tests.badinput.conftest import UP, Running, listening
 from tests.badinput.leftovers import processes
 
@@ -205,3 +207,22 @@ def test_ctrl_c_in_a_fault(running: Running) -> None:
 def _frozen_postmasters(running: Running) -> list[str]:
     masters = [running.platform.processes(member).postmaster() for member in MEMBERS]
     return [str(p.pid) for p in masters if p is not None and p.status() == "stopped"]
+
+
+MINE = """def test_mine(drill):
+    \"\"\"My database survives a standby that is killed.\"\"\"
+    trials = drill("standby_kill")
+    assert len(trials) == 1
+"""
+
+
+def test_a_test_of_somebody_elses_drills(running: Running, tmp_path: Path) -> None:
+    """Five lines in an empty folder, with the plugin alone, drill what runs and leave a report."""
+    (tmp_path / "test_mine.py").write_text(MINE)
+    environment = running.installation.environment() | {"PYTHONPATH": str(ROOT)}
+    asked = ["--platform=local", "--profile=quick", "--reports-dir=reports"]
+    command = [sys.executable, "-m", "pytest", "-p", "pgdrill.plugin", "test_mine.py", *asked]
+    run(command, within=HEALS + 60, env=environment, cwd=tmp_path).succeeds()
+    (report,) = (tmp_path / "reports").glob("*/report.html")
+    assert "standby_kill" in report.read_text()
+    assert "My database survives a standby that is killed." in report.read_text()

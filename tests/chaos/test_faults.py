@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from fixtures.chaos import Drill
 from pgdrill.faults.catalogue import FAULTS, FaultSpec
 from pgdrill.platforms.base import Platform, where
+from pgdrill.plugin.drill import Drill
 
 
 def _cases() -> list[object]:

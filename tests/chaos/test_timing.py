@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from fixtures.chaos import Drill
 from pgdrill.faults.catalogue import FAULTS, FaultSpec
 from pgdrill.platforms.base import Platform
+from pgdrill.plugin.drill import Drill
 
 TIMING = "default"
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
@@ -157,7 +158,7 @@ class LocalPlatform:
         """
         log = self._state / "ansible.log"
         command = [
-            str(ROOT / ".venv/bin/ansible-playbook"),
+            str(Path(sys.executable).with_name("ansible-playbook")),
             str(ROOT / "infra/ansible" / playbook),
             "-i",
             "localhost,",

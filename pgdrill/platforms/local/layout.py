@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -201,7 +202,7 @@ class Layout:
             "pgdrill_secrets": dict(self.secrets),
             "pgdrill_postgres_bin": POSTGRES_BIN,
             "pgdrill_python": SYSTEM_PYTHON,
-            "pgdrill_uv": shutil.which("uv", path=str(ROOT / ".venv/bin")) or "uv",
+            "pgdrill_uv": shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv",
             "pgdrill_members_lock_digest": hashlib.sha256(lock).hexdigest()[:16],
             "pgdrill_missing_packages": missing_packages(),
             "pgdrill_exporter_flags": (

@@ -1,0 +1,78 @@
+"""Which tests run, and in which order: suites of this repository, marks, profiles."""
+
+import pytest
+
+from pgdrill.plugin.options import SETTINGS
+from pgdrill.settings import IN_CHECKOUT, PROFILES, ROOT
+
+LEFT_OUT = pytest.StashKey[list[pytest.Item]]()
+TESTS = ROOT / "tests"
+
+# Cheap and decisive first; what leaves the cluster young again last.
+ORDER = ("unit", "smoke", "alerts", "perf", "scale", "chaos", "recovery", "controls", "badinput")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marks that the plugin reads."""
+    config.addinivalue_line("markers", "claim(sentence): what a test proves, for the report")
+    config.addinivalue_line(
+        "markers",
+        'thorough(profile="laptop"): left out of smaller profiles unless asked for by name',
+    )
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test of this repository with the name of its suite: its directory."""
+    if suite := _suite(item):
+        item.add_marker(suite)
+
+
+def _suite(item: pytest.Item) -> str:
+    """Return the suite of a test; '' for somebody else's."""
+    path = item.path.resolve()  # named by a link, perhaps
+    return path.relative_to(TESTS).parts[0] if IN_CHECKOUT and path.is_relative_to(TESTS) else ""
+
+
+def _place(item: pytest.Item) -> int:
+    suite = _suite(item)
+    return ORDER.index(suite) if suite in ORDER else len(ORDER)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run the suites in a fixed order; leave out, aloud, what is too thorough for the profile.
+
+    A test that is asked for by name (-k) always runs.
+    """
+    items.sort(key=_place)
+    if SETTINGS in config.stash and not config.option.keyword:
+        profile = PROFILES.index(config.stash[SETTINGS].profile)
+        config.stash[LEFT_OUT] = [i for i in items if PROFILES.index(_smallest(i)) > profile]
+        config.hook.pytest_deselected(items=config.stash[LEFT_OUT])
+        items[:] = [i for i in items if i not in config.stash[LEFT_OUT]]
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Name what the profile leaves out."""
+    left = [item for item in config.stash.get(LEFT_OUT, []) if selected(config, item)]
+    lines = []
+    for profile in PROFILES:
+        names = [item.name for item in left if _smallest(item) == profile]
+        if names:
+            more = f"run with --profile={profile} or by name (-k)"
+            lines.append(
+                f"profile {config.stash[SETTINGS].profile} leaves out {', '.join(names)}: {more}"
+            )
+    return lines
+
+
+def _smallest(item: pytest.Item) -> str:
+    """Return the smallest profile that runs a test."""
+    thorough = item.get_closest_marker("thorough")
+    if thorough is None:
+        return PROFILES[0]
+    return str(thorough.args[0]) if thorough.args else "laptop"
+
+
+def selected(config: pytest.Config, item: pytest.Item) -> bool:
+    """Whether the suites that were asked for hold a test that the profile leaves out."""
+    return not config.option.markexpr or _suite(item) in config.option.markexpr
