@@ -70,6 +70,11 @@ class RunDir:
         return self.path / "trials.jsonl"
 
     @property
+    def kept(self) -> Path:
+        """records.Kept."""
+        return self.path / "kept.json"
+
+    @property
     def alerts(self) -> Path:
         """records.AlertLife, one a line."""
         return self.path / "alerts.jsonl"

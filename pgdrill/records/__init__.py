@@ -23,7 +23,7 @@ from pgdrill.records.recovery import BackupTaken, Neighbour, Rebuild, Recovery
 from pgdrill.records.runs import Clock, Collected, Event, Fingerprint, RunEnd, Series, TestEnd
 from pgdrill.records.scaling import PoolerPod, ScalePoint, Scaling, Surge
 from pgdrill.records.store import append, read, read_lines, write
-from pgdrill.records.trials import LaneResult, LedgerCount, Part, Trial
+from pgdrill.records.trials import Kept, LaneResult, LedgerCount, Part, Trial
 from pgdrill.records.verdicts import SHARE, About, Budget, Outcome, Term, Verdict, total
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Detection",
     "Event",
     "Fingerprint",
+    "Kept",
     "LaneResult",
     "LedgerCount",
     "MachineSecond",

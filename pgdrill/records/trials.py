@@ -68,3 +68,13 @@ class Trial(Record):
     parts: tuple[Part, ...]
     schedule_error_p99_ms: float
     attempts_file: str
+
+
+class Kept(Record):
+    """What was read again after the last fault: every ledger on the primary, and the dataset."""
+
+    trials: int  # whose ledgers were read
+    acked: int  # acknowledged writes of all of them
+    lost: int  # those that are gone
+    first_lost: str = ""  # the trial whose ledger lacks rows
+    differing: tuple[str, ...] | None  # of the dataset's tables, by member; None: none was loaded
