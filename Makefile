@@ -77,6 +77,10 @@ RUN ?= latest
 report: venv ## recompute the report of RUN (default: the latest)
 	@$(BIN)/python -m pgdrill report $(RUN)
 
+.PHONY: compare
+compare: venv ## put RUNS="first ... last" side by side: what differs, and what became worse
+	@$(BIN)/python -m pgdrill compare $(RUNS)
+
 .PHONY: budgets
 budgets: venv ## list every promise, with its key and its arithmetic
 	@$(BIN)/python -m pgdrill budgets

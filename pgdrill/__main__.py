@@ -21,7 +21,7 @@ from pgdrill.platforms.select import choose
 from pgdrill.progress import Reporter
 from pgdrill.provision import images
 from pgdrill.provision.supply import Supply
-from pgdrill.report import markdown
+from pgdrill.report import compare, markdown
 from pgdrill.settings import OPTIONS, Settings, resolve
 
 
@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         ("restore", "make a new cluster of what the archive holds up to a point"),
         ("discard", "remove the cluster that was restored"),
         ("report", "recompute a run's report from its records"),
+        ("compare", "put runs side by side: what differs, and what became worse"),
         ("budgets", "list the promises, by the key that sets another limit"),
         ("experiment", "print a fault as a file for `chaos run`; without a name, list the faults"),
         ("images", "list what the kind platform is built from: source, version, digest"),
@@ -51,6 +52,14 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("run", help="a run directory, or 'latest'")
             command.add_argument(
                 "--document", type=Path, help="also put the tables into this Markdown file"
+            )
+        if name == "compare":
+            command.add_argument("runs", nargs="+", help="run directories, or their names")
+            command.add_argument(
+                "--margin",
+                type=float,
+                default=compare.MARGIN,
+                help="percent by which a worst value may differ (%(default)g)",
             )
         if name == "experiment":
             command.add_argument("fault", nargs="?", default="", help="the name of a fault")
@@ -215,6 +224,18 @@ def _budgets(settings: Settings, reporter: Reporter) -> None:
     reporter.console.print(table)
 
 
+def _compare(runs: list[str], margin: float, settings: Settings, reporter: Reporter) -> int:
+    """Print runs side by side and write a page; 1 where the last is worse than the first."""
+    found = compare.compare([_find_run(settings.reports_dir, run) for run in runs], margin)
+    for table in compare.tables(found):
+        reporter.console.print(table)
+    page = settings.reports_dir / f"compare-{found.names[0]}-{found.names[-1]}.html"
+    reporter.line(f"page: {compare.write(found, page)}")
+    for one in found.worse:
+        reporter.line(f"worse: {one.subject}, {one.what}: {one.cell(0)}, now {one.cell(-1)}")
+    return 1 if found.worse else 0
+
+
 def _experiment(fault: str, reporter: Reporter) -> None:
     """Print a fault as chaostoolkit takes it, or which there are.
 
@@ -241,7 +262,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return the exit code: 0, 2 environment, 4 usage, 130 interrupted."""
+    """Run one command; return the exit code.
+
+    0, 1 a run that is worse than another, 2 environment, 4 usage, 130 interrupted.
+    """
     surroundings.settle()
     surroundings.handle(_interrupt)
     reporter = Reporter()
@@ -251,6 +275,8 @@ def main(arguments: list[str] | None = None) -> int:
         if given["command"] == "report":
             _report(given["run"], given["document"], settings, reporter)
             return 0
+        if given["command"] == "compare":
+            return _compare(given["runs"], given["margin"], settings, reporter)
         if given["command"] == "experiment":
             _experiment(given["fault"], reporter)
             return 0

@@ -54,6 +54,13 @@ def splice(run: Path) -> Path:
     return page
 
 
+def page(template: str, title: str, **values: object) -> str:
+    """Return a page of its own from a template of ours."""
+    style = (HERE / "style.css").read_text()
+    part = _environment().get_template(template).render(style=style, **values)
+    return _environment().get_template("page.html.j2").render(title=title, part=part)
+
+
 def _placed(whole: str, part: str) -> str | None:
     """Return the page with our part in its place; None when the page has no place for it."""
     before, begin, rest = whole.partition(BEGIN)
