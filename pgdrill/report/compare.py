@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from statistics import median
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from pgdrill.errors import BadUsageError
 from pgdrill.report.html import page
@@ -45,9 +45,12 @@ class Measure:
         return bool(self.values[0] and self.values[-1])
 
     def change(self, margin: float) -> str:
-        """Say how the last run stands to the first by their worst values: worse, better, same."""
+        """Say how the last run stands to the first by their worst values.
+
+        worse, better or same; - where not both have measured it.
+        """
         if not self.comparable:
-            return "not measured in both"
+            return "-"
         before, after = max(self.values[0]), max(self.values[-1])
         if self._beyond(before, after, margin):
             return "worse"
@@ -221,7 +224,9 @@ def tables(found: Comparison) -> tuple[Table, Table]:
         "smallest / median / largest (how many);"
         f" worse: the largest by more than {found.margin:g} %"
     )
-    measured = Table("", "", *found.names, "last against first", title="Measured", caption=note)
+    subject = Column("", overflow="fold", min_width=max(len(one.subject) for one in found.measures))
+    heads = ("", *found.names, "last against first")
+    measured = Table(subject, *heads, title="Measured", caption=note)
     for one in found.measures:
         cells = [one.cell(run) for run in range(len(found.runs))]
         change = one.change(found.margin)

@@ -69,7 +69,7 @@ def test_a_single_lost_row_is_worse(tmp_path: Path, before: RunDir) -> None:
 def test_what_only_one_has_measured_is_said(tmp_path: Path, before: RunDir) -> None:
     """A figure that one run lacks is no change, and two runs with nothing in common are refused."""
     after = write_run(tmp_path / "after", without=OTHERS)
-    assert _changes(before, after)["primary-kill, fresh: write gap"] == "not measured in both"
+    assert _changes(before, after)["primary-kill, fresh: write gap"] == "-"
     bare = write_run(tmp_path / "bare", without=(*OTHERS, "bench", "alerts"))
     with pytest.raises(BadUsageError, match="nothing that both know"):
         compare([before.path, bare.path])
