@@ -355,7 +355,8 @@ class Settings:
             if self.sources[key] != "default" and key not in ("run_id", "reports_dir")
         ]
         words = [w.replace("--rate=0.0", "--rate=auto") for w in words]
-        return " ".join(["pytest", *(["-m", f'"{suite}"'] if suite else []), *words])
+        here = ".venv/bin/python -m pytest" if IN_CHECKOUT else "pytest"
+        return " ".join([here, *(["-m", f'"{suite}"'] if suite else []), *words])
 
 
 def resolve(

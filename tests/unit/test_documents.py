@@ -9,7 +9,7 @@ from pgdrill.settings import ROOT
 
 pytestmark = pytest.mark.unit
 
-DOCUMENTS = (ROOT / "README.md", ROOT / "performance-report.md", *sorted(ROOT.glob("docs/**/*.md")))
+DOCUMENTS = (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md")))
 LINES = 170  # of the README: what a newcomer reads before the first command has ended
 
 

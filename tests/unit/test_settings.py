@@ -73,7 +73,8 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
 def test_repeat_command_says_what_was_set() -> None:
     """The command that repeats a run names every option that is no default, and only those."""
     settings = resolve({"clients": "4", "keep": "true"}, {"PGDRILL_RATE": "auto"}, Path("/nowhere"))
-    assert settings.repeat_command("perf") == 'pytest -m "perf" --clients=4 --rate=auto --keep'
+    words = '.venv/bin/python -m pytest -m "perf" --clients=4 --rate=auto --keep'
+    assert settings.repeat_command("perf") == words
 
 
 def test_every_option_explains_itself() -> None:
