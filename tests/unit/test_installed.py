@@ -38,13 +38,15 @@ def _run(site: Path, where: Path, *arguments: str) -> subprocess.CompletedProces
 
 def test_the_wheel_holds_what_the_platforms_are_made_of(site: Path) -> None:
     """Playbooks, charts, rules, the list of components and the locks come along, file for file."""
-    tracked = subprocess.run(
-        ["git", "ls-files", "infra", "requirements"],
-        cwd=ROOT, check=True, capture_output=True, text=True, timeout=WITHIN,
-    ).stdout.split()  # fmt: skip
-    assert tracked
+    files = [
+        file.relative_to(ROOT)
+        for folder in ("infra", "requirements")
+        for file in (ROOT / folder).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    ]
+    assert files
     data = site / "pgdrill" / "data"
-    assert [name for name in tracked if not (data / name).is_file()] == []
+    assert [file for file in files if not (data / file).is_file()] == []
 
 
 def test_commands_need_no_checkout(site: Path, tmp_path: Path) -> None:
