@@ -51,6 +51,7 @@ class Excused:
 
 
 Alerts = tuple[str, ...] | Excused
+Fate = Literal["moves", "stays", "either"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class FaultSpec:
     claim: str  # what its test proves, one sentence
     # Whether another member, or the same one on a new timeline, must be primary afterwards, must
     # not be, or may be.
-    primary: Literal["moves", "stays", "either"]
+    primary: Fate
     cost: Mapping[Where, Cost]
     alerts: Mapping[Where, Alerts]  # those that must see it, or why none need
     # When it is healed: at once, or when another member is primary, or when a primary answers that
@@ -82,6 +83,11 @@ class FaultSpec:
     needs: str = ""  # a capability of the platform, beside the fault itself
     profile: str = "quick"  # the smallest that drills it
     compared: Mapping[str, Compared] = field(default_factory=dict)  # by timing
+    elsewhere: Mapping[Where, Fate] = field(default_factory=dict)  # where it is another fate
+
+    def fate(self, where: Where) -> Fate:
+        """Return what must, or may, become of the primary there."""
+        return self.elsewhere.get(where, self.primary)
 
     def gap(self, where: Where) -> Budget:
         """Return the promise of its write gap, for the worst of all trials on each lane.
@@ -118,6 +124,19 @@ _LIVENESS = {
     "start": 5,
     "ready": 5,
     "endpoint": 2,
+}
+# The container's postmaster is gone: kubelet restarts it, unless the operator is quicker.
+_RESTARTED: dict[Where, Cost] = {
+    **dict.fromkeys(
+        (KIND, KIND_DEFAULT),
+        Cost({"restart in place: back-off": 10, "recovery": 3, "ready": 5, "endpoint": 2}),
+    ),
+    **dict.fromkeys(
+        (KIND_1_25, KIND_1_25_DEFAULT),
+        Cost(
+            {"restart in place: back-off": 10, "recovery": 5, "ready": 5, "endpoint": 4}, margin=6
+        ),
+    ),
 }
 _HANGS = 40.0  # seconds: a lease of 20 and what an alert needs on top, twice
 
@@ -231,17 +250,7 @@ _ALL = (
                 margin=5,
                 why=_REPLAYS,
             ),
-            **dict.fromkeys(
-                (KIND, KIND_DEFAULT),
-                Cost({"restart in place: back-off": 10, "recovery": 3, "ready": 5, "endpoint": 2}),
-            ),
-            **dict.fromkeys(
-                (KIND_1_25, KIND_1_25_DEFAULT),
-                Cost(
-                    {"restart in place: back-off": 10, "recovery": 5, "ready": 5, "endpoint": 4},
-                    margin=6,
-                ),
-            ),
+            **_RESTARTED,
         },
         # On kind, where the operator is quicker than the container's restart.
         alerts=dict.fromkeys(EVERYWHERE, _NEW_PRIMARY),
@@ -253,24 +262,19 @@ _ALL = (
         claim="Clients write again in time after one backend was killed and all others were thrown"
         " out.",
         primary="stays",
+        # The operator sets restart_after_crash off: the postmaster ends as well, to be restarted.
+        elsewhere=dict.fromkeys(CNPG, "either"),
         cost={
             LOCAL: Cost({"recovery in place": 1, "checks": 2}, margin=2, why=_REPLAYED),
-            **dict.fromkeys(
-                CNPG,
-                Cost(
-                    {"recovery in place": 1, "readiness, where a probe falls into it": 5},
-                    margin=2,
-                    why=_REPLAYED,
-                ),
-            ),
+            **_RESTARTED,
         },
-        alerts=dict.fromkeys(
-            EVERYWHERE,
-            Excused(
+        alerts={
+            LOCAL: Excused(
                 "PostgreSQL serves clients again before PgNoPrimary's scrape, evaluation and for"
                 " are over, and its counters begin anew"
             ),
-        ),
+            **dict.fromkeys(CNPG, _NEW_PRIMARY),
+        },
         profile="laptop",
     ),
     FaultSpec(

@@ -130,8 +130,9 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
         times = [math.inf if t.redundancy is None else t.redundancy for t in trials]
         never = f"not within {patience(where):.0f} s" if math.inf in times else ""
         verdicts.check(promised.redundancy, worst(times), subject, never, about)
-        if spec.primary != "either":
-            budget, wrong, passed = _timelines(trials, spec)
+        fate = spec.fate(where)
+        if fate != "either":
+            budget, wrong, passed = _timelines(trials, must_move=fate == "moves")
             verdicts.check(budget, wrong, subject, passed, about)
         acked = sum(t.ledger.acked_present + t.ledger.acked_lost for t in trials)
         for budget, counts in (
@@ -148,15 +149,14 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
         verdicts.check(SCHEDULE_ERROR, late, subject, about=about)
 
 
-def _timelines(trials: Sequence[Trial], spec: FaultSpec) -> tuple[Budget, int | None, str]:
+def _timelines(trials: Sequence[Trial], *, must_move: bool) -> tuple[Budget, int | None, str]:
     """Return what was promised of the timeline, in how many trials not so, and what was seen.
 
     A timeline that could not be read (0) is no evidence.
     """
     unknown = [t for t in trials if not (t.timeline_before and t.timeline_after)]
     moved = sum(t.timeline_after > t.timeline_before for t in trials)
-    must = spec.primary == "moves"
-    budget, wrong = (NO_FAILOVER, len(trials) - moved) if must else (NEEDLESS_FAILOVER, moved)
+    budget, wrong = (NO_FAILOVER, len(trials) - moved) if must_move else (NEEDLESS_FAILOVER, moved)
     seen = ", ".join(f"{t.timeline_before} to {t.timeline_after}" for t in trials)
     return budget, None if unknown else wrong, f"timelines {seen}"
 
