@@ -2,21 +2,25 @@
 
 import random
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from psycopg.sql import SQL, Composed, Identifier
 
 from pgdrill.attempt_log import Lane
 from pgdrill.drills import beside
-from pgdrill.drills.beside import ShopLoad, shop_load
+from pgdrill.drills.beside import shop_load
 from pgdrill.drills.failover import DEADLINE, FIRST_ACKS, SETTLE, Bench
 from pgdrill.drills.seeding import seed_cluster
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import FaultNotRealError
 from pgdrill.judge.failover import patience
-from pgdrill.platforms.archive import Archived, Backup, Rebuilt, Restored, Target
+from pgdrill.platforms.archive import Archive, Archived, Rebuilt, Restored, Target
 from pgdrill.platforms.base import Cluster, rested, wait_healthy, where
 from pgdrill.platforms.checkpoints import write_out
+from pgdrill.progress import Update
 from pgdrill.records import BackupTaken, Neighbour, Part, Rebuild, Recovery, append
 from pgdrill.waiting import DeadlineError, eventually, pause
 from pgdrill.workload import dataset, ledger, soundness
@@ -74,32 +78,12 @@ def run_oops(bench: Bench, number: int, *, failover: bool = False) -> Recovery:
         BrokenEnvironmentError: there is no archive to speak of, or the restore failed.
         DeadlineError: the cluster was not healthy before, or clients never wrote again.
     """
-    platform, cluster = bench.platform, bench.cluster
-    assert isinstance(platform, Archived), f"{platform.name} has no archive"
-    archive = platform.archive
-    rested(platform.engine, within=SETTLE)
-    scenario = "failover" if failover else "oops"
-    seed = bench.settings.seed * 1000 + number
-    phase = random.Random(f"{scenario} {seed}").uniform(0, SPREAD)
-    table = f"ledger_{scenario}_{number}_{int(time.time())}"
-    raw = bench.run.raw / f"recovery-{scenario}-{number}"
-    prober = Prober(_lanes(cluster), table, raw, deadline=DEADLINE)
-    program = _prepare_load(bench)
-    ledger.create_table(cluster.conninfo(), table)
-    archive.discard()
+    cluster = bench.cluster
+    scene = _prepare(bench, "failover" if failover else "oops", number)
+    archive, prober, table = scene.archive, scene.prober, scene.table
+    phase = scene.random.uniform(0, SPREAD)
     try:
-        with (
-            bench.reporter.task(f"{scenario} {number}/{bench.settings.trials}") as update,
-            shop_load(program, cluster, bench.settings, raw / "load", bench.reporter.line) as load,
-            prober,
-        ):
-            prober.wait_for_acks(ACKS, within=FIRST_ACKS)
-            update(1, "backing up")
-            began = time.monotonic()
-            backup = archive.back_up(lambda done, note="": update(1, note))
-            took = time.monotonic() - began
-            bench.events.record("test", f"backup {backup.label}", cluster.name, began + took)
-            _number_rows(cluster, f"{table}_numbered")
+        with _backed_up(bench, scene) as (update, taken):
             if failover:
                 update(1, "primary killed")
                 _fail_over(bench, prober)
@@ -123,12 +107,12 @@ def run_oops(bench: Bench, number: int, *, failover: bool = False) -> Recovery:
         archive.discard()
         seed_cluster(cluster, bench.settings, bench.reporter)
     recovery = _record(
-        scenario,
+        scene.name,
         number,
         "; ".join(DESTRUCTION),
         point,
         destroyed_at,
-        _taken(backup, began, took, attempts, load),
+        taken(attempts),
         started,
         restored,
         came,
@@ -149,29 +133,12 @@ def run_everything(bench: Bench, number: int) -> Recovery:
     """
     platform, cluster = bench.platform, bench.cluster
     assert isinstance(platform, Archived), f"{platform.name} has no archive"
-    archive = platform.archive
-    rested(platform.engine, within=SETTLE)
-    seed = bench.settings.seed * 1000 + number
+    scene = _prepare(bench, "everything", number)
+    archive, prober, table = scene.archive, scene.prober, scene.table
     # Long enough that a WAL file is stored because of its age, and then anywhere until the next.
-    phase = random.Random(f"everything {seed}").uniform(1, 2) * archive.promised_loss
-    table = f"ledger_everything_{number}_{int(time.time())}"
-    raw = bench.run.raw / f"recovery-everything-{number}"
-    prober = Prober(_lanes(cluster), table, raw, deadline=DEADLINE)
-    program = _prepare_load(bench)
-    ledger.create_table(cluster.conninfo(), table)
-    archive.discard()
+    phase = scene.random.uniform(1, 2) * archive.promised_loss
     try:
-        with (
-            bench.reporter.task(f"everything {number}/{bench.settings.trials}") as update,
-            shop_load(program, cluster, bench.settings, raw / "load", bench.reporter.line) as load,
-            prober,
-        ):
-            prober.wait_for_acks(ACKS, within=FIRST_ACKS)
-            began = time.monotonic()
-            backup = archive.back_up(lambda done, note="": update(1, note))
-            took = time.monotonic() - began
-            bench.events.record("test", f"backup {backup.label}", cluster.name, began + took)
-            _number_rows(cluster, f"{table}_numbered")
+        with _backed_up(bench, scene) as (update, taken):
             roles = soundness.roles(cluster.conninfo(), within=LOOK_WITHIN)
             update(1, f"writing for {phase:.0f} s")
             pause(phase)
@@ -203,7 +170,7 @@ def run_everything(bench: Bench, number: int) -> Recovery:
         "every member and volume removed",
         point,
         destroyed_at,
-        _taken(backup, began, took, attempts, load),
+        taken(attempts),
         started,
         restored,
         came,
@@ -281,18 +248,76 @@ def _prepare_load(bench: Bench) -> Program:
     return program
 
 
-def _taken(
-    backup: Backup, began: float, took: float, attempts: Attempts, load: ShopLoad
-) -> BackupTaken:
-    return BackupTaken(
-        label=backup.label,
-        began=began,
-        seconds=took,
-        size=backup.size,
-        stored=backup.stored,
-        p99_ms=attempts.p99_ms("held", (began, began + took)),
-        load_p99_ms=load.p99_ms((began, began + took)),
-    )
+@dataclass(frozen=True)
+class _Scene:
+    """What a restore begins with: a rested cluster, an archive, an empty ledger."""
+
+    name: str
+    number: int
+    archive: Archive
+    random: random.Random
+    table: str
+    raw: Path
+    prober: Prober
+    program: Program
+
+
+def _prepare(bench: Bench, name: str, number: int) -> _Scene:
+    """Rest the cluster and make the ledger, the prober and the tables of the load.
+
+    Raises:
+        BrokenEnvironmentError: the ledger or the tables of the load cannot be made.
+        DeadlineError: the cluster was not healthy.
+    """
+    platform, cluster = bench.platform, bench.cluster
+    assert isinstance(platform, Archived), f"{platform.name} has no archive"
+    rested(platform.engine, within=SETTLE)
+    table = f"ledger_{name}_{number}_{int(time.time())}"
+    raw = bench.run.raw / f"recovery-{name}-{number}"
+    prober = Prober(_lanes(cluster), table, raw, deadline=DEADLINE)
+    program = _prepare_load(bench)
+    ledger.create_table(cluster.conninfo(), table)
+    platform.archive.discard()
+    chance = random.Random(f"{name} {bench.settings.seed * 1000 + number}")
+    return _Scene(name, number, platform.archive, chance, table, raw, prober, program)
+
+
+@contextmanager
+def _backed_up(
+    bench: Bench, scene: _Scene
+) -> Iterator[tuple[Update, Callable[[Attempts], BackupTaken]]]:
+    """Let clients write for the time of the block, which begins when a backup was taken.
+
+    Yields what shows progress, and what makes a record of the backup once the attempts are known.
+    """
+    cluster = bench.cluster
+    with (
+        bench.reporter.task(f"{scene.name} {scene.number}/{bench.settings.trials}") as update,
+        shop_load(
+            scene.program, cluster, bench.settings, scene.raw / "load", bench.reporter.line
+        ) as load,
+        scene.prober,
+    ):
+        scene.prober.wait_for_acks(ACKS, within=FIRST_ACKS)
+        update(1, "backing up")
+        began = time.monotonic()
+        backup = scene.archive.back_up(lambda done, note="": update(1, note))
+        took = time.monotonic() - began
+        bench.events.record("test", f"backup {backup.label}", cluster.name, began + took)
+        _number_rows(cluster, f"{scene.table}_numbered")
+
+        def taken(attempts: Attempts) -> BackupTaken:
+            return BackupTaken(
+                label=backup.label,
+                began=began,
+                seconds=took,
+                size=backup.size,
+                stored=backup.stored,
+                p99_ms=attempts.p99_ms("held", (began, began + took)),
+                load_p99_ms=load.p99_ms((began, began + took)),
+            )
+
+        yield update, taken
 
 
 def _record(
