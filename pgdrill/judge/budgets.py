@@ -4,6 +4,17 @@ import math
 
 from pgdrill.records import Budget, total
 
+# smoke
+
+WEAK_SETTINGS = Budget(
+    key="durability.weak-settings",
+    name="settings under which an acknowledged write may be lost",
+    limit=0,
+    unit="settings",
+    better="lower",
+    because="fsync, full_page_writes, wal_level, synchronous_commit of every role and database",
+)
+
 # perf
 
 P99 = Budget(
