@@ -23,8 +23,9 @@ def test_ctrl_c_during_a_timed_load(tmp_path: Path) -> None:
     """The run ends as interrupted, with the timings of what was whole, and without a traceback."""
     (tmp_path / "test_load.py").write_text(CUT_OFF)
     timings = tmp_path / "benchmark.json"
+    plugin = ["-p", "pgdrill.plugin.report", f"--benchmark-json={timings}"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "fixtures.report", f"--benchmark-json={timings}"],
+        [sys.executable, "-m", "pytest", *plugin],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
