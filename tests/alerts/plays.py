@@ -62,7 +62,14 @@ MEMBER_AWAY = frozenset(
         "PgSynchronousStandbyMissing",
     )
 )
-PRIMARY_MOVES = MEMBER_AWAY | {"PgNoPrimary", "PgFailoverHappened"}
+# An old primary that wakes up goes on beside its successor until its agent has noticed, and its
+# commits wait for a standby that is not there any more.
+PRIMARY_MOVES = MEMBER_AWAY | {
+    "PgNoPrimary",
+    "PgFailoverHappened",
+    "PgTwoPrimaries",
+    "PgCommitsWait",
+}
 # Who may not look into the archive sees no backup in it.
 UNREADABLE = frozenset(("PgArchiveLagging", "PgBackupMissing", "PgBackupStale"))
 # Alertmanager keeps alerts about standbys back while one of these is raised (alertmanager.yml.j2).
