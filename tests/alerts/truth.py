@@ -16,6 +16,9 @@ from pgdrill.observe.archiver import archiver
 from pgdrill.platforms.base import Cluster, Platform
 from pgdrill.waiting import eventually
 
+# Seconds for a standby to replay a new table. Where a million rows were loaded a minute before, it
+# may have their vacuum to replay first: once it took more than 10.
+REPLAYED_WITHIN = 60.0
 # One committed transaction that needs no table.
 WRITE = "SELECT pg_logical_emit_message(true, 'pgdrill', 'one small write')"
 WAITS = """SELECT max(extract(epoch FROM clock_timestamp() - query_start)) FROM pg_stat_activity
@@ -161,7 +164,7 @@ def _hold(reader: psycopg.Connection[tuple[Any, ...]], table: str) -> None:
         row = reader.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()
         return row is not None and bool(row[0])
 
-    eventually(f"{table} on the standby", seen, within=10, every=0.05)
+    eventually(f"{table} on the standby", seen, within=REPLAYED_WITHIN, every=0.05)
     reader.execute(f"SELECT FROM {table}")
 
 
