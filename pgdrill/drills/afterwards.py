@@ -20,26 +20,22 @@ def read_again(cluster: Cluster, run: RunDir) -> Kept:
     """
     acked = lost = number = 0
     first = ""
-    for trial in _trials(run):
+    for trial in read_lines(run.trials, Trial):
+        if trial.control:
+            continue
         file = run.path / trial.attempts_file
         ids = ledger.read_ids(cluster.conninfo(), file.stem)
         missing = len(ledger.lost(Attempts.load(file), ids))
         if missing and not first:
             first = f"{trial.experiment} {trial.number}"
         number += 1
-        acked += trial.ledger.acked_present + trial.ledger.acked_lost
+        acked += trial.ledger.acked
         lost += missing
     kept = Kept(
         trials=number, acked=acked, lost=lost, first_lost=first, differing=_differing(cluster)
     )
     write(run.kept, kept)
     return kept
-
-
-def _trials(run: RunDir) -> list[Trial]:
-    if not run.trials.exists():
-        return []
-    return [trial for trial in read_lines(run.trials, Trial) if not trial.control]
 
 
 def _differing(cluster: Cluster) -> tuple[str, ...] | None:

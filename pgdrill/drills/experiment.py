@@ -139,7 +139,8 @@ def check(raw: Mapping[str, Any]) -> Journal:
     before = raw.get("steady_states", {}).get("before") or {}
     if not before.get("steady_state_met"):
         raise FaultNotRealError(f"no steady state before the fault: {_story(before)}")
-    for activity in [*raw["run"], *raw["rollbacks"]]:
+    activities = [*raw["run"], *raw["rollbacks"]]
+    for activity in activities:
         if activity["status"] != "succeeded":
             raise FaultNotRealError(f"{activity['activity']['name']} failed: {_story(activity)}")
     if raw["status"] != "completed" or not raw["steady_states"].get("after"):
@@ -147,7 +148,7 @@ def check(raw: Mapping[str, Any]) -> Journal:
     outputs = {a["activity"]["provider"]["func"]: a["output"] for a in raw["run"]}
     healed = [
         activity["output"]["at"]
-        for activity in [*raw["run"], *raw["rollbacks"]]
+        for activity in activities
         if activity["activity"]["provider"]["func"] == "heal"
     ]
     hit = outputs.get("inject") or {}

@@ -113,18 +113,26 @@ _UNANSWERED = {"unanswered status": 31, "promotion": 5, "endpoint and address": 
 # infra/helm/postgres-cnpg/values.tuned.yaml: every phase of a failover is bounded. With 1.30.0 a
 # killed primary keeps its lease until that runs out; one that is asked to stop gives it back.
 _LEASE = {"named": 1, "lease": 5, "promotion": 3, "endpoint and address": 2}
+_HANDED_OVER = {"seen after": 1, "switchoverDelay": 5, "promotion": 2, "endpoint and address": 4}
 # infra/helm/postgres-cnpg/values.default.yaml: what differs without any tuning.
 _SMART = {"promotion": 2, "slots": 10, "endpoint": 4}
 
 # infra/helm/postgres-cnpg/values.tuned-1.30.0.yaml
-_LIVENESS = {
-    "4 liveness probes of 5 s": 20,
-    "time-out of the last one": 4,
-    "kill": 1,
-    "start": 5,
-    "ready": 5,
-    "endpoint": 2,
-}
+_ENDED = Cost(
+    {
+        "4 liveness probes of 5 s": 20,
+        "time-out of the last one": 4,
+        "kill": 1,
+        "start": 5,
+        "ready": 5,
+        "endpoint": 2,
+    },
+    margin=8,
+)
+# Patroni that hangs cannot give the lock up, whether or not its PostgreSQL hangs as well.
+_FROZEN_OWNER = Cost(
+    {"a frozen owner keeps the lock: ttl": 20, "loop": 1, "election": 2, "checks": 1}, margin=6
+)
 # The container's postmaster is gone: kubelet restarts it, unless the operator is quicker.
 _RESTARTED: dict[Where, Cost] = {
     **dict.fromkeys(
@@ -205,14 +213,8 @@ _ALL = (
         " restarted.",
         primary="either",
         cost={
-            LOCAL: Cost(
-                {"a frozen owner keeps the lock: ttl": 20, "loop": 1, "election": 2, "checks": 1},
-                margin=6,
-            ),
-            KIND: Cost(
-                _LIVENESS,
-                margin=8,
-            ),
+            LOCAL: _FROZEN_OWNER,
+            KIND: _ENDED,
             KIND_1_25: Cost(
                 {"3 probes of 5 s": 15, "time-out of the last one": 3, **_UNANSWERED},
                 margin=13,
@@ -306,11 +308,8 @@ _ALL = (
         " members.",
         primary="either",
         cost={
-            LOCAL: Cost(
-                {"a frozen owner keeps the lock: ttl": 20, "loop": 1, "election": 2, "checks": 1},
-                margin=6,
-            ),
-            KIND: Cost(_LIVENESS, margin=8),
+            LOCAL: _FROZEN_OWNER,
+            KIND: _ENDED,
         },
         alerts={
             LOCAL: ("PgNoPrimary", "PgFailoverHappened", "PgTwoPrimaries"),
@@ -350,18 +349,8 @@ _ALL = (
                 },
                 margin=1,
             ),
-            KIND: Cost(
-                {"seen after": 1, "switchoverDelay": 5, "promotion": 2, "endpoint and address": 4}
-            ),
-            KIND_1_25: Cost(
-                {
-                    "seen after": 1,
-                    "switchoverDelay": 5,
-                    "promotion": 2,
-                    "endpoint and address": 4,
-                },
-                margin=3,
-            ),
+            KIND: Cost(_HANDED_OVER),
+            KIND_1_25: Cost(_HANDED_OVER, margin=3),
             **dict.fromkeys(UNTUNED, Cost({"clean stop": 5, **_SMART}, margin=5)),
         },
         alerts=dict.fromkeys(EVERYWHERE, _NEW_PRIMARY),

@@ -134,7 +134,7 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
         if fate != "either":
             budget, wrong, passed = _timelines(trials, must_move=fate == "moves")
             verdicts.check(budget, wrong, subject, passed, about)
-        acked = sum(t.ledger.acked_present + t.ledger.acked_lost for t in trials)
+        acked = sum(t.ledger.acked for t in trials)
         for budget, counts in (
             (LOST, [t.ledger.acked_lost for t in trials]),
             (PHANTOM, [t.ledger.refused_present for t in trials]),

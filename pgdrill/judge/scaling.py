@@ -95,7 +95,7 @@ def _kept(s: Scaling) -> list[Claim]:
     """Clients of the load that were turned away, and writes that broke their promise."""
     load = s.surge
     done = f"{load.transactions:,} transactions of {load.clients} clients"
-    acked = s.ledger.acked_present + s.ledger.acked_lost
+    acked = s.ledger.acked
     # A lane that fell silent, or that was never heard, did not write all the while.
     silent = [name for name, lane in s.lanes.items() if lane.gap is None]
     note = f"lanes without acks to the end: {', '.join(silent)}" if silent else f"of {acked} acked"

@@ -1,8 +1,10 @@
-"""Shell scripts that let a file system hang, on whichever machine it is mounted.
+"""Letting a file system hang, on whichever machine it is mounted.
 
-A process that writes to a frozen file system cannot even be killed, so none of these is one that
-somebody waits for.
+A process that writes to a frozen file system cannot even be killed, so no script here waits for
+one.
 """
+
+from abc import ABC, abstractmethod
 
 # $1: the mount point, $2: seconds. What lets it go outlives whoever froze it, and does nothing
 # where it was let go before: its mark, beside the mount point, is gone then.
@@ -30,3 +32,27 @@ rm -f "$1.hangs"
 fsfreeze --unfreeze "$1" 2> /dev/null
 rm -f "$1/pgdrill-touch"
 """
+
+
+class Hangable(ABC):
+    """A file system whose writes can be made to wait."""
+
+    @abstractmethod
+    def _shell(self, script: str, *arguments: str) -> str:
+        """Run a script where it is mounted; its first argument is the mount point."""
+
+    def hang(self, seconds: float) -> None:
+        """Let every write wait, for so many seconds at most: its machine lets it go by itself then.
+
+        Raises:
+            BrokenEnvironmentError: the file system cannot be frozen.
+        """
+        self._shell(HANG, f"{seconds:.0f}")
+
+    def hangs(self) -> bool:
+        """Whether a write waits."""
+        return "hangs" in self._shell(LOOK)
+
+    def let_go(self) -> None:
+        """Let writes through; safe to repeat."""
+        self._shell(LET_GO)

@@ -4,11 +4,11 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from pgdrill.engines.base import Engine, Member
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import FaultNotRealError
+from pgdrill.platforms.hanging import Hangable
 from pgdrill.waiting import DeadlineError, eventually
 
 CHOSEN_WITHIN = 15.0  # seconds
@@ -28,19 +28,6 @@ class Process:
     state: str
     command: str
     title: str  # its command line; PostgreSQL's processes write there what they do
-
-
-class Hangable(Protocol):
-    """A file system whose writes can be made to wait."""
-
-    def hang(self, seconds: float) -> None:
-        """Let every write wait, for so many seconds at most."""
-
-    def hangs(self) -> bool:
-        """Whether a write waits."""
-
-    def let_go(self) -> None:
-        """Let writes through; safe to repeat."""
 
 
 class MemberFault(ABC):

@@ -32,6 +32,11 @@ class LedgerCount(Record):
     refused_present: int
     duplicate: int
 
+    @property
+    def acked(self) -> int:
+        """Writes that were acknowledged to a client, there or lost."""
+        return self.acked_present + self.acked_lost
+
 
 class Part(Record):
     """A named step of a fail-over, in seconds after the fault."""

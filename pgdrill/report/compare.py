@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -9,6 +10,8 @@ from statistics import median
 from rich.table import Column, Table
 
 from pgdrill.errors import BadUsageError
+from pgdrill.judge.bench import bad_percent, due
+from pgdrill.judge.failover import CLIENT_LANES
 from pgdrill.report.html import page
 from pgdrill.report.material import Group, Material, read_run
 from pgdrill.report.words import number
@@ -81,7 +84,7 @@ class Comparison:
         """Name each run by its directory."""
         return [m.path.name for m in self.runs]
 
-    @property
+    @cached_property
     def differences(self) -> list[tuple[str, list[str]]]:
         """Settings, versions and machines that are not the same in all, by name."""
         tables: list[dict[str, str]] = []
@@ -98,7 +101,7 @@ class Comparison:
         rows = [(name, [table.get(name, "-") for table in tables]) for name in names]
         return [(name, values) for name, values in rows if len(set(values)) > 1]
 
-    @property
+    @cached_property
     def measures(self) -> list[Measure]:
         """Everything that at least one of them has measured, faults first."""
         found = [*self._of_faults(), *self._of_loads(), *self._of_alerts()]
@@ -117,8 +120,7 @@ class Comparison:
             groups = [
                 replace(group, tuning=called)
                 for called, m in zip(self.names, self.runs, strict=True)
-                for group in m.own_drills
-                if group.experiment == name
+                for group in _groups(m, name)
             ]
             if len(groups) > 1:
                 found.append((name, groups))
@@ -129,18 +131,17 @@ class Comparison:
 
     def _of_faults(self) -> Iterable[Measure]:
         for name in self._faults():
-            for lane in ("fresh", "held"):
+            for lane in CLIENT_LANES:
                 yield Measure(f"{name}, {lane}", "write gap", "s", self._each(_gaps(name, lane)))
             yield Measure(name, "full redundancy", "s", self._each(_redundancies(name)))
             yield Measure(name, "acknowledged writes lost", "rows", self._each(_lost(name)))
 
     def _of_loads(self) -> Iterable[Measure]:
-        def of(take: Callable[[Material], float | None]) -> tuple[tuple[float, ...], ...]:
-            taken = [take(m) if m.bench and m.bench.scripts else None for m in self.runs]
-            return tuple(() if value is None else (value,) for value in taken)
-
-        yield Measure("load", "p99", "ms", of(_p99))
-        yield Measure("load", "bad transactions", "%", of(_bad))
+        loads = [m.bench.scripts[0] if m.bench and m.bench.scripts else None for m in self.runs]
+        p99 = tuple((every.p99_ms,) if every else () for every in loads)
+        bad = tuple((bad_percent(every),) if every and due(every) else () for every in loads)
+        yield Measure("load", "p99", "ms", p99)
+        yield Measure("load", "bad transactions", "%", bad)
 
     def _of_alerts(self) -> Iterable[Measure]:
         for alert in dict.fromkeys(life.alert for m in self.runs for life in m.alerts):
@@ -150,12 +151,16 @@ class Comparison:
         return tuple(tuple(take(m)) for m in self.runs)
 
 
+def _groups(m: Material, name: str) -> list[Group]:
+    return [group for group in m.own_drills if group.experiment == name]
+
+
 def _gaps(name: str, lane: str) -> Callable[[Material], Iterable[float]]:
     return lambda m: [
         value
-        for group in m.own_drills
+        for group in _groups(m, name)
         for seen in group.lanes
-        if (group.experiment, seen.lane) == (name, lane)
+        if seen.lane == lane
         for value in seen.values
     ]
 
@@ -163,8 +168,7 @@ def _gaps(name: str, lane: str) -> Callable[[Material], Iterable[float]]:
 def _redundancies(name: str) -> Callable[[Material], Iterable[float]]:
     return lambda m: [
         trial.redundancy
-        for group in m.own_drills
-        if group.experiment == name
+        for group in _groups(m, name)
         for trial in group.verified
         if trial.redundancy is not None
     ]
@@ -173,20 +177,9 @@ def _redundancies(name: str) -> Callable[[Material], Iterable[float]]:
 def _lost(name: str) -> Callable[[Material], Iterable[float]]:
     return lambda m: [
         float(sum(trial.ledger.acked_lost for trial in group.verified))
-        for group in m.own_drills
-        if group.experiment == name and group.verified
+        for group in _groups(m, name)
+        if group.verified
     ]
-
-
-def _p99(m: Material) -> float | None:
-    return m.bench.scripts[0].p99_ms if m.bench else None
-
-
-def _bad(m: Material) -> float | None:
-    every = m.bench.scripts[0] if m.bench else None
-    if every is None or not every.transactions:
-        return None
-    return 100 * (every.late + every.skipped + every.failed) / every.transactions
 
 
 def _paged(alert: str) -> Callable[[Material], Iterable[float]]:

@@ -37,12 +37,7 @@ def proven(m: Material) -> list[Trial]:
 
 def proven_acks(m: Material) -> int:
     """Count acknowledged writes of the trials that count: only these say anything about loss."""
-    return acked(total([trial.ledger for trial in proven(m)]))
-
-
-def acked(ledger: LedgerCount) -> int:
-    """Count the writes that were acknowledged to a client."""
-    return ledger.acked_present + ledger.acked_lost
+    return total([trial.ledger for trial in proven(m)]).acked
 
 
 def all_trials(m: Material) -> list[Trial]:

@@ -12,7 +12,7 @@ from pgdrill.judge import waits as judged_waits
 from pgdrill.report import loadplots, panels, plots, recoveryplots, scaleplots, waits, words
 from pgdrill.report.attempts import traces
 from pgdrill.report.detection import matrix
-from pgdrill.report.facts import acked, drilled_ledger
+from pgdrill.report.facts import drilled_ledger
 from pgdrill.report.headline import headline
 from pgdrill.report.material import Material, coverage, read_run
 from pgdrill.rundir import RunDir
@@ -56,8 +56,7 @@ def splice(run: Path) -> Path:
 
 def page(template: str, title: str, **values: object) -> str:
     """Return a page of its own from a template of ours."""
-    style = (HERE / "style.css").read_text()
-    part = _environment().get_template(template).render(style=style, **values)
+    part = _environment().get_template(template).render(**values)
     return _environment().get_template("page.html.j2").render(title=title, part=part)
 
 
@@ -81,7 +80,6 @@ def sections(material: Material) -> str:
         .render(
             m=material,
             head=headline(material),
-            style=(HERE / "style.css").read_text(),
             drilled=drilled_ledger(material),
         )
     )
@@ -106,6 +104,7 @@ def _environment() -> Environment:
         "count": words.count,
     }
     environment.globals |= {
+        "style": (HERE / "style.css").read_text(),
         "plots": plots,
         "loadplots": loadplots,
         "scaleplots": scaleplots,
@@ -119,7 +118,6 @@ def _environment() -> Environment:
         "coverage": coverage,
         "matrix": matrix,
         "icons": ICONS,
-        "acked": acked,
         "traces": traces,
         "clock_time": words.clock_time,
     }

@@ -6,7 +6,7 @@ from statistics import median
 
 from pgdrill.errors import BadUsageError
 from pgdrill.judge import scaling as judged
-from pgdrill.report.facts import acked, drilled_ledger
+from pgdrill.report.facts import drilled_ledger
 from pgdrill.report.material import Material, coverage, read_run
 from pgdrill.report.plots import alert_bound
 from pgdrill.report.words import allowed, number, observed, seconds
@@ -109,7 +109,7 @@ def _ledger(m: Material) -> str:
     sums = drilled_ledger(m)
     heads = ["ledger", "acked", "acked-lost", "no answer", "refused", "phantom", "duplicate"]
     values = (
-        acked(sums),
+        sums.acked,
         sums.acked_lost,
         sums.indeterminate_present + sums.indeterminate_absent,
         sums.refused_absent + sums.refused_present,
@@ -131,7 +131,7 @@ def _scaling(m: Material) -> str:
                 seconds(judged.grown_after(s)),
                 seconds(judged.shrunk_after(s)),
                 "-" if share is None else f"{number(share)} %",
-                f"{acked(s.ledger):,}",
+                f"{s.ledger.acked:,}",
                 f"{s.ledger.acked_lost:,}",
             ]
         )

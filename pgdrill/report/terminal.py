@@ -11,7 +11,7 @@ from pgdrill.judge.alerting import CONDITION
 from pgdrill.records import AlertLife, Bench, Rebuild, Recovery, Scaling
 from pgdrill.report import waits
 from pgdrill.report.detection import summary
-from pgdrill.report.facts import acked, done_of, drilled_ledger, wrong_controls
+from pgdrill.report.facts import done_of, drilled_ledger, wrong_controls
 from pgdrill.report.material import Group, LaneGaps, Material, read_run
 from pgdrill.report.words import count, number, seconds
 from pgdrill.rundir import RunDir
@@ -75,7 +75,7 @@ def _ledger(m: Material) -> list[str]:
         return []
     ledger = drilled_ledger(m)
     return [
-        f"ledger: acked {acked(ledger):,}, acked-lost {ledger.acked_lost:,},"
+        f"ledger: acked {ledger.acked:,}, acked-lost {ledger.acked_lost:,},"
         f" phantom {ledger.refused_present:,}, duplicate {ledger.duplicate:,}"
     ]
 
@@ -132,7 +132,7 @@ def _scaling(s: Scaling) -> str:
     shared = "unknown" if share is None else f"{number(share)} % of a fair share"
     return (
         f"pooler: {s.least} -> {judged.most_ready(s)} pods under {number(s.surge.rate)}"
-        f" connections/s, {up}, {down}; idlest pod: {shared}; acked {acked(s.ledger):,},"
+        f" connections/s, {up}, {down}; idlest pod: {shared}; acked {s.ledger.acked:,},"
         f" acked-lost {s.ledger.acked_lost:,}"
     )
 

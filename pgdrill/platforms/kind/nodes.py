@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.platforms import hanging
 from pgdrill.platforms.base import LAST
+from pgdrill.platforms.hanging import Hangable
 from pgdrill.platforms.member_faults import Process
 from pgdrill.provision.commands import output
 
@@ -61,7 +61,7 @@ def is_running(node: str) -> bool:
 
 
 @dataclass(frozen=True)
-class NodeVolume:
+class NodeVolume(Hangable):
     """A file system of a true size inside a node: a member's, or the archive's."""
 
     node: str
@@ -116,18 +116,6 @@ class NodeVolume:
         """Remove everything that is on it."""
         script = 'find "$1" -mindepth 1 -maxdepth 1 ! -name lost+found -exec rm -rf {} +'
         run(self.node, "sh", "-c", script, "sh", self.path)
-
-    def hang(self, seconds: float) -> None:
-        """Let every write wait, for so many seconds at most: the node lets it go by itself then."""
-        self._shell(hanging.HANG, f"{seconds:.0f}")
-
-    def hangs(self) -> bool:
-        """Whether a write waits."""
-        return "hangs" in self._shell(hanging.LOOK)
-
-    def let_go(self) -> None:
-        """Let writes through; safe to repeat."""
-        self._shell(hanging.LET_GO)
 
     def _shell(self, script: str, *arguments: str) -> str:
         return run(self.node, "sh", "-c", script, "sh", self.path, *arguments)

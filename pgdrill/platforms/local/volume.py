@@ -6,15 +6,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgdrill.platforms import hanging
 from pgdrill.platforms.base import LAST
+from pgdrill.platforms.hanging import Hangable
 from pgdrill.provision.commands import output
 
 MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class DirectoryVolume:
+class DirectoryVolume(Hangable):
     """A mounted file system, seen through its mount point."""
 
     path: Path
@@ -61,22 +61,6 @@ class DirectoryVolume:
     def release(self) -> None:
         """Remove that file; safe to repeat."""
         self._filler.unlink(missing_ok=True)
-
-    def hang(self, seconds: float) -> None:
-        """Let every write wait, for so many seconds at most: a process of its own lets it go then.
-
-        Raises:
-            BrokenEnvironmentError: the file system cannot be frozen.
-        """
-        self._shell(hanging.HANG, f"{seconds:.0f}")
-
-    def hangs(self) -> bool:
-        """Whether a write waits."""
-        return "hangs" in self._shell(hanging.LOOK)
-
-    def let_go(self) -> None:
-        """Let writes through; safe to repeat."""
-        self._shell(hanging.LET_GO)
 
     def _shell(self, script: str, *arguments: str) -> str:
         return output("sh", "-c", script, "sh", self.path, *arguments)
