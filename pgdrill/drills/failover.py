@@ -75,15 +75,16 @@ def run_trials(
     trials: list[Trial],
     found: list[Detection],
 ) -> None:
-    """Run every trial of an experiment; keep each, and what monitoring made of it.
+    """Run every trial of an experiment that is not there yet; keep each, and what monitoring saw.
 
     Only the first waits for old alerts to go: an alert that looks back half a minute would make
     every trial wait for the one before it. What is still raised then is not judged.
     """
-    if onlooker:
+    numbers = range(len(trials) + 1, bench.settings.trials + 1)
+    if onlooker and numbers:
         rested(bench.platform.engine, within=SETTLE)  # a member that is replaced raises alerts, too
         onlooker.settle()
-    for number in range(1, bench.settings.trials + 1):
+    for number in numbers:
         trials.append(run_trial(bench, experiment, number))
         if onlooker:
             due = detection.due(onlooker.promised, trials[-1])

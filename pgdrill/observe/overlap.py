@@ -2,16 +2,18 @@
 
 A scenario acts (breaks something, until that is healed) and then watches its alert resolve, and it
 says of both what must hold still. Scenarios begin in the order given unless a later one fits beside
-what is open. No alert is ever expected of two open scenarios, so each has one cause; one that
-belongs to no open scenario makes all of them invalid.
+what is open. What only the main thread can do, it does where it waits for a result. No alert is
+ever expected of two open scenarios, so each has one cause; one that belongs to no open scenario
+makes all of them invalid.
 """
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Generic, Literal, TypeVar, get_args
 
 from pgdrill.observe.alerts import POLL, AlertWatch, Expectation, GivenUpError, Sighting, alert_of
 from pgdrill.observe.detection import seen
@@ -22,6 +24,8 @@ Thing = Literal["roles", "members", "replay", "volume", "archive", "store", "loa
 EVERYTHING: frozenset[Thing] = frozenset(get_args(Thing))
 TURN = 900.0  # seconds until a scenario may begin, or has ended: all of them in a row take 300
 ENDED = 30.0  # seconds for what is open to heal, once a run is given up
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Scenario:
     needs: frozenset[Thing]  # what must hold still from its beginning to its end
     aftermath: frozenset[str] = frozenset()  # other alerts that it may raise
     held_back_by: frozenset[str] = frozenset()  # alerts during which its own pages nobody
+    alone: bool = False  # nothing else acts while it does
 
     @property
     def alerts(self) -> frozenset[str]:
@@ -71,7 +76,7 @@ class Scenario:
         """Whether this one may begin while another acts or, if not, still watches."""
         return not (
             self.disturbs & other.needs
-            or (acting and other.disturbs & self.needs)
+            or (acting and (self.alone or other.alone or other.disturbs & self.needs))
             or self.alerts & other.alerts
             or self.held_back_by & other.alerts
         )
@@ -86,6 +91,32 @@ class _State:
     result: Future[Played] = field(default_factory=Future)
 
 
+class Job(Generic[T_co]):
+    """Something that the main thread does for a scenario."""
+
+    def __init__(self, work: Callable[[], T_co]) -> None:
+        self._work = work
+        self._done: Future[T_co] = Future()
+
+    def run(self) -> None:
+        """Do it; an interruption of the main thread goes on from here."""
+        try:
+            self._done.set_result(self._work())
+        except BaseException as error:
+            self._done.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self._done.done()
+
+    def result(self) -> T_co:
+        """Return what it gave, once it is done, or raise what it raised."""
+        return self._done.result(timeout=0)
+
+
 class Turn:
     """What a scenario has while it plays."""
 
@@ -93,6 +124,37 @@ class Turn:
         self.watch = overlap.watch
         self._overlap = overlap
         self._scenario = scenario
+        self._job: Job[object] | None = None
+
+    @property
+    def alerts(self) -> frozenset[str]:
+        """Every alert that is this scenario's."""
+        return self._scenario.alerts
+
+    def in_front(self, work: Callable[[], T_co]) -> Callable[[], T_co]:
+        """Let the main thread do something; return what waits for its result.
+
+        The scenario goes on meanwhile, until go_on() finds that the work has failed.
+        """
+        job = Job(work)
+        self._job = job
+        self._overlap.jobs.put(job)
+
+        def ended() -> bool:
+            self.go_on()
+            return job.done
+
+        def result() -> T_co:
+            what = f"the main thread's part of {self._scenario.name}"
+            eventually(what, ended, bool, within=TURN, every=POLL)
+            return job.result()
+
+        return result
+
+    def raised(self, since: float) -> tuple[Expectation, ...]:
+        """Return every alert that came after since and belongs to no scenario beside."""
+        others = self._overlap.owned(self._scenario)
+        return tuple(of for of in self.watch.raised(since) if of.alert not in others)
 
     def quiet(self, *, lasting: float, within: float) -> float:
         """Wait for a window without any alert but those of scenarios beside; return its start."""
@@ -105,8 +167,11 @@ class Turn:
 
         Raises:
             GivenUpError: the run ends.
+            Exception: what the main thread's part has raised.
         """
         self._overlap.go_on()
+        if self._job and self._job.done:
+            self._job.result()
 
     def acted(self) -> None:
         """Say that all is healed and redundant: from here on an alert is watched, no more."""
@@ -128,6 +193,7 @@ class Overlap:
         self._states = {one.name: _State() for one in scenarios}
         self._lock = threading.RLock()
         self._given_up = False
+        self.jobs: queue.SimpleQueue[Job[object]] = queue.SimpleQueue()  # for the main thread
         self._threads = [
             threading.Thread(target=self._run, args=(one,), name=one.name, daemon=True)
             for one in scenarios
@@ -156,15 +222,21 @@ class Overlap:
             self._tell(str(error))
 
     def played(self, name: str) -> Played:
-        """Return what a scenario gave, or raise what it raised.
+        """Return what a scenario gave, or raise what it raised; work in front meanwhile.
 
         Raises:
             DeadlineError: it has not ended in time.
         """
         result = self._states[name].result
+
+        def ended() -> bool | str:
+            if not self.jobs.empty():
+                self.jobs.get().run()
+            return result.done() or self._open()
+
         eventually(
             f"scenario {name} to end",
-            lambda: result.done() or self._open(),
+            ended,
             lambda done: done is True,
             within=TURN,
             every=POLL,

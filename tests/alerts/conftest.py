@@ -5,18 +5,21 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pgdrill.drills.alerts import demand_declared, judge_life, open_watch
-from pgdrill.drills.failover import SETTLE
+from pgdrill.drills.failover import SETTLE, Bench
+from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.observe.events import EventLog
 from pgdrill.observe.overlap import Overlap, Played
 from pgdrill.observe.prometheus import Prometheus
 from pgdrill.platforms.base import Cluster, Platform, RuleObjects, demand_healthy, rested
+from pgdrill.plugin.drill import Made
 from pgdrill.progress import Reporter
 from pgdrill.records import Detection, append
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.workload.pgbench_program import Program
 from tests.alerts.plays import REQUIRED, Scene, scenarios
+from tests.alerts.strikes import Strikes
 
 
 @pytest.fixture(scope="package")
@@ -28,10 +31,13 @@ def overlap(
     run: RunDir,
     events: EventLog,
     progress: Reporter,
+    trials_made: Made,
     request: pytest.FixtureRequest,
 ) -> Iterator[Overlap]:
     """Every scenario whose test was selected, each named as its test; the first one begins now."""
-    asked = {item.name.removeprefix("test_") for item in request.session.items}
+    names = {item.name for item in request.session.items}
+    asked = {name.removeprefix("test_") for name in names}
+    drilled = frozenset(name for name in FAULTS if f"test_fault[{name}]" in names)
     able = {name for name in asked if REQUIRED.get(name, frozenset()) <= platform.capabilities}
     program: Program | None = None
     if "stalled_load" in able:
@@ -41,7 +47,8 @@ def overlap(
     rested(platform.engine, within=SETTLE)
     if isinstance(platform, RuleObjects):
         demand_declared(platform)
-    scene = Scene(platform, cluster, settings, run, program)
+    bench = Bench(platform, cluster, settings, run, events, progress)
+    scene = Scene(platform, cluster, settings, run, Strikes(bench, drilled, trials_made), program)
     chosen = [one for one in scenarios(scene) if one.name in able]
     with (
         open_watch(platform, prometheus, events) as watch,

@@ -29,6 +29,7 @@ from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.workload.pgbench_program import Program
 from tests.alerts.load import bad_instants, bad_share, good_again, published_load, stalls
+from tests.alerts.strikes import Strikes, Struck
 from tests.alerts.truth import (
     a_standby,
     archive_fails,
@@ -48,6 +49,7 @@ QUIET = 5.0  # seconds without an alert before each scenario: two rounds of scra
 CALM = 20.0  # seconds to wait for such a window
 HEALTHY = 60.0  # seconds to be redundant before it
 RECOVER = 120.0  # seconds to be so again; a rebuilt member copies the whole dataset
+FAULT_WITHIN = 90.0  # seconds for a trial to inject its fault: to settle, write, meet its phase
 LIMIT_LAG = 5.0  # seconds, as in infra/alerts/rules/replication.yaml
 LIMIT_WAIT = 5.0  # seconds, as in infra/alerts/rules/availability.yaml
 LIMIT_DISK = 0.80  # share, as in infra/alerts/rules/storage.yaml
@@ -84,6 +86,7 @@ class Scene:
     cluster: Cluster
     settings: Settings
     run: RunDir
+    strikes: Strikes
     program: Program | None = None  # what carries a load, where a scenario needs one
 
 
@@ -214,30 +217,30 @@ def standby_away(scene: Scene, turn: Turn) -> Course:
 
 def planned_switchover(scene: Scene, turn: Turn) -> Course:
     """Hand the primary over, and count which alerts wake somebody."""
-    changed = Expectation("PgFailoverHappened")
-    watch, platform = turn.watch, scene.platform
+    changed, watch = Expectation("PgFailoverHappened"), turn.watch
     quiet = _rested_quiet(scene, turn)
-    before = _timeline(platform)
-    promoted = partial(_moved_on, scene, turn, before)
-    with injected(platform.faults["switchover"], since=promoted) as (old, moved):
-        until_paged(watch, changed, quiet)
-    wait_healthy(platform.engine, within=HEALTHY)
+    before = _timeline(scene.platform)
+    switching = _strike(scene, turn, "switchover")
+    moved = _moved_on(scene, turn, before)
+    until_paged(watch, changed, quiet)
+    old = switching().member
+    _redundant(scene, turn)
     until_resolved(watch, changed, quiet)
     with writing(scene.cluster):
-        watch.settle(within=OLD_ALERTS_GONE)
-        watch.quiet(lasting=QUIET)
-    waking = tuple(str(of) for of in watch.raised(quiet) if _wakes(watch, of, quiet))
+        turn.quiet(lasting=QUIET, within=OLD_ALERTS_GONE)
+    waking = tuple(str(of) for of in turn.raised(quiet) if _wakes(watch, of, quiet))
     return Course(changed, f"{old} switched over, planned", quiet, moved, moved, waking)
 
 
 def short_outage(scene: Scene, turn: Turn) -> Course:
     """Kill the primary, which is restarted at once."""
-    platform, changed = scene.platform, Expectation("PgFailoverHappened")
+    changed = Expectation("PgFailoverHappened")
     quiet = _rested_quiet(scene, turn)
-    before = _timeline(platform)
-    with injected(platform.faults["primary_kill"]) as (killed, _):
-        new = _moved_on(scene, turn, before)
-        until_paged(turn.watch, changed, quiet)
+    before = _timeline(scene.platform)
+    killing = _strike(scene, turn, "primary_kill")
+    new = _moved_on(scene, turn, before)
+    until_paged(turn.watch, changed, quiet)
+    killed = killing().member
     _redundant(scene, turn)
     until_resolved(turn.watch, changed, quiet)
     return Course(changed, f"{killed} killed", quiet, new, new)
@@ -266,17 +269,18 @@ def frozen_primary(scene: Scene, turn: Turn) -> Course:
     """Let the primary hang until another one serves, or it was restarted."""
     platform, none = scene.platform, Expectation("PgNoPrimary")
     quiet = _rested_quiet(scene, turn)
-    with injected(platform.faults["primary_freeze"]) as (frozen, hung):
-        until_paged(turn.watch, none, quiet)
-        new = _instant(
-            turn,
-            "a primary that answers",
-            lambda: bool(_primary(platform)),
-            within=_patience(platform),
-        )
-        until_resolved(turn.watch, none, quiet)
+    freezing = _strike(scene, turn, "primary_freeze")
+    _instant(
+        turn, "a primary that hangs", lambda: not _primary(platform), within=_until_hit(platform)
+    )
+    until_paged(turn.watch, none, quiet)
+    new = _instant(
+        turn, "a primary that answers", lambda: bool(_primary(platform)), within=_patience(platform)
+    )
+    until_resolved(turn.watch, none, quiet)
+    frozen = freezing()
     _redundant(scene, turn)
-    return Course(none, f"{frozen} frozen", quiet, hung, new)
+    return Course(none, f"{frozen.member} frozen", quiet, frozen.at, new)
 
 
 def two_primaries(scene: Scene, turn: Turn) -> Course:
@@ -357,6 +361,11 @@ def _instant(turn: Turn, what: str, probe: Callable[[], bool], *, within: float)
     return instant_when(what, look, within=within)
 
 
+def _strike(scene: Scene, turn: Turn, fault: str) -> Callable[[], Struck]:
+    """Let the main thread inject a fault; return what waits for its end."""
+    return turn.in_front(lambda: scene.strikes.strike(fault, turn))
+
+
 def _redundant(scene: Scene, turn: Turn) -> None:
     """Wait until nothing of a fault is left but its alerts: from here on they are watched."""
     wait_healthy(scene.platform.engine, within=RECOVER)
@@ -378,6 +387,11 @@ def _patience(platform: Platform) -> float:
     return failover.patience(where(platform))
 
 
+def _until_hit(platform: Platform) -> float:
+    """Seconds until what the main thread injects is seen."""
+    return FAULT_WITHIN + _patience(platform)
+
+
 def _primary(platform: Platform) -> str:
     """Name the member that answers as primary; '' while none does."""
     try:
@@ -394,7 +408,7 @@ def _moved_on(scene: Scene, turn: Turn, before: int) -> float:
     """Return when a member was promoted: before that no alert can know of it."""
     platform = scene.platform
     return _instant(
-        turn, "a new timeline", lambda: _timeline(platform) > before, within=_patience(platform)
+        turn, "a new timeline", lambda: _timeline(platform) > before, within=_until_hit(platform)
     )
 
 
@@ -428,12 +442,22 @@ def scenarios(scene: Scene) -> tuple[Scenario, ...]:
     moves = steady
     return (
         Scenario(
-            "replication_lag",
-            "PgReplicationLagHigh",
-            partial(replication_lag, scene),
-            disturbs=frozenset(("replay",)),
-            needs=steady,
+            "standby_away",
+            "PgMemberDown",
+            partial(standby_away, scene),
+            disturbs=frozenset(("members",)),
+            needs=EVERYTHING,
+            aftermath=MEMBER_AWAY,
             held_back_by=INHIBITS,
+        ),
+        Scenario(
+            "planned_switchover",
+            "PgFailoverHappened",
+            partial(planned_switchover, scene),
+            disturbs=moves,
+            needs=steady | {"load"},  # it counts what wakes somebody, and so would a load
+            aftermath=PRIMARY_MOVES,
+            alone=True,
         ),
         Scenario(
             "disk_filling",
@@ -490,29 +514,13 @@ def scenarios(scene: Scene) -> tuple[Scenario, ...]:
             aftermath=UNREADABLE | {"PgArchiveFailing"},
         ),
         Scenario(
-            "standby_away",
-            "PgMemberDown",
-            partial(standby_away, scene),
-            disturbs=frozenset(("members",)),
-            needs=EVERYTHING,
-            aftermath=MEMBER_AWAY,
-            held_back_by=INHIBITS,
-        ),
-        Scenario(
-            "planned_switchover",
-            "PgFailoverHappened",
-            partial(planned_switchover, scene),
-            disturbs=EVERYTHING,  # it counts every alert that wakes somebody: none beside it
-            needs=EVERYTHING,
-            aftermath=PRIMARY_MOVES,
-        ),
-        Scenario(
             "short_outage",
             "PgFailoverHappened",
             partial(short_outage, scene),
             disturbs=moves,
-            needs=EVERYTHING - {"load"},
+            needs=steady,
             aftermath=PRIMARY_MOVES,
+            alone=True,
         ),
         Scenario(
             "stalled_load",
@@ -523,12 +531,21 @@ def scenarios(scene: Scene) -> tuple[Scenario, ...]:
             aftermath=frozenset(("PgSloBurnSlow",)),
         ),
         Scenario(
+            "replication_lag",
+            "PgReplicationLagHigh",
+            partial(replication_lag, scene),
+            disturbs=frozenset(("replay",)),
+            needs=steady,
+            held_back_by=INHIBITS,
+        ),
+        Scenario(
             "frozen_primary",
             "PgNoPrimary",
             partial(frozen_primary, scene),
             disturbs=moves,
             needs=EVERYTHING,
             aftermath=PRIMARY_MOVES,
+            alone=True,
         ),
         Scenario(
             "two_primaries",

@@ -12,11 +12,10 @@ from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import alerting, detection
 from pgdrill.observe.alerts import AlertWatch
 from pgdrill.observe.overlap import Overlap, Played
-from pgdrill.platforms.base import Cluster, Platform, RuleObjects
+from pgdrill.platforms.base import Platform, RuleObjects
 from pgdrill.records import Detection
-from pgdrill.rundir import RunDir
-from pgdrill.settings import Settings
 from tests.alerts.plays import Scene, scenarios
+from tests.alerts.strikes import Strikes
 from tests.controls.control import Control
 from tests.controls.sabotage import rules_removed
 
@@ -28,11 +27,11 @@ Alone = Callable[[str], Played]
 
 
 @pytest.fixture
-def alone(
-    platform: Platform, cluster: Cluster, settings: Settings, run: RunDir, alert_watch: AlertWatch
-) -> Alone:
+def alone(bench_of_trials: Bench, alert_watch: AlertWatch) -> Alone:
     """Play one alert scenario with nothing beside it."""
-    scene = Scene(platform, cluster, settings, run)
+    bench = bench_of_trials
+    strikes = Strikes(bench, frozenset(), {})
+    scene = Scene(bench.platform, bench.cluster, bench.settings, bench.run, strikes)
 
     def play(name: str) -> Played:
         chosen = [one for one in scenarios(scene) if one.name == name]

@@ -3,10 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from pgdrill.drills.alerts import judge_life
+from pgdrill.faults.base import FaultNotRealError
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
 from pgdrill.observe.alerts import AlertWatch, Expectation, GivenUpError
 from pgdrill.observe.overlap import EVERYTHING, Course, Overlap, Scenario, Thing, Turn
@@ -66,9 +68,10 @@ def _scenario(
     needs: frozenset[Thing] = NOTHING,
     aftermath: tuple[str, ...] = (),
     held_back_by: tuple[str, ...] = (),
+    alone: bool = False,
 ) -> Scenario:
     return Scenario(
-        name, alert, play, disturbs, needs, frozenset(aftermath), frozenset(held_back_by)
+        name, alert, play, disturbs, needs, frozenset(aftermath), frozenset(held_back_by), alone
     )
 
 
@@ -267,3 +270,69 @@ def test_a_run_that_ends_early_heals_and_begins_nothing(
     for name in ("open", "next"):
         with pytest.raises(GivenUpError):
             playing.played(name)
+
+
+def test_what_acts_alone_waits_for_others_to_heal_and_lets_others_begin_when_it_has(
+    pair: Monitoring, watch: AlertWatch
+) -> None:
+    """Nothing begins while a scenario acts that does so alone, whatever it disturbs."""
+    acts = threading.Event()
+    trial = _play(pair, "Brief", watching=lambda: acts.wait(WITHIN))
+    chosen = [
+        _scenario("before", "Loud", _play(pair, "Loud")),
+        _scenario("trial", "Brief", trial, alone=True),
+        _scenario("beside", "Loud", _play(pair, "Loud", acting=acts.set)),
+    ]
+    with Overlap(watch, chosen) as overlap:
+        before, trial_played, beside = map(overlap.played, ("before", "trial", "beside"))
+    assert before.course.healed < trial_played.course.quiet
+    assert trial_played.course.healed < beside.course.quiet < trial_played.ended
+
+
+def test_the_main_thread_works_for_a_scenario_while_it_waits(
+    pair: Monitoring, watch: AlertWatch
+) -> None:
+    """A part that only the main thread can do is done there, and gives the scenario its result."""
+
+    def play(turn: Turn) -> Course:
+        struck = turn.in_front(lambda: threading.current_thread().name)
+        return replace(_play(pair, "Brief")(turn), scenario=f"struck by {struck()}")
+
+    with Overlap(watch, [_scenario("one", "Brief", play)]) as overlap:
+        played = overlap.played("one")
+    assert played.course.scenario == f"struck by {threading.main_thread().name}"
+
+
+def test_what_fails_in_front_ends_the_scenario_at_its_next_look(watch: AlertWatch) -> None:
+    """A scenario does not wait for what a failed fault would have caused."""
+
+    def fail() -> None:
+        raise FaultNotRealError("nobody was hit")
+
+    def play(turn: Turn) -> Course:
+        turn.in_front(fail)
+        eventually("never", turn.go_on, lambda _: False, within=WITHIN, every=0.05)
+        raise AssertionError("it went on")
+
+    with Overlap(watch, [_scenario("one", "Brief", play)]) as overlap:
+        began = time.monotonic()
+        with pytest.raises(FaultNotRealError, match="nobody was hit"):
+            overlap.played("one")
+    assert time.monotonic() - began < WITHIN / 2
+
+
+def test_ctrl_c_in_front_reaches_the_run(watch: AlertWatch) -> None:
+    """Whoever interrupts the main thread's part ends the run, and the scenario with it."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    def play(turn: Turn) -> Course:
+        turn.in_front(interrupted)()
+        raise AssertionError("it went on")
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Overlap(watch, [_scenario("one", "Brief", play)]) as overlap,
+    ):
+        overlap.played("one")

@@ -1,0 +1,57 @@
+"""Faults that raise an alert: each a whole trial, where this run drills it in any case."""
+
+from dataclasses import dataclass
+
+from pgdrill.drills import experiment as experiments
+from pgdrill.drills.failover import Bench, look_at, run_trial
+from pgdrill.faults.catalogue import FAULTS
+from pgdrill.judge import detection
+from pgdrill.observe.overlap import Turn
+from pgdrill.plugin.drill import Made
+from pgdrill.records import append
+
+
+@dataclass(frozen=True)
+class Struck:
+    """Whom a fault has hit, and when (monotonic seconds)."""
+
+    member: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Strikes:
+    """Injects faults, in the main thread, where chaostoolkit has to run.
+
+    drilled: the faults that the chaos suite drills in this run. The first trial of each is made
+    here and kept in made: to wait twice for what looks back at a new primary shows nothing more.
+    """
+
+    bench: Bench
+    drilled: frozenset[str]
+    made: Made
+
+    def strike(self, name: str, turn: Turn) -> Struck:
+        """Inject a fault, see it through to its end, and return whom it hit.
+
+        Raises:
+            FaultNotRealError: it hit nothing, or was not undone.
+            DeadlineError: the cluster was not healthy before.
+        """
+        bench, spec = self.bench, FAULTS[name]
+        experiment = experiments.of(spec)
+        if name not in self.drilled:
+            journal = experiments.run(
+                experiment, bench.platform, bench.run.journals / f"alerts-{name}.json"
+            )
+            return Struck(journal.target, journal.injected_at)
+        trial = run_trial(bench, experiment, 1)
+        onlooker = look_at(bench.platform, spec, turn.watch)
+        assert onlooker, "alerts are watched, and nobody looks on"
+        due = detection.due(onlooker.promised, trial)
+        found = onlooker.look(trial, due, detection.UNMOVED)
+        own = {of.alert for of in turn.raised(trial.injected_at)}
+        found = found.model_copy(update={"seen": tuple(s for s in found.seen if s.alert in own)})
+        append(bench.run.detections, found)
+        self.made[name] = (trial, found)
+        return Struck(trial.target, trial.injected_at)
