@@ -153,8 +153,7 @@ class Turn:
 
     def raised(self, since: float) -> tuple[Expectation, ...]:
         """Return every alert that came after since and belongs to no scenario beside."""
-        others = self._overlap.owned(self._scenario)
-        return tuple(of for of in self.watch.raised(since) if of.alert not in others)
+        return self._overlap.raised(self._scenario, since)
 
     def quiet(self, *, lasting: float, within: float) -> float:
         """Wait for a window without any alert but those of scenarios beside; return its start."""
@@ -258,6 +257,15 @@ class Overlap:
                     is_open = state.phase in ("acting", "watching")
                     owned |= other.alerts if is_open else state.left
         return frozenset(owned) - {scenario.alert}
+
+    def raised(self, scenario: Scenario, since: float) -> tuple[Expectation, ...]:
+        """Return every alert that came after since and is of no other scenario open meanwhile."""
+        with self._lock:
+            sightings = tuple(self.watch.sightings)
+            beside = [o for o in self._scenarios if o.name in self._states[scenario.name].beside]
+            came = sorted((s for s in sightings if s.at >= since), key=lambda s: s.at)
+            own = (s.of for s in came if s.stage != "resolved" and not self._owner(s, beside))
+            return tuple(dict.fromkeys(own))
 
     def go_on(self) -> None:
         """Look whether the run goes on.

@@ -336,3 +336,26 @@ def test_ctrl_c_in_front_reaches_the_run(watch: AlertWatch) -> None:
         Overlap(watch, [_scenario("one", "Brief", play)]) as overlap,
     ):
         overlap.played("one")
+
+
+def test_what_a_scenario_beside_has_raised_is_not_counted_once_that_is_over(
+    pair: Monitoring, watch: AlertWatch
+) -> None:
+    """A scenario that counts every alert leaves out those of others, whether open or over."""
+    counted: list[Expectation] = []
+
+    def counting(turn: Turn) -> Course:
+        course = _play(pair, "Brief", watching=lambda: over.wait(WITHIN))(turn)
+        counted.extend(turn.raised(course.quiet))
+        return course
+
+    over = threading.Event()
+    chosen = [
+        _scenario("counts", "Brief", counting, alone=True),
+        _scenario("beside", "Loud", _play(pair, "Loud")),
+    ]
+    with Overlap(watch, chosen) as overlap:
+        overlap.played("beside")
+        over.set()
+        overlap.played("counts")
+    assert [of.alert for of in counted] == ["Brief"]
