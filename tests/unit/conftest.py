@@ -13,10 +13,19 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import Phase, settings
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from pgdrill.workload import pgbench_program
+
+# The same examples each time, so that red stays red; `--hypothesis-profile=search` draws others.
+COMMON = settings(
+    deadline=None, database=None, phases=(Phase.explicit, Phase.generate, Phase.shrink)
+)
+settings.register_profile("same", COMMON, max_examples=50, derandomize=True)
+settings.register_profile("search", COMMON, max_examples=5000)
+settings.load_profile("same")
 
 # Durability is not what unit tests are about; every saved fsync is time for another test.
 SETTINGS = {
