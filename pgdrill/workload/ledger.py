@@ -155,7 +155,7 @@ def as_of(attempts: Attempts, ids: Ids, point: tuple[float, float]) -> AsOf:
     rows = attempts.rows
     there = np.isin(rows["id"], ids)
     wanted = (rows["outcome"] == Outcome.ACKED) & (rows["ended"] <= before)
-    late = rows["started"] >= after
+    late = rows["started"] > after
     refused = (rows["outcome"] == Outcome.REFUSED) & ~late
 
     def count(mask: NDArray[np.bool_]) -> int:
