@@ -23,6 +23,7 @@ WORDS: Final = {
     b" failed ": FAILED,
     b" serialization ": FAILED,
     b" deadlock ": FAILED,
+    b" other ": FAILED,  # of version 19 on, with --continue-on-error
 }
 # Longest gap of a Poisson schedule that chance still explains, in mean gaps: e^-14 < 1e-6.
 LONGEST_GAP: Final = 14
@@ -76,13 +77,22 @@ def columns(text: bytes, file: Path) -> Ints:
     text = text[: text.rfind(b"\n") + 1]  # a killed pgbench leaves half a line
     if not text:
         return np.empty((4, 0), dtype=np.int64)
-    for word, code in WORDS.items():
-        text = text.replace(word, b" %d " % code)
+    rows = text.count(b"\n")
     try:
-        # Columns: client, number, time, script, epoch seconds, microseconds, lag.
-        return np.loadtxt(io.BytesIO(text), np.int64, usecols=(2, 3, 4, 5), ndmin=2).T
+        if b"-" in text or text.isspace():
+            raise ValueError("it holds negative numbers, or none")
+        for word, code in WORDS.items():
+            text = text.replace(word, b" %d " % code)
+        # Columns: client, number, time, script, epoch seconds, microseconds, lag, and with
+        # --max-tries how often it was tried again. Aggregated logs have fewer, or more.
+        found = np.loadtxt(io.BytesIO(text), np.int64, comments=None, ndmin=2).T
+        if found.shape[0] not in (7, 8) or found.shape[1] != rows:
+            raise ValueError(f"{found.shape[1]} transactions of {found.shape[0]} columns")
+        if np.delete(found, 2, axis=0).min() < 0 or found[5].max() >= 1_000_000:
+            raise ValueError("a word, or more than a second, where it cannot be")
     except ValueError as error:
         raise ValueError(f"{file} is no pgbench transaction log: {error}") from None
+    return found[2:6]
 
 
 @dataclass(frozen=True)
