@@ -1,0 +1,243 @@
+"""What a session makes of every order of answers: libpq reads what a scripted server sends.
+
+A real server cannot be asked for each of these on purpose; test_prober.py has those that it can.
+"""
+
+import selectors
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgdrill.attempt_log import Outcome
+from pgdrill.workload.probe_session import Answer, Session, State
+
+WITHIN = 5.0  # seconds: an answer takes a millisecond
+APART = 0.05  # seconds between two messages that are to be read apart
+
+
+def message(kind: bytes, body: bytes = b"") -> bytes:
+    """Return one message of PostgreSQL's protocol (manual, Message Formats)."""
+    return kind + struct.pack(">i", len(body) + 4) + body
+
+
+def report(kind: bytes, severity: str, state: str) -> bytes:
+    """Return an ErrorResponse or a NoticeResponse of a server that speaks German."""
+    fields = {b"S": "FEHLER", b"V": severity, b"C": state, b"M": "ein Text"}
+    return message(kind, b"".join(k + v.encode() + b"\0" for k, v in fields.items()) + b"\0")
+
+
+READY = message(b"Z", b"I")
+WELCOME = message(b"R", struct.pack(">i", 0)) + READY
+_COLUMN = struct.pack(">ihihih", 0, 0, 25, -1, -1, 0)
+BEGUN = (
+    message(b"1")
+    + message(b"2")
+    + message(b"T", struct.pack(">h", 2) + b"server\0" + _COLUMN + b"timeline\0" + _COLUMN)
+)
+DONE = message(b"C", b"INSERT 0 1\0")
+
+
+def row(server: bytes = b"10.0.0.1:5432", timeline: bytes = b"0000001A") -> bytes:
+    """Return the row that an INSERT returns."""
+    values = b"".join(struct.pack(">i", len(v)) + v for v in (server, timeline))
+    return message(b"D", struct.pack(">h", 2) + values)
+
+
+@contextmanager
+def server(welcome: bytes, answer: bytes, later: bytes, *, leaves: bool) -> Iterator[bytes]:
+    """Take one client: greet it, answer its statement, and go away or stay; yield its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        over = threading.Event()
+
+        def talk() -> None:
+            client, _ = listening.accept()
+            with client:
+                client.recv(4096)
+                client.sendall(welcome)
+                if welcome == WELCOME and client.recv(4096):
+                    client.sendall(answer)
+                    over.wait(APART if later else 0)
+                    client.sendall(later)
+                if not leaves:
+                    over.wait(WITHIN)
+
+        thread = threading.Thread(target=talk)
+        thread.start()
+        try:
+            yield f"host=127.0.0.1 port={listening.getsockname()[1]} sslmode=disable".encode()
+        finally:
+            over.set()
+            thread.join()
+
+
+@dataclass
+class Writer:
+    """Sends one write as soon as it can, and keeps what it hears."""
+
+    answers: list[Answer] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
+
+    def opened(self, session: Session) -> None:
+        """Write."""
+        assert session.state is State.IDLE
+        session.send(b"INSERT", [b"1", b"fresh"])
+
+    def answered(self, session: Session, answer: Answer) -> None:
+        """Keep it."""
+        self.answers.append(answer)
+        self.states.append(session.state)
+
+    def lost(self, session: Session, reason: str) -> None:
+        """Keep why."""
+        self.reasons.append(reason)
+        self.states.append(session.state)
+
+
+def served(
+    answer: bytes,
+    *,
+    welcome: bytes = WELCOME,
+    later: bytes = b"",
+    leaves: bool = False,
+    ends: int = 1,
+) -> Writer:
+    """Let a session write to a server that answers so, until it has heard of so many ends."""
+    writer = Writer()
+    with (
+        selectors.DefaultSelector() as selector,
+        server(welcome, answer, later, leaves=leaves) as at,
+    ):
+        session = Session(selector, writer)
+        session.connect(at)
+        while len(writer.states) < ends:
+            found = selector.select(WITHIN)
+            assert found, f"nothing within {WITHIN:g} s"
+            for key, events in found:
+                key.data(events)
+        session.close()
+        assert session.state is State.CLOSED
+        assert not selector.get_map(), "a socket is still watched"
+    return writer
+
+
+# From the table of probe_session, one of each row of it.
+CERTAIN = ("25006", "40001", "53100", "55P03", "22012", "23505", "42P01")
+OPEN = ("57014", "57P01", "40003", "08006", "58030", "XX000", "99999")
+notices = st.lists(
+    st.tuples(st.sampled_from(["NOTICE", "WARNING", "INFO"]), st.sampled_from(["01000", "57P01"])),
+    max_size=2,
+)
+errors = st.tuples(st.sampled_from(["ERROR", "FATAL", "PANIC"]), st.sampled_from([*CERTAIN, *OPEN]))
+
+
+@given(notices, st.integers(0, 2), notices, st.none() | errors, st.booleans(), st.booleans())
+def test_only_one_row_without_a_warning_and_ready_again_is_an_ack(
+    early: list[tuple[str, str]],
+    rows: int,
+    late: list[tuple[str, str]],
+    error: tuple[str, str] | None,
+    ready: bool,
+    leaves: bool,
+) -> None:
+    """And only an ERROR that is certain to precede the commit, without a warning, is a refusal."""
+    leaves = leaves or not ready
+    text = BEGUN
+    for notice in early:
+        text += report(b"N", *notice)
+    text += row() * rows
+    for notice in late:
+        text += report(b"N", *notice)
+    text += report(b"E", *error) if error else DONE
+    text += READY if ready else b""
+    writer = served(text, leaves=leaves)
+    (answer,) = writer.answers[:1]
+    warnings = [state for severity, state in (*early, *late) if severity == "WARNING"]
+    if not error and ready and rows == 1 and not warnings:
+        assert answer == (Outcome.ACKED, "", "10.0.0.1:5432", 26)
+    elif error and error[0] == "ERROR" and error[1] in CERTAIN and not warnings:
+        assert answer == Answer(Outcome.REFUSED, error[1])
+    else:
+        assert answer.outcome is Outcome.INDETERMINATE
+        assert answer.timeline == 0
+        if error:
+            assert answer.reason == error[1]
+        elif not ready:
+            lost = f"warning {warnings[0]}" if warnings else "connection lost"
+            assert answer.reason == lost
+        elif rows != 1:
+            assert answer.reason == "not one row answered"
+        else:
+            assert (answer.reason, answer.server) == (f"warning {warnings[0]}", "10.0.0.1:5432")
+
+
+def test_a_session_goes_on_after_an_error_but_not_after_a_read_only_server() -> None:
+    """A demoted primary that still answers will not become writable: its session is closed."""
+    (after,) = served(BEGUN + report(b"E", "ERROR", "23505") + READY).states
+    assert after is State.IDLE
+    (after,) = served(BEGUN + report(b"E", "ERROR", "25006") + READY).states
+    assert after is State.CLOSED
+
+
+def test_a_session_that_ends_while_idle_is_lost_with_a_reason() -> None:
+    """After its answer: its owner hears of it, once."""
+    writer = served(BEGUN + row() + DONE + READY, leaves=True, ends=2)
+    assert [a.outcome for a in writer.answers] == [Outcome.ACKED]
+    assert writer.states == [State.IDLE, State.CLOSED]
+    assert "closed the connection" in writer.reasons[0]
+
+
+@pytest.mark.parametrize("severity", ["FATAL", "PANIC"])
+def test_a_server_that_says_goodbye_to_an_idle_session_is_left_before_it_goes(
+    severity: str,
+) -> None:
+    """What is written after that would be lost; a warning to an idle session ends nothing."""
+    bye = report(b"N", "WARNING", "57P01") + report(b"E", severity, "57P01")
+    writer = served(BEGUN + row() + DONE + READY, later=bye, ends=2)
+    assert [a.outcome for a in writer.answers] == [Outcome.ACKED]
+    assert writer.states == [State.IDLE, State.CLOSED]
+
+
+@pytest.mark.parametrize(
+    ("welcome", "reason"),
+    [
+        pytest.param(report(b"E", "FATAL", "57P03"), "ein Text", id="starting-up"),
+        pytest.param(b"", "server closed the connection unexpectedly", id="gone"),
+        pytest.param(
+            b"HTTP/1.1 400 Bad Request\r\n\r\n", "expected authentication", id="no-server"
+        ),
+    ],
+)
+def test_a_server_that_lets_nobody_in_is_named_by_its_reason(welcome: bytes, reason: str) -> None:
+    """Without the address, so that equal reasons count as one; nothing was sent."""
+    writer = served(b"", welcome=welcome, leaves=True)
+    assert writer.answers == []
+    (found,) = writer.reasons
+    assert reason in found
+    assert "127.0.0.1" not in found
+    assert len(found) <= 80
+
+
+def test_nobody_listening_and_no_address_are_reasons_at_once() -> None:
+    """A refused connection is heard of by an event; what is no address, before connect ends."""
+    writer = Writer()
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    with selectors.DefaultSelector() as selector:
+        session = Session(selector, writer)
+        session.connect(f"host=127.0.0.1 port={port}".encode())
+        while not writer.reasons:
+            for key, events in selector.select(WITHIN):
+                key.data(events)
+        session.connect(b"no = such = thing")
+        assert not selector.get_map()
+    assert writer.reasons[0] == "Connection refused"
+    assert len(writer.reasons) == 2
+    assert writer.reasons[1]
