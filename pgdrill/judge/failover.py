@@ -135,6 +135,7 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
             budget, wrong, passed = _timelines(trials, must_move=fate == "moves")
             verdicts.check(budget, wrong, subject, passed, about)
         acked = sum(t.ledger.acked for t in trials)
+        written = all(t.ledger.acked for t in trials)
         for budget, counts in (
             (LOST, [t.ledger.acked_lost for t in trials]),
             (PHANTOM, [t.ledger.refused_present for t in trials]),
@@ -142,8 +143,8 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
             (DIVERGED, [len(t.diverged) for t in trials]),
             (TWO_WRITERS, [t.two_writers for t in trials]),
         ):
-            # Without a single acknowledged write, zero lost ones prove nothing.
-            rows = sum(counts) if acked else None
+            # Without a single acknowledged write, zero lost ones prove nothing; one does.
+            rows = sum(counts) if written or any(counts) else None
             verdicts.check(budget, rows, subject, f"of {acked} acked", about)
         late = worst([t.schedule_error_p99_ms for t in trials])
         verdicts.check(SCHEDULE_ERROR, late, subject, about=about)
