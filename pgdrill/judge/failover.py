@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median_low
 
 from pgdrill.faults.catalogue import FAULTS, TUNED, FaultSpec, Where
 from pgdrill.judge.budgets import SCHEDULE_ERROR
@@ -179,4 +180,4 @@ def _spread(gaps: Sequence[float | None]) -> str:
     seen = sorted(gap for gap in gaps if gap is not None)
     if len(seen) < 2:
         return ""
-    return f"min {seen[0]:.2f}, p50 {seen[len(seen) // 2]:.2f} of {len(seen)} trials"
+    return f"min {seen[0]:.2f}, p50 {median_low(seen):.2f} of {len(seen)} trials"

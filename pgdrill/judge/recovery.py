@@ -1,6 +1,7 @@
 """What a backup and a restore promise, and what one restore proves."""
 
 from collections.abc import Iterable, Sequence
+from statistics import median_low
 
 from pgdrill.judge.bench import Claim
 from pgdrill.judge.budgets import P99
@@ -214,4 +215,4 @@ def _spread(values: Sequence[float | None]) -> str:
     seen = sorted(value for value in values if value is not None)
     if len(seen) < 2:
         return ""
-    return f"min {seen[0]:.1f}, p50 {seen[len(seen) // 2]:.1f} of {len(seen)} restores"
+    return f"min {seen[0]:.1f}, p50 {median_low(seen):.1f} of {len(seen)} restores"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from statistics import median
+from statistics import median_low
 
 from rich.table import Column, Table
 
@@ -39,7 +39,7 @@ class Measure:
             return "-"
         if len(seen) == 1:
             return f"{number(seen[0])} {self.unit}"
-        small, middle, large = (number(v) for v in (seen[0], median(seen), seen[-1]))
+        small, middle, large = (number(v) for v in (seen[0], median_low(seen), seen[-1]))
         return f"{small} / {middle} / {large} {self.unit} ({len(seen)})"
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import median_low
 
 from pgdrill.errors import BadUsageError
 from pgdrill.judge import scaling as judged
@@ -91,7 +91,7 @@ def _failover(m: Material) -> str:
     for group in m.drills:
         for lane in group.lanes:
             values = lane.values
-            shown = [values[0], median(values), values[-1]] if values else [None] * 3
+            shown = [values[0], median_low(values), values[-1]] if values else [None] * 3
             limit = "-" if lane.limit is None else f"≤ {number(lane.limit)} s"
             rows.append(
                 [group.experiment, group.tuning, lane.lane, f"{len(values)}/{len(group.trials)}"]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from statistics import median
+from statistics import median_low
 
 from markupsafe import Markup
 
@@ -64,7 +64,7 @@ def _gap_row(canvas: Canvas, x: Scale, top: float, label: str, lane: LaneGaps) -
     if x(values[0]) - len(shortest) * CHARACTER - 12 > LEFT:
         canvas.text(x(values[0]) - 10, top + 26, shortest, "t", "end")
     canvas.text(x(values[-1]) + 10, top + 26, f"max {seconds(values[-1])}")
-    middle = median(values)
+    middle = median_low(values)
     canvas.line(x(middle), top + 12, x(middle), top + 33, "median", "median")
     canvas.text(x(middle), top + 46, f"median {seconds(middle)}", "t", "middle")
 

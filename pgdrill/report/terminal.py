@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from statistics import median
+from statistics import median_low
 
 from pgdrill.judge import machine
 from pgdrill.judge import scaling as judged
@@ -65,7 +65,7 @@ def _gap(group: Group, lane: LaneGaps) -> str:
     unknown = f", {lane.unknown} could not say" if lane.unknown else ""
     budget = "" if lane.limit is None else f", budget <= {number(lane.limit)} s"
     return (
-        f"{name}{control}: min {seconds(values[0])}, p50 {seconds(median(values))},"
+        f"{name}{control}: min {seconds(values[0])}, p50 {seconds(median_low(values))},"
         f" max {seconds(values[-1])} ({count(len(values), 'trial')}{unknown}{budget})"
     )
 

@@ -3,6 +3,7 @@
 import math
 from contextlib import suppress
 from random import Random
+from statistics import median_low
 
 import pytest
 from hypothesis import given
@@ -156,3 +157,11 @@ def test_a_timeline_moves_or_stays_as_the_fault_demands(found: Trial) -> None:
     if not unread:
         assert (moved == "met") == (found.timeline_after > found.timeline_before)
         assert (moved == "met") != (stayed == "met")
+
+
+@given(st.lists(st.floats(0.1, 9), min_size=2, max_size=7))
+def test_the_note_of_several_gaps_names_the_smallest_and_the_p50(gaps: list[float]) -> None:
+    """By the same definition as that of latencies; all were seen in a trial."""
+    made = [fake_run.trial("primary_kill", number, gap, 1.0) for number, gap in enumerate(gaps, 1)]
+    note = judged(made)["fresh write gap"].note
+    assert note == f"min {min(gaps):.2f}, p50 {median_low(gaps):.2f} of {len(gaps)} trials"
