@@ -79,9 +79,11 @@ def judge(
 
 
 def _lasted(start: float | None, end: float | None, ended: float) -> tuple[float | None, str]:
-    """Return the seconds of a span; an end that was never seen took for ever."""
+    """Return the seconds of a span; an end never seen took for ever, an early one is none."""
     if start is None:
         return None, ""
     if end is None:
         return math.inf, f"not seen within {ended - start:.0f} s"
+    if end < start:
+        return None, f"came {start - end:.1f} s before what it is about"
     return end - start, ""
