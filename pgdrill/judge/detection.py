@@ -53,7 +53,7 @@ def judge(found: Sequence[Detection], promised: Mapping[str, Budget], verdicts: 
             owed = [d for d in found if alert in d.expected]
             if not owed and all(d.excused for d in found):
                 continue
-            telling = [d for d in owed if d.arrived(alert) is not None or not d.was_raised(alert)]
+            telling = [d for d in owed if not d.was_raised(alert)]
             note = f"{len(telling)} of {len(found)} trials can tell" if telling != found else ""
             subject = f"{found[0].fault}, {alert}"
             slowest = _slowest(d.arrived(alert) for d in telling)

@@ -55,8 +55,8 @@ class Detection(Record):
         return min((s.alertmanager for s in about if s.alertmanager is not None), default=None)
 
     def was_raised(self, alert: str) -> bool:
-        """Whether an alert of that name was raised already when the fault came."""
-        return any(name.partition("(")[0] == alert for name in self.before)
+        """Whether that alert, about this target or the cluster, was raised when the fault came."""
+        return not {alert, f"{alert}({self.target})"}.isdisjoint(self.before)
 
 
 class AlertPath(Record):

@@ -93,7 +93,7 @@ def _cell(column: Column, trials: tuple[Detection, ...]) -> Cell:
     """Return the slowest first firing; a fault that came while it was raised says nothing."""
     alert = column.alert
     stories = [(one, [seen for seen in one.seen if seen.alert == alert]) for one in trials]
-    telling = [(one, seen) for one, seen in stories if seen or not one.was_raised(alert)]
+    telling = [(one, seen) for one, seen in stories if not one.was_raised(alert)]
     fired = [at for _, seen in telling if (at := _first(seen)) is not None]
     tip = "; ".join(_told(one, seen) for one, seen in telling if seen)
     expected = any(alert in one.expected for one in trials)
