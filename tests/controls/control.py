@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pgdrill.faults.base import FaultNotRealError
@@ -19,6 +19,7 @@ class Control:
 
     file: Path
     test: str
+    broken: set[str] = field(default_factory=set)  # keys of the promises that came out so
 
     @contextmanager
     def must_be(
@@ -56,3 +57,5 @@ class Control:
         )
         assert not missing, f"{sabotage}: nobody judged {', '.join(missing)}"
         assert red, f"{sabotage}: the suite stayed green"
+        if expected == "broken":
+            self.broken.update(budget.id for budget in budgets)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import psutil
 import psycopg
 from kubernetes import client
 from psycopg.sql import SQL, Identifier
@@ -20,6 +21,7 @@ from pgdrill.waiting import eventually, pause
 LOSING = 1.0  # seconds of acknowledged writes that no standby hears of; some 70 of them
 TAKES_EFFECT = 15.0  # seconds for the engine to change how commits wait
 LOADED = 90.0  # seconds for the operator to hand changed rules to Prometheus; about 20 were seen
+PROBER = "pgdrill.workload.probe_loop"
 HELD = 3.0  # seconds; above the write gap of any fault that must not interrupt writing
 
 # Attempts are numbered over all lanes: what is missing among the first are those that standbys
@@ -130,6 +132,65 @@ class NobodyTakesOver:
     def verify_healed(self) -> str:
         """The member runs again."""
         return self._away.verify_healed()
+
+
+class StaysAway:
+    """Kill a standby for good, and claim that it is healed; whoever uses it heals it afterwards."""
+
+    name = "stays_away"
+
+    def __init__(self, platform: Platform) -> None:
+        self._away = platform.faults["standby_away"]
+
+    def inject(self) -> str:
+        """Kill it."""
+        return self._away.inject()
+
+    def verify_injected(self) -> str:
+        """It is gone."""
+        return self._away.verify_injected()
+
+    def heal(self) -> None:
+        """Leave it so."""
+
+    def verify_healed(self) -> str:
+        """Claim that it is back."""
+        return "trust me"
+
+
+class LateProber:
+    """Stop the prober itself, not the cluster: its own attempts are late."""
+
+    name = "late_prober"
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._stopped = 0
+
+    def inject(self) -> str:
+        """Let it stand still for HELD seconds."""
+        children = psutil.Process().children()
+        for prober in (child for child in children if PROBER in child.cmdline()):
+            prober.suspend()
+            try:
+                pause(HELD)
+                self._stopped += prober.status() == psutil.STATUS_STOPPED
+            finally:
+                prober.resume()
+        return self._platform.engine.primary().name
+
+    def verify_injected(self) -> str:
+        """One prober was stopped."""
+        if self._stopped != 1:
+            raise FaultNotRealError(f"{self._stopped} probers were stopped, not 1")
+        return f"the prober stood still for {HELD:g} s"
+
+    def heal(self) -> None:
+        """It goes on already."""
+
+    def verify_healed(self) -> str:
+        """Nothing is held."""
+        return "nothing to heal"
 
 
 class Tampering:

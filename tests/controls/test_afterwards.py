@@ -16,6 +16,7 @@ from pgdrill.platforms.base import Cluster
 from pgdrill.records import append
 from pgdrill.rundir import RunDir
 from tests.controls.control import Control
+from tests.controls.inventory import breaks
 from tests.controls.sabotage import ONE_VANISHES
 
 CHANGED = "UPDATE shop.countries SET name = name || %s WHERE id = 1"
@@ -23,6 +24,7 @@ PUT_BACK = "UPDATE shop.countries SET name = rtrim(name, %s) WHERE id = 1"
 MARK = "!"
 
 
+@breaks("afterwards.rows-lost", "afterwards.tables-changed")
 @pytest.mark.usefixtures("seeded")
 def test_rows_that_vanish_later_are_broken(sabotaged: Bench, control: Control) -> None:
     """An acknowledged row deleted after its trial, and one of the dataset changed, are found."""

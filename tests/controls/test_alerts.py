@@ -17,6 +17,7 @@ from pgdrill.records import Detection
 from tests.alerts.plays import Scene, scenarios
 from tests.alerts.strikes import Strikes
 from tests.controls.control import Control
+from tests.controls.inventory import breaks
 from tests.controls.sabotage import rules_removed
 
 MUTED = "PgDiskFilling"
@@ -41,14 +42,16 @@ def alone(bench_of_trials: Bench, alert_watch: AlertWatch) -> Alone:
     return play
 
 
+@breaks("condition-to-alert", "healed-to-resolved-page")
 def test_muted_alert_is_broken(
     require: Callable[[str], None], alone: Alone, alert_watch: AlertWatch, control: Control
 ) -> None:
     """The disk-filling test fails when somebody has silenced its alert."""
     require("real-disk-limit")
-    fires = alerting.fires(alert_watch.path(MUTED))
+    path = alert_watch.path(MUTED)
+    ways = (alerting.fires(path), alerting.resolves(path))  # nor is anybody told that it is over
     with (
-        control.must_be("broken", "alert silenced", fires) as verdicts,
+        control.must_be("broken", "alert silenced", *ways) as verdicts,
         alert_watch.alertmanager.silenced(MUTED),
     ):
         played = alone("disk_filling")
@@ -56,6 +59,7 @@ def test_muted_alert_is_broken(
         judge_life(alert_watch, verdicts, played)
 
 
+@breaks("fault-to-alert")
 def test_fault_that_nobody_sees_is_broken(
     sabotaged: Bench, alert_watch: AlertWatch, control: Control
 ) -> None:

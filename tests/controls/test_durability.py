@@ -7,8 +7,10 @@ from pgdrill.judge.budgets import WEAK_SETTINGS
 from pgdrill.platforms.base import Cluster
 from pgdrill.workload.durability import weaknesses
 from tests.controls.control import Control
+from tests.controls.inventory import breaks
 
 
+@breaks("durability.weak-settings")
 @pytest.mark.parametrize("of", ["role", "database"])
 def test_asynchronous_commits_of_somebody_are_broken(
     healthy: Cluster, control: Control, of: str

@@ -24,6 +24,7 @@ from pgdrill.progress import Update
 from pgdrill.records import Seed
 from pgdrill.waiting import eventually
 from tests.controls.control import Control
+from tests.controls.inventory import breaks
 
 STORED = 30.0  # seconds for a WAL file to be in the archive
 
@@ -64,6 +65,7 @@ class Tampered:
         return restored
 
 
+@breaks("rows-absent", "rows-too-many", "duplicate-rows", "tables-that-differ", "defects")
 def test_other_rows_than_were_written_are_found(
     require: Callable[[str], None],
     sabotaged: Bench,

@@ -6,15 +6,24 @@ import pytest
 
 from pgdrill.drills.experiment import control_of
 from pgdrill.drills.failover import Bench, run_trial
-from pgdrill.faults.base import Fault
+from pgdrill.faults.base import Fault, healing
 from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import failover
+from pgdrill.judge.budgets import SCHEDULE_ERROR
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.platforms.base import where
 from pgdrill.platforms.local.processes import MemberProcesses
 from pgdrill.records import Trial
 from tests.controls.control import Control
-from tests.controls.sabotage import LossyKill, NobodyTakesOver, NoFault, Tampering
+from tests.controls.inventory import breaks
+from tests.controls.sabotage import (
+    LateProber,
+    LossyKill,
+    NobodyTakesOver,
+    NoFault,
+    StaysAway,
+    Tampering,
+)
 
 LOOK = 40.0  # seconds to wait for somebody to take over; the promise is 30
 
@@ -71,6 +80,13 @@ def test_kill_that_misses_is_invalid(
         trials.judge(trials.run("primary_kill"), verdicts, like="primary_kill")
 
 
+@breaks(
+    "standby_kill.write-gap",
+    "acknowledged-writes-lost",
+    "duplicate-rows",
+    "refused-writes-present",
+    "trials-without-a-failover",
+)
 def test_tampered_ledger_is_broken(trials: Trials, control: Control) -> None:
     """A row that vanished, doubled or was refused is found, and a wait of all writers is a gap."""
     gap = trials.promised("standby_kill").gap
@@ -79,8 +95,37 @@ def test_tampered_ledger_is_broken(trials: Trials, control: Control) -> None:
         trial = trials.run("standby_kill", Tampering(trials.platform))
         trials.judge(trial, verdicts, like="standby_kill")
     assert (trial.ledger.acked_lost, trial.ledger.duplicate) == (1, 1), trial.ledger
+    unmoved = failover.NO_FAILOVER
+    with control.must_be("broken", "a primary's kill that misses it", unmoved) as verdicts:
+        trials.judge(trial, verdicts, like="primary_kill")
 
 
+@breaks("prober-schedule-error-p99")
+def test_prober_that_stands_still_is_broken(trials: Trials, control: Control) -> None:
+    """Attempts that begin late are the prober's own fault, and no measurement of the cluster."""
+    with control.must_be("broken", "a prober that stands still", SCHEDULE_ERROR) as verdicts:
+        trial = trials.run("standby_kill", LateProber(trials.platform))
+        trials.judge(trial, verdicts, like="standby_kill")
+
+
+@breaks("time-to-full-redundancy", "members-that-differ")
+def test_standby_that_stays_away_is_broken(
+    trials: Trials, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member that does not come back is no redundancy, and holds none of the rows."""
+    promised = trials.promised("standby_kill").redundancy
+    monkeypatch.setattr(failover, "patience", lambda *_: promised.limit + 5)
+    both = (promised, failover.DIVERGED)
+    with (
+        control.must_be("broken", "a standby that stays away", *both) as verdicts,
+        healing(trials.platform.faults["standby_away"]),
+    ):
+        trial = trials.run("standby_kill", StaysAway(trials.platform))
+        trials.judge(trial, verdicts, like="standby_kill")
+    assert trial.diverged == (trial.target,)
+
+
+@breaks("acknowledged-writes-lost", "trials-with-a-needless-failover")
 def test_asynchronous_replication_loses_writes(
     require: Callable[[str], None], trials: Trials, control: Control
 ) -> None:
@@ -91,8 +136,12 @@ def test_asynchronous_replication_loses_writes(
         trial = trials.run("primary_freeze", LossyKill(trials.platform))
         trials.judge(trial, verdicts, like="primary_kill")
     assert trial.timeline_after > trial.timeline_before, "no fail-over happened"
+    needless = failover.NEEDLESS_FAILOVER
+    with control.must_be("broken", "a standby's kill that hits the primary", needless) as verdicts:
+        trials.judge(trial, verdicts, like="standby_kill")
 
 
+@breaks("primary_away.write-gap")
 def test_primary_that_nobody_replaces_is_broken(
     require: Callable[[str], None],
     trials: Trials,
