@@ -1,0 +1,145 @@
+"""What holds of a load's objectives, and of two ways to count them, whatever was counted."""
+
+from bisect import bisect_left
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgdrill.judge import bench as judged
+from pgdrill.judge import budgets, slos
+from pgdrill.records import BOUNDS_MS, Bench, Commits, Published, ScriptResult
+
+counts = st.integers(0, 10**6)
+latencies = st.floats(0.1, 60_000)
+
+
+@st.composite
+def results(draw: st.DrawFn) -> ScriptResult:
+    """Return a script's transactions: at least one was due, and late ones are answered ones."""
+    answered, skipped, failed = draw(st.tuples(counts, counts, counts).filter(any))
+    return ScriptResult(
+        script="all",
+        transactions=answered,
+        tps=answered / 60,
+        mean_ms=1,
+        p50_ms=1,
+        p95_ms=1,
+        p99_ms=draw(latencies),
+        p999_ms=1,
+        late=draw(st.integers(0, answered)),
+        skipped=skipped,
+        failed=failed,
+    )
+
+
+def load(every: ScriptResult, *, exit_status: int = 0, aborted: int = 0) -> Bench:
+    """Return a load of 60 s."""
+    return Bench(
+        started_at=0,
+        duration=60,
+        clients=8,
+        scale=1,
+        rate=100,
+        calibration_tps=250,
+        latency_limit_ms=200,
+        scripts=(every,),
+        aborted_clients=aborted,
+        exit_status=exit_status,
+        slices=(),
+    )
+
+
+@given(results())
+def test_what_was_due_is_answered_or_not_and_bad_is_part_of_it(every: ScriptResult) -> None:
+    """The share of bad ones and of answered ones are of the same whole, and cannot exceed it."""
+    bad, answered = judged.bad_percent(every), judged.reality(load(every))[2].observed
+    assert judged.due(every) == every.transactions + every.skipped + every.failed
+    assert 0 <= bad <= 100
+    assert answered is not None
+    assert answered + bad >= 100 - 1e-9
+    assert bad * judged.due(every) == pytest.approx(
+        100 * (every.late + every.skipped + every.failed)
+    )
+
+
+@given(results(), st.integers(-15, 3), st.integers(0, 3))
+def test_a_load_that_broke_off_has_no_p99_and_says_why(
+    every: ScriptResult, status: int, aborted: int
+) -> None:
+    """However fast it was; its other claims stand on what was counted."""
+    bench = load(every, exit_status=status, aborted=aborted)
+    latency, bad = judged.objectives(bench)
+    assert (latency.budget, bad.budget) == (budgets.P99, budgets.BAD_TRANSACTIONS)
+    if status or aborted:
+        assert latency.observed is None
+        assert f"exit status {status}, {aborted} clients" in latency.note
+    else:
+        assert (latency.observed, latency.note) == (every.p99_ms, "")
+    exited, clients, _ = judged.reality(bench)
+    assert exited.observed is not None
+    assert exited.budget.allows(exited.observed) == (status == 0)
+    assert clients.observed == aborted
+
+
+@given(latencies)
+def test_a_bucket_is_as_wide_as_the_bounds_around_a_latency(latency: float) -> None:
+    """Two values of one bucket never differ by more; beyond the last bound it is the last one."""
+    width = slos.bucket_ms(latency)
+    upper = next((bound for bound in BOUNDS_MS if bound >= latency), BOUNDS_MS[-1])
+    lower = max(bound for bound in (0, *BOUNDS_MS) if bound < upper)
+    assert width == upper - lower
+    if latency <= BOUNDS_MS[-1]:
+        assert upper - latency <= width
+
+
+@given(results())
+def test_two_ways_that_saw_the_same_agree_and_one_transaction_more_is_a_difference(
+    every: ScriptResult,
+) -> None:
+    """Totals and shares must be equal, a percentile within its bucket; no data is no agreement."""
+    bench = load(every)
+    bound = BOUNDS_MS[min(bisect_left(BOUNDS_MS, slos.as_histogram(every)), len(BOUNDS_MS) - 1)]
+    same = Published(
+        due=judged.due(every), bad_percent=judged.bad_percent(every), p99_ms=float(bound)
+    )
+    assert {one.outcome for one in slos.compare_objectives(bench, same)} == {"met"}
+    more = replace(same, due=same.due + 1)
+    total, share, latency = slos.compare_objectives(bench, more)
+    assert (total.outcome, share.outcome, latency.outcome) == ("broken", "met", "met")
+    worse = replace(same, bad_percent=same.bad_percent + 0.001)
+    assert [one.outcome for one in slos.compare_objectives(bench, worse)][1] == "broken"
+    slower = replace(same, p99_ms=bound + slos.bucket_ms(bound) + 1)
+    assert [one.outcome for one in slos.compare_objectives(bench, slower)][2] == "broken"
+    unseen = slos.compare_objectives(bench, None, "why not")
+    assert {(one.outcome, one.note) for one in unseen} == {("invalid", "why not")}
+
+
+@given(st.integers(1, 64), counts, st.floats(1, 600), st.floats(0, 50))
+def test_commits_differ_by_what_sessions_and_observers_add_and_no_more(
+    clients: int, told: int, seconds: float, observers: float
+) -> None:
+    """The observers' are taken off; one beyond the limit on either side is too many."""
+    limit = budgets.same_commits(clients, seconds, observers).limit
+    assert limit >= 4 * clients + seconds + observers
+
+    def outcome(total: float) -> str:
+        counted = Commits(
+            member="pg-1", since=100.0, until=100.0 + seconds, total=total, observers=observers
+        )
+        return slos.compare_commits(clients, told, counted).outcome
+
+    assert outcome(told + observers) == "met"
+    assert outcome(told + observers + limit + 1) == "broken"
+    assert outcome(max(0, told + observers) - limit - 1) == "broken"
+
+
+@given(st.integers(1, 10**8), st.integers(1, 10**8))
+def test_more_rows_may_take_longer_and_few_take_no_less_than_some_seconds(
+    rows: int, more: int
+) -> None:
+    """In proportion where they are many."""
+    assert budgets.seed_time(rows).limit <= budgets.seed_time(rows + more).limit
+    assert budgets.seed_time(rows).limit >= budgets.SEED_LEAST_SECONDS
+    assert budgets.seed_time(1_000_000).limit == 20
