@@ -93,7 +93,7 @@ images: venv ## list what the kind platform is built from
 dashboards: venv ## renew infra/dashboards/*.json from pgdrill/dashboards
 	@$(BIN)/python -m pgdrill.dashboards
 
-.PHONY: test unit pulled lint lock
+.PHONY: test unit mutants pulled lint lock
 # On `local` unless a PLATFORM is given: unit tests use its programs, controls sabotage its processes.
 test: export PGDRILL_PLATFORM ?= local
 test: venv lint up ## the project's own tests: lint, types, unit, rules, then a quick drill and what must go wrong
@@ -103,6 +103,9 @@ test: venv lint up ## the project's own tests: lint, types, unit, rules, then a 
 	@$(MAKE) --no-print-directory down
 unit: venv ## unit and rule tests alone: nothing is brought up
 	$(PYTEST) -rs -m unit tests/unit
+mutants: venv ## change what judges, one thing at a time: which unit tests notice? (on two free cores, by hand)
+	@UV_CACHE_DIR="$${PGDRILL_CACHE_DIR:-$$HOME/.cache/pgdrill}/uv" $(BIN)/uv pip sync --quiet --require-hashes --target .venv/mutmut requirements/mutants.lock
+	@PYTHONPATH=.venv/mutmut $(BIN)/python -m tests.mutants
 pulled: venv ## drill kind from a registry and a release server of this machine, Go hidden, nothing cached
 	@$(BIN)/python -m tests.pulled
 lint: venv ## style, types, layers, playbook and rule syntax
@@ -114,4 +117,4 @@ lint: venv ## style, types, layers, playbook and rule syntax
 	ANSIBLE_CONFIG=infra/ansible/ansible.cfg $(BIN)/ansible-playbook -i localhost, infra/ansible/site.yml --syntax-check
 	$(BIN)/python -m pgdrill.observe.rulefiles infra/alerts/*.yaml infra/alerts/rules/*.yaml
 lock: venv ## renew the lock files from pyproject.toml and requirements/*.in
-	for args in "pyproject.toml --group checks -o requirements/pgdrill.lock" "requirements/members.in -o requirements/members.lock" "requirements/collections.in --no-deps -o requirements/collections.lock" "requirements/barman.in --no-deps -o requirements/barman.lock"; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links $$args || exit; done
+	for args in "pyproject.toml --group checks -o requirements/pgdrill.lock" "requirements/mutants.in -c requirements/pgdrill.lock -o requirements/mutants.lock" "requirements/members.in -o requirements/members.lock" "requirements/collections.in --no-deps -o requirements/collections.lock" "requirements/barman.in --no-deps -o requirements/barman.lock"; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links $$args || exit; done

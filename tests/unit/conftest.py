@@ -25,6 +25,10 @@ COMMON = settings(
 )
 settings.register_profile("same", COMMON, max_examples=50, derandomize=True)
 settings.register_profile("search", COMMON, max_examples=5000)
+# For `make mutants`: any red test kills, the smallest example is not looked for.
+settings.register_profile(
+    "mutants", COMMON, max_examples=40, derandomize=True, phases=(Phase.generate,)
+)
 settings.load_profile("same")
 
 # Durability is not what unit tests are about; every saved fsync is time for another test.

@@ -1,0 +1,65 @@
+"""The score of `make mutants`: a survivor needs a reason, and a reason a survivor."""
+
+import pytest
+
+from tests.mutants.score import REASONS, Change, complaints, reasons, table
+
+DIFF = """--- pgdrill/judge/verdicts.py
++++ pgdrill/judge/verdicts.py
+@@ -1,3 +1,3 @@
+ def worst(values):
+-    return max(seen) if seen else None
++    return min(seen) if seen else None
+"""
+CHANGE = Change(
+    "verdicts.worst", "return max(seen) if seen else None", "return min(seen) if seen else None"
+)
+WRITTEN = f"""
+[[survivor]]
+of = "{CHANGE.of}"
+went = "{CHANGE.went}"
+came = "{CHANGE.came}"
+why = "made up"
+"""
+GOOD = {"a.py": [True] * 19 + [False]}
+
+
+def test_a_survivor_without_a_reason_is_named() -> None:
+    """By its function and the changed line; with a reason it is none."""
+    change = Change.read("verdicts.worst", DIFF)
+    assert change == CHANGE
+    (said,) = complaints(GOOD, [change], {})
+    assert str(CHANGE) in said
+    assert complaints(GOOD, [change], reasons(WRITTEN)) == []
+
+
+def test_a_reason_whose_change_is_noticed_is_stale() -> None:
+    """It would excuse the next one."""
+    (said,) = complaints(GOOD, [], reasons(WRITTEN))
+    assert said.startswith("stale reason")
+    assert str(CHANGE) in said
+
+
+def test_too_few_noticed_are_too_few_whatever_the_reasons() -> None:
+    """Nine in ten, over all; nothing changed is no score."""
+    (said,) = complaints({"a.py": [True] * 8 + [False]}, [], {})
+    assert said.startswith("88.9% of 9 changes")
+    assert complaints({"a.py": [True] * 9 + [False]}, [], {}) == []
+    assert complaints({}, [], {})
+    assert table(GOOD)[-1].endswith("19 of    20 noticed   95.0%")
+
+
+@pytest.mark.parametrize("cut", ["why", "came", "of"])
+def test_a_reason_that_is_not_whole_is_refused(cut: str) -> None:
+    """One without its change, or without a why."""
+    text = "\n".join(line for line in WRITTEN.splitlines() if not line.startswith(f"{cut} ="))
+    with pytest.raises(ValueError, match="needs of, went, came and why"):
+        reasons(text)
+    with pytest.raises(ValueError, match="named twice"):
+        reasons(WRITTEN * 2)
+
+
+def test_the_reasons_that_are_kept_can_be_read() -> None:
+    """Each is a sentence of its own."""
+    for why in reasons(REASONS.read_text()).values():
+        assert len(why.split()) > 3
