@@ -27,9 +27,9 @@ class Outcome(IntEnum):
 class Lane:
     """One kind of client: where it connects, how often it writes, whether it keeps its session.
 
-    The host in conninfo must be an IP address (resolving a name would block the prober), and the
-    password in a passfile. rate is attempts a second. sessions is the pool of a held lane. A
-    direct lane goes straight to a member, perhaps a standby, so nobody waits for its acks.
+    Names of hosts in conninfo are looked up beside the attempts (workload.names). rate is attempts
+    a second. sessions is the pool of a held lane. A direct lane goes straight to a member, perhaps
+    a standby, so nobody waits for its acks.
     """
 
     name: str

@@ -30,6 +30,19 @@ class Second:
 
 
 @dataclass(frozen=True)
+class Change:
+    """Another server, timeline or start of a server: the first ack of it, and the last before.
+
+    Instants are seconds on the run's clock; who is a server's text and its timeline.
+    """
+
+    before: tuple[str, int]
+    after: tuple[str, int]
+    last: float
+    at: float
+
+
+@dataclass(frozen=True)
 class Attempts:
     """Every attempt of one prober, in the order in which they were due."""
 
@@ -99,6 +112,37 @@ class Attempts:
         acked = self.of(Outcome.ACKED)
         due = (acked["due"] >= low) & (acked["due"] < high)
         return _latency_ms(acked[due & (acked["lane"] == self.lanes.index(lane))], 990)
+
+    def pauses(self, lane: str, longer: float) -> list[tuple[float, float]]:
+        """Return the pauses between a lane's acks that took longer than so many seconds."""
+        rows = self.lane_rows(lane)
+        acks = np.sort(rows["ended"][rows["outcome"] == Outcome.ACKED])
+        long = np.flatnonzero(np.diff(acks) > longer * NS)
+        return [(int(acks[i]) / NS, int(acks[i + 1]) / NS) for i in long]
+
+    def changes(self) -> list[Change]:
+        """Return when each server but the first gave its first ack, in order.
+
+        A server is an address, its start where that was asked for, and a timeline: the same one
+        comes only once, also where two take turns.
+        """
+        acked = self.of(Outcome.ACKED)
+        acked = acked[np.argsort(acked["ended"], kind="stable")]
+        keys = acked["server"].astype(np.int64) << 32 | acked["timeline"]
+        _, firsts = np.unique(keys, return_index=True)
+
+        def who(row: np.void) -> tuple[str, int]:
+            return self.servers[row["server"]], int(row["timeline"])
+
+        return [
+            Change(
+                before=who(acked[place - 1]),
+                after=who(acked[place]),
+                last=int(acked["ended"][place - 1]) / NS,
+                at=int(acked["ended"][place]) / NS,
+            )
+            for place in sorted(firsts)[1:]
+        ]
 
     def two_writers(self) -> float:
         """Seconds in which one server acknowledged writes sent after another had begun to.

@@ -17,7 +17,7 @@ from pgdrill.workload.dataset.sessions import Sessions
 Ids = NDArray[np.int64]
 
 # No key and no unique index, on purpose: a write that was applied twice must show.
-_CREATE = SQL(
+CREATE = SQL(
     "CREATE TABLE {} (id bigint NOT NULL, lane text NOT NULL,"
     " at timestamptz NOT NULL DEFAULT clock_timestamp())"
 )
@@ -65,43 +65,57 @@ class Suspect:
     timeline: int
 
 
+def named(table: str) -> Identifier:
+    """Return a table's name for a statement; a dot parts it from its schema, if it has one."""
+    return Identifier(*table.split("."))
+
+
 def create_table(conninfo: str, name: str, *, within: float = 30.0) -> None:
     """Make an empty ledger of that name; one of an earlier trial is dropped.
 
     Raises:
         BrokenEnvironmentError: the database does not do it within so many seconds.
     """
-    table = Identifier(name)
+    table = named(name)
     with Sessions(within) as sessions:
         sessions.doing = f"creating ledger {name}"
         with sessions.open(conninfo) as connection, connection.transaction():
             connection.execute(SQL("DROP TABLE IF EXISTS {}").format(table))
-            connection.execute(_CREATE.format(table))
+            connection.execute(CREATE.format(table))
 
 
-def read_ids(conninfo: str, table: str, *, within: float = 60.0) -> Ids:
+def read_ids(conninfo: str, table: str, *, within: float = 60.0, guest: bool = False) -> Ids:
     """Read the id of every row, in no order; a ledger that is gone has none, for all are lost.
+
+    guest: the database is not ours. There may be a pooler on the way (see Sessions), and perhaps a
+    standby answers, which may lack what the primary has: its word does not count.
 
     Raises:
         BrokenEnvironmentError: the database does not deliver within so many seconds.
     """
-    copy: Composed = SQL("COPY (SELECT id FROM {}) TO STDOUT (FORMAT binary)").format(
-        Identifier(table)
-    )
+    copy: Composed = SQL("COPY (SELECT id FROM {}) TO STDOUT (FORMAT binary)").format(named(table))
     try:
-        with Sessions(within) as sessions:
+        with Sessions(within, pooled=guest) as sessions:
             sessions.doing = f"reading ledger {table}"
             with (
                 sessions.open(conninfo) as connection,
+                connection.transaction(),  # one server for both, whatever is on the way
                 connection.cursor() as cursor,
-                cursor.copy(copy) as answer,
             ):
-                data = b"".join(answer)
+                if guest and cursor.execute("SELECT pg_is_in_recovery()").fetchone() != (False,):
+                    raise BrokenEnvironmentError(f"a standby answers while {sessions.doing}")
+                with cursor.copy(copy) as answer:
+                    data = b"".join(answer)
     except BrokenEnvironmentError as error:
         if isinstance(error.__cause__, psycopg.errors.UndefinedTable):
             return np.empty(0, np.int64)
         raise
     return np.frombuffer(data[_HEADER:-_TRAILER], _ROW)["id"].astype(np.int64)
+
+
+def newest(table: str, n: int) -> Composed:
+    """Return SQL for the n largest ids of a ledger, the largest first; it should have an index."""
+    return SQL("ARRAY(SELECT id FROM {} ORDER BY id DESC LIMIT {})").format(named(table), n)
 
 
 def rows_on(conninfo: str, table: str, *, within: float = 60.0) -> Holding:

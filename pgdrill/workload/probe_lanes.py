@@ -4,9 +4,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from psycopg.conninfo import make_conninfo
-
 from pgdrill.attempt_log import Lane, Outcome
+from pgdrill.workload.names import Names
 from pgdrill.workload.probe_session import Answer, Session, State
 
 if TYPE_CHECKING:
@@ -41,11 +40,12 @@ class LaneRun:
         self.place = place
         self.text = lane.name
         self.name = lane.name.encode()
-        self.acks = 0
         self.begun = 0
+        self.ended = dict.fromkeys(Outcome, 0)  # attempts, by what became of them
+        self.latest_ack = 0
+        self.latest_server: tuple[str, int] = ("", 0)  # who gave it, on which timeline
         self.latest_error = ""
-        # A search for Kerberos tickets may block on files and the network.
-        self.conninfo = make_conninfo(lane.conninfo, gssencmode="disable").encode()
+        self.names = Names(lane.conninfo)
         self._start = start
 
     def start(self) -> None:
@@ -75,7 +75,7 @@ class FreshRun(LaneRun):
     def begin(self, attempt: Attempt) -> None:
         """Connect; the attempt's INSERT follows."""
         attempt.session = Session(self.loop.selector, _Once(self.loop, attempt))
-        attempt.session.connect(self.conninfo)
+        attempt.session.connect(self.names.conninfo)
 
     def dropped(self, session: Session) -> None:
         """Nothing to do: the next attempt brings its own."""
@@ -170,7 +170,7 @@ class HeldRun(LaneRun):
         session = Session(self.loop.selector, self)
         self._began[session] = time.monotonic_ns()
         self.loop.at(self._began[session] + RECONNECT_WITHIN, lambda: self._hurry(session))
-        session.connect(self.conninfo)
+        session.connect(self.names.conninfo)
 
     def _hurry(self, session: Session) -> None:
         if session.state is State.CONNECTING:

@@ -17,7 +17,7 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +26,31 @@ from psycopg.sql import SQL, Identifier
 from pgdrill.attempt_log import AttemptLog, Lane, Outcome
 from pgdrill.workload.probe_lanes import SECOND, Attempt, FreshRun, HeldRun, LaneRun
 from pgdrill.workload.probe_session import Answer, Session
+from pgdrill.workload.tells import TELLS, TELLS_ALWAYS, TIMELINES
 
 HEAD_START = SECOND // 10  # for held sessions to connect before the first attempt is due
 SPIN = 2_000_000  # microseconds of CPU without a wait
 PATIENCE = 0.1  # seconds between two looks at whether a signal came
 
-# inet_server_addr: the member that answered, behind whatever address was asked.
-_INSERT = SQL(
-    "INSERT INTO {} (id, lane) VALUES ($1, $2)"
-    " RETURNING coalesce(host(inet_server_addr()) || ':' || inet_server_port(), 'local'),"
-    " left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"
-)
+_INSERT = SQL("INSERT INTO {} (id, lane) VALUES ($1, $2) RETURNING {}, {}")
+
+
+def insert(table: str, tells: Collection[str]) -> bytes:
+    """Return the statement of an attempt on a table (a schema before it, perhaps, and a dot)."""
+    server = TELLS["address"] + (TELLS["since"] if "since" in tells else SQL(""))
+    timeline = next((TELLS[name] for name in TIMELINES if name in tells), SQL("'0'"))
+    return _INSERT.format(Identifier(*table.split(".")), server, timeline).as_bytes(None)
 
 
 class Loop:
     """Timers and sockets of all lanes, and the log of what became of every attempt."""
 
-    def __init__(self, lanes: list[Lane], table: str, deadline: float) -> None:
+    def __init__(
+        self, lanes: list[Lane], table: str, deadline: float, tells: Collection[str] = TELLS_ALWAYS
+    ) -> None:
         self.selector = selectors.DefaultSelector()
         self.log = AttemptLog(lanes, deadline)
-        self.insert = _INSERT.format(Identifier(table)).as_bytes(None)
+        self.insert = insert(table, tells)
         self.deadline = int(deadline * SECOND)
         self.stopping = False
         self.aborted = False
@@ -88,11 +93,14 @@ class Loop:
         attempt.session = None
         del self.open[attempt.number]
         lane = attempt.lane
+        now = time.monotonic_ns()
         if answer.outcome is Outcome.ACKED:
-            lane.acks += 1
+            lane.latest_ack = now
+            lane.latest_server = (answer.server, answer.timeline)
         else:
             lane.latest_error = answer.reason
-        instants = (attempt.due, attempt.started, attempt.sent, time.monotonic_ns())
+        lane.ended[answer.outcome] += 1
+        instants = (attempt.due, attempt.started, attempt.sent, now)
         self.log.add(attempt.number, lane.place, instants, *answer)
 
     def _expire(self, attempt: Attempt) -> None:
@@ -133,7 +141,15 @@ class Loop:
     def status(self) -> dict[str, Any]:
         """What the parent may ask for at any time."""
         return {
-            lane.text: {"acks": lane.acks, "begun": lane.begun, "error": lane.latest_error}
+            lane.text: {
+                "acks": lane.ended[Outcome.ACKED],
+                "refused": lane.ended[Outcome.REFUSED],
+                "indeterminate": lane.ended[Outcome.INDETERMINATE],
+                "acked_at": lane.latest_ack / SECOND,
+                "server": lane.latest_server[0],
+                "timeline": lane.latest_server[1],
+                "error": lane.latest_error,
+            }
             for lane in self.lanes
         }
 
@@ -159,7 +175,7 @@ def main() -> None:
     """Read the configuration, probe until told to stop, save."""
     config = json.loads(_first_line())
     lanes = [Lane(**lane) for lane in config["lanes"]]
-    loop = Loop(lanes, config["table"], config["deadline"])
+    loop = Loop(lanes, config["table"], config["deadline"], config["tells"])
     loop.selector.register(0, selectors.EVENT_READ, _Control(loop).ready)
 
     def abort(*_: object) -> None:

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,11 +24,25 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.settings import PACKAGE
 from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload.attempts import Attempts
+from pgdrill.workload.tells import TELLS_ALWAYS
 
 LAUNCH_WITHIN = 20.0  # seconds; an interpreter and its imports take 0.5 s on an idle core
 ANSWER_WITHIN = 10.0  # its loop never waits; only a machine without CPU delays an answer
 SAVE_WITHIN = 10.0  # a million attempts take 2 s
 LEAVE_WITHIN = 5.0  # after each signal
+
+
+@dataclass(frozen=True)
+class LaneState:
+    """What one lane has seen so far; acked_at is the instant of its latest ack, 0: none."""
+
+    acks: int
+    refused: int
+    indeterminate: int
+    acked_at: float
+    server: str
+    timeline: int
+    error: str
 
 
 class Prober:
@@ -39,7 +53,7 @@ class Prober:
         attempts = prober.result()
 
     The block begins once each lane but direct ones has had a write acknowledged. deadline is
-    seconds from when an attempt is due.
+    seconds from when an attempt is due. tells: what the server is asked of itself in each write.
     """
 
     def __init__(
@@ -50,6 +64,7 @@ class Prober:
         *,
         deadline: float = 2.0,
         start_within: float = 10.0,
+        tells: Collection[str] = TELLS_ALWAYS,
     ) -> None:
         if len({lane.name for lane in lanes}) != len(lanes) or not lanes:
             raise ValueError("a prober needs lanes, each with a name of its own")
@@ -62,6 +77,7 @@ class Prober:
             "lanes": [asdict(lane) for lane in lanes],
             "table": table,
             "deadline": deadline,
+            "tells": list(tells),
             "file": str(self.file.absolute()),
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -106,7 +122,15 @@ class Prober:
         Raises:
             BrokenEnvironmentError: the prober died.
         """
-        return {lane: seen["acks"] for lane, seen in self._ask(ANSWER_WITHIN).items()}
+        return {lane: seen.acks for lane, seen in self.look().items()}
+
+    def look(self) -> dict[str, LaneState]:
+        """What each lane has seen so far.
+
+        Raises:
+            BrokenEnvironmentError: the prober died.
+        """
+        return {lane: LaneState(**seen) for lane, seen in self._ask(ANSWER_WITHIN).items()}
 
     def wait_for_acks(self, n: int, within: float) -> None:
         """Wait until each lane but direct ones has had n more acks than at the time of the call.
@@ -189,9 +213,9 @@ class Prober:
     def _unheard(self) -> BrokenEnvironmentError:
         """Say why a lane got no ack, in the words of its latest error."""
         silent = {
-            lane: seen["error"] or "no answer"
-            for lane, seen in self._ask(ANSWER_WITHIN).items()
-            if lane in self._awaited and not seen["acks"]
+            lane: seen.error or "no answer"
+            for lane, seen in self.look().items()
+            if lane in self._awaited and not seen.acks
         }
         told = "; ".join(f"lane {lane}: {why}" for lane, why in silent.items())
         return BrokenEnvironmentError(

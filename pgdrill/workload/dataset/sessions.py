@@ -1,6 +1,7 @@
 """Database sessions that cannot hang: one deadline cuts them all."""
 
 import contextlib
+import math
 import os
 import socket
 import threading
@@ -25,11 +26,14 @@ class Sessions:
     """Autocommit sessions sharing a deadline; use as a context manager.
 
     An error in the body, Ctrl-C included, cuts what is open, so that threads that wait for an
-    answer end. Database errors leave as BrokenEnvironmentError.
+    answer end. Database errors leave as BrokenEnvironmentError. pooled: there may be a pooler on
+    the way that gives the server's session to somebody else, so nothing is set or prepared in it,
+    and the server does not end by itself what takes too long.
     """
 
-    def __init__(self, within: float) -> None:
+    def __init__(self, within: float, *, pooled: bool = False) -> None:
         self.within = within
+        self._pooled = pooled
         self.doing = "connecting"
         self._until = time.monotonic() + within
         self._late = False
@@ -65,7 +69,11 @@ class Sessions:
         """
         try:
             connection = psycopg.connect(
-                conninfo, autocommit=True, client_encoding="utf8", connect_timeout=CONNECT
+                conninfo,
+                autocommit=True,
+                prepare_threshold=None if self._pooled else 5,
+                client_encoding="utf8",
+                connect_timeout=min(CONNECT, math.ceil(self.within)),
             )
         except psycopg.OperationalError as error:
             raise BrokenEnvironmentError(
@@ -78,8 +86,9 @@ class Sessions:
             with connection:
                 if self._over:
                     raise BrokenEnvironmentError(f"interrupted while {self.doing}")
-                left = str(max(1, int(self.left() * 1000)))
-                connection.execute("SELECT set_config('statement_timeout', %s, false)", [left])
+                if not self._pooled:
+                    left = str(max(1, int(self.left() * 1000)))
+                    connection.execute("SELECT set_config('statement_timeout', %s, false)", [left])
                 yield connection
         finally:
             self._open.discard(connection)
