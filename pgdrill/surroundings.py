@@ -5,12 +5,15 @@ Everything that is started inherits it: pgbench, the prober, Ansible, supervisor
 
 import locale
 import os
+import platform
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from io import TextIOWrapper
 from types import FrameType
+
+import psutil
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -32,6 +35,30 @@ def settle() -> None:
     os.environ |= NO_CERTIFICATES
     if any(os.environ.get(name) or os.environ.get(name.upper()) for name in PROXIES):
         spare(*HERE)
+
+
+def as_at_home() -> None:
+    """Let libpq find the user's certificates again: for a connection string of the user's own."""
+    for name in NO_CERTIFICATES:
+        os.environ.pop(name, None)
+
+
+def machine() -> dict[str, str]:
+    """What numbers that are measured here depend on."""
+    memory = psutil.virtual_memory().total / 2**30
+    return {
+        "cores": str(os.cpu_count()),
+        "memory": f"{memory:.1f} GiB",
+        "kernel": platform.release(),
+        "system": _pretty_name(),
+    }
+
+
+def _pretty_name() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "unknown")
+    except OSError:
+        return platform.platform()
 
 
 def spare(*hosts: str) -> None:
