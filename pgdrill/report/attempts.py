@@ -1,6 +1,6 @@
 """Single attempts of a trial, where the run kept them, as the plots need them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,25 +22,36 @@ class Trace:
 
 
 def traces(run: Path, trial: Trial) -> list[Trace]:
-    """Return the answers of a trial by routed lane; nothing where the run did not keep them.
+    """Return the answers of a trial by routed lane; nothing where the run did not keep them."""
+    return answers(run / trial.attempts_file, trial.lanes, trial.injected_at)
 
-    An attempt stands where its answer came, so a silent database is a hole and not a late crowd.
+
+def answers(
+    file: Path, lanes: Collection[str], zero: float, span: tuple[float, float] | None = None
+) -> list[Trace]:
+    """Return the answers by routed lane after an instant; nothing where the file is not there.
+
+    span: seconds after the instant, all others are left out. An attempt stands where its answer
+    came, so a silent database is a hole and not a late crowd.
     """
     try:
-        rows, meta = load(run / trial.attempts_file)
+        rows, meta = load(file)
     except ValueError:
         return []
     rows = rows[rows["ended"] > 0]
+    if span:
+        after = rows["ended"] * NANOSECONDS - zero
+        rows = rows[(after >= span[0]) & (after <= span[1])]
     rows = rows[rows["ended"].argsort(kind="stable")]
     found = []
     for number, lane in enumerate(meta["lanes"]):
         own = rows[rows["lane"] == number]
-        if lane["direct"] or not len(own) or lane["name"] not in trial.lanes:
+        if lane["direct"] or not len(own) or lane["name"] not in lanes:
             continue
         found.append(
             Trace(
                 lane=lane["name"],
-                at=(own["ended"] * NANOSECONDS - trial.injected_at).tolist(),
+                at=(own["ended"] * NANOSECONDS - zero).tolist(),
                 outcome=[NAMES[value] for value in own["outcome"].tolist()],
                 latency_ms=((own["ended"] - own["due"]) * (NANOSECONDS * 1000)).tolist(),
             )

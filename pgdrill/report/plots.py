@@ -1,7 +1,8 @@
 """The plots of fail-overs, alerts and events: each takes records and returns one <svg>."""
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median_low
 
 from markupsafe import Markup
@@ -16,6 +17,7 @@ LEFT, RIGHT = 118, WIDTH - 18
 OUTCOMES = ("acked", "indeterminate", "refused")
 BINS = 240
 Mark = tuple[float, str, str]  # value, label, CSS class
+Outage = tuple[str, Sequence[tuple[float, float]]]  # lane, and when it had no acknowledged write
 
 
 def gaps(group: Group) -> Markup:
@@ -154,6 +156,27 @@ def trial(trial: Trial, traces: Sequence[Trace]) -> Markup:
     last = max(at for at, _, _ in marks)
     low, high = -max(2.0, 0.25 * last), last + max(2.0, 0.15 * last)
     traces = [trace for trace in traces if trace.at]
+    lanes = {name: result for name, result in trial.lanes.items() if is_routed(name)}
+    outages = [] if traces else [_outage(trial, n, r) for n, r in lanes.items()]
+    label = f"Trial {trial.number} of {trial.experiment}"
+    gaps = {name: result.gap for name, result in lanes.items()}
+    return lived(label, (low, high), marks, traces, gaps, "seconds after the fault", outages)
+
+
+def lived(
+    label: str,
+    span: tuple[float, float],
+    marks: Sequence[Mark],
+    traces: Sequence[Trace],
+    gaps: Mapping[str, float | None],
+    unit: str,
+    outages: Sequence[Outage] = (),
+) -> Markup:
+    """Draw what clients saw between two instants, and name some instants.
+
+    outages are drawn as bars, where there are no single answers.
+    """
+    low, high = span
     if traces:  # draw no time that was not measured
         low = max(low, min(min(trace.at) for trace in traces))
         high = min(high, max(max(trace.at) for trace in traces))
@@ -162,16 +185,15 @@ def trial(trial: Trial, traces: Sequence[Trace]) -> Markup:
     placed = staggered(labels, RIGHT)
     head = 18 + 15 * (max(row for _, row in placed) + 1)
     answered = [trace for trace in traces if trace.latency_ms]
-    outages = [] if traces else [(n, r) for n, r in trial.lanes.items() if is_routed(n)]
     height = head + 84 * len(traces) + (96 if answered else 0) + 26 * len(outages)
-    canvas = Canvas(height + 40, f"Trial {trial.number} of {trial.experiment}")
+    canvas = Canvas(height + 40, label)
     for row, trace in enumerate(traces):
-        _answers(canvas, x, head + 84 * row, trace, trial.lanes[trace.lane].gap)
+        _answers(canvas, x, head + 84 * row, trace, gaps[trace.lane])
     if answered:
         _latencies(canvas, x, head + 84 * len(traces), answered)
-    canvas.x_axis(x, height + 4, head, "seconds after the fault")
-    for row, (lane, result) in enumerate(outages):
-        _outage(canvas, x, head + 4 + 26 * row, trial.injected_at, lane, result)
+    canvas.x_axis(x, height + 4, head, unit)
+    for row, (lane, holes) in enumerate(outages):
+        _silences(canvas, x, head + 4 + 26 * row, lane, holes)
     for (at, _, kind), (_, row), (_, text) in zip(marks, placed, labels, strict=True):
         canvas.line(x(at), 8 + 15 * row, x(at), height + 4, f"{kind} upright", text)
     for (_, _, kind), (left, row), (_, text) in zip(marks, placed, labels, strict=True):
@@ -179,17 +201,20 @@ def trial(trial: Trial, traces: Sequence[Trace]) -> Markup:
     return canvas.svg()
 
 
-def _outage(
-    canvas: Canvas, x: Scale, top: float, injected: float, lane: str, result: LaneResult
-) -> None:
+def _outage(trial: Trial, lane: str, result: LaneResult) -> Outage:
     last, first = result.last_ack_before, result.first_ack_after
-    start = x.low if last is None else last - injected
-    end = x.high if first is None else first - injected
+    start = -math.inf if last is None else last - trial.injected_at
+    return lane, [(start, math.inf if first is None else first - trial.injected_at)]
+
+
+def _silences(
+    canvas: Canvas, x: Scale, top: float, lane: str, holes: Sequence[tuple[float, float]]
+) -> None:
     canvas.text(LEFT - 12, top + 13, lane, "t strong", "end")
-    canvas.bar(LEFT, top, x(start), top + 18, "acked", "writes acknowledged")
-    canvas.bar(x(start), top, x(end), top + 18, "outage", f"no acknowledged write: {lane}")
-    if first is not None:
-        canvas.bar(x(end), top, RIGHT, top + 18, "acked", "writes acknowledged")
+    canvas.bar(LEFT, top, RIGHT, top + 18, "acked", "writes acknowledged")
+    for start, end in holes:
+        tip = f"no acknowledged write: {lane}"
+        canvas.bar(x(start), top, x(end), top + 18, "outage", tip)
 
 
 def _signed(at: float) -> str:
