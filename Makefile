@@ -99,7 +99,7 @@ test: export PGDRILL_PLATFORM ?= local
 test: venv lint up ## the project's own tests: lint, types, unit, rules, then a quick drill and what must go wrong
 	@$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory drill
-	PGDRILL_PROFILE=quick $(PYTEST) -m "controls or badinput"
+	PGDRILL_PROFILE=quick $(PYTEST) -m "controls or badinput or watch"
 	@$(MAKE) --no-print-directory down
 unit: venv ## unit and rule tests alone: nothing is brought up
 	$(PYTEST) -rs -m unit tests/unit

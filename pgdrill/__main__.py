@@ -1,17 +1,25 @@
-"""The commands that are no test: up, down, seed, status, backup, restore, discard, report."""
+"""The commands that are no test: up, down, seed, status, backup, restore, report, watch."""
 
 import argparse
+import math
+import os
+import re
+import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import yaml
 from rich.markup import escape
 from rich.table import Table
 
 from pgdrill import report, status, surroundings
-from pgdrill.drills import experiment, seeding
+from pgdrill.drills import experiment, seeding, watch
+from pgdrill.drills.watchscreen import Screen
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError, PgdrillError
 from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import catalogue
@@ -22,7 +30,8 @@ from pgdrill.progress import Reporter
 from pgdrill.provision import images
 from pgdrill.provision.supply import Supply
 from pgdrill.report import compare, markdown
-from pgdrill.settings import OPTIONS, Settings, resolve
+from pgdrill.settings import BY_KEY, OPTIONS, Option, Settings, resolve
+from pgdrill.workload import guest
 
 
 class _Parser(argparse.ArgumentParser):
@@ -83,14 +92,79 @@ def _parser() -> argparse.ArgumentParser:
             )
         if name == "status":
             command.add_argument("--json", action="store_true", help="for programs")
-        for option in OPTIONS:
-            command.add_argument(
-                f"--{option.name}",
-                dest=option.key,
-                help=f"{option.help} [{option.variable}]".replace("%", "%%"),
-                **({"action": "store_const", "const": "true"} if option.is_flag else {}),  # type: ignore[arg-type]
-            )
+        _add(command, OPTIONS)
+    _add_watch(commands)
     return parser
+
+
+def _add(command: argparse.ArgumentParser, options: Iterable[Option]) -> None:
+    for option in options:
+        command.add_argument(
+            f"--{option.name}",
+            dest=option.key,
+            help=f"{option.help} [{option.variable}]".replace("%", "%%"),
+            **({"action": "store_const", "const": "true"} if option.is_flag else {}),  # type: ignore[arg-type]
+        )
+
+
+WATCH_OPTIONS = tuple(BY_KEY[key] for key in ("budget", "run_id", "reports_dir"))
+DSN, READ_ONLY_DSN = "PGDRILL_DSN", "PGDRILL_READ_ONLY_DSN"
+
+
+def _add_watch(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    text = "write into your own database while you break it: gaps, failovers, lost writes"
+    command = commands.add_parser("watch", help=text, description=text)
+    command.add_argument(
+        "dsn",
+        nargs="?",
+        default=f"env:{DSN}",
+        help="connection string, URI or 'host=... dbname=...'; env:NAME: the content of that"
+        " variable (%(default)s)",
+    )
+    command.add_argument(
+        "--read-only", default="", help="a connection string for reads", metavar="DSN"
+    )
+    command.add_argument(
+        "--for", dest="lasting", type=_length, default=watch.LONGEST, help="how long: 90s, 10m, 1h"
+    )
+    command.add_argument(
+        "--rate",
+        type=_between(1, 500),
+        default=watch.RATE,
+        help="writes a second, a fifth of them on new connections (%(default)g)",
+    )
+    command.add_argument(
+        "--deadline",
+        type=_between(0.1, 60),
+        default=watch.DEADLINE,
+        help="seconds that a client waits for its write (%(default)g)",
+    )
+    command.add_argument(
+        "--clean", action="store_true", help="remove what killed watches left, and end"
+    )
+    _add(command, WATCH_OPTIONS)
+
+
+def _length(text: str) -> float:
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
+    hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    whole = 3600 * hours + 60 * minutes + seconds
+    if whole < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time, such as 90s, 10m or 1h")
+    return float(whole)
+
+
+def _between(least: float, most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not between {least:g} and {most:g}")
+        return number
+
+    return parse
 
 
 def _up(platform: Platform, settings: Settings, reporter: Reporter) -> None:
@@ -220,7 +294,8 @@ def _budgets(settings: Settings, reporter: Reporter) -> None:
     for key, budget in catalogue.known().items():
         budget = own.apply(budget)
         sign = "≤" if budget.better == "lower" else "≥"
-        table.add_row(key, f"{sign} {budget.limit:g} {budget.unit}", budget.because)
+        limit = "yours" if budget.limit == math.inf else f"{sign} {budget.limit:g} {budget.unit}"
+        table.add_row(key, limit, budget.because)
     reporter.console.print(table)
 
 
@@ -253,6 +328,67 @@ def _experiment(fault: str, reporter: Reporter) -> None:
         raise BadUsageError(f"there is no fault {fault}; there are {', '.join(FAULTS)}")
 
 
+def _watch(given: dict[str, Any], whole: bool, reporter: Reporter) -> int:
+    """Watch a database of the user's; 1 where a promise is broken.
+
+    whole: the words of the command line are this process's own.
+    """
+    if whole:
+        _hide(given)
+    surroundings.as_at_home()
+    screen, ending = Screen(reporter), watch.Ending()
+    surroundings.handle(ending)
+    try:
+        order = watch.Order(
+            _dsn(given["dsn"]),
+            _dsn(given["read_only"]) if given["read_only"] else "",
+            given["lasting"],
+            given["rate"],
+            given["deadline"],
+        )
+        for name in (DSN, READ_ONLY_DSN):
+            os.environ.pop(name, None)  # no child needs it
+        settings = resolve({option.key: given[option.key] for option in WATCH_OPTIONS})
+        if not settings.asked_for("run_id"):
+            stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+            settings = replace(settings, run_id=f"{stamp}-watch-{secrets.token_hex(2)}")
+        if given["clean"]:
+            watch.clean(order.dsn, screen.say)
+            return 0
+        return watch.watch(order, settings, screen, ending)
+    except KeyboardInterrupt:
+        screen.say("interrupted")
+        return 130
+
+
+def _dsn(text: str) -> str:
+    if not text.startswith("env:"):
+        return text
+    found = os.environ.get(text.removeprefix("env:"), "")
+    if not found:
+        raise BadUsageError(
+            f"no DSN: {text.removeprefix('env:')} is not set; give one, such as"
+            " `pgdrill watch postgresql://USER@HOST/DATABASE`"
+        )
+    return found
+
+
+def _hide(given: dict[str, Any]) -> None:
+    """Start again without the password on the command line, which every user of a machine sees."""
+    words, hidden = list(sys.orig_argv), {}
+    for name, dsn in ((DSN, given["dsn"]), (READ_ONLY_DSN, given["read_only"])):
+        if dsn and not dsn.startswith("env:") and guest.has_secret(dsn):
+            hidden[name] = dsn
+            words = [
+                word.removesuffix(dsn) + f"env:{name}"
+                if word == dsn or re.fullmatch(r"--r[a-z-]*=", word.removesuffix(dsn))
+                else word
+                for word in words
+            ]
+    if hidden:
+        os.execve(sys.executable, words, os.environ | hidden)
+
+
 LISTS: dict[str, Callable[[Settings, Reporter], None]] = {"images": _images, "budgets": _budgets}
 
 
@@ -264,13 +400,16 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit code.
 
-    0, 1 a run that is worse than another, 2 environment, 4 usage, 130 interrupted.
+    0, 1 a run that is worse than another or a watch that saw a promise broken, 2 environment,
+    4 usage, 130 interrupted.
     """
     surroundings.settle()
     surroundings.handle(_interrupt)
     reporter = Reporter()
     try:
         given = vars(_parser().parse_args(arguments))
+        if given["command"] == "watch":
+            return _watch(given, arguments is None, reporter)
         settings = resolve({o.key: given[o.key] for o in OPTIONS})
         if given["command"] == "report":
             _report(given["run"], given["document"], settings, reporter)

@@ -70,6 +70,11 @@ class RunDir:
         return self.path / "trials.jsonl"
 
     @property
+    def watch(self) -> Path:
+        """records.Watch."""
+        return self.path / "watch.json"
+
+    @property
     def kept(self) -> Path:
         """records.Kept."""
         return self.path / "kept.json"

@@ -299,6 +299,13 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("keep", _flag, "leave a cluster running that this command started", False, is_flag=True),
 )
+# Variables that are no option: places, and connection strings of `watch`.
+OTHER_VARIABLES = {
+    "PGDRILL_STATE_DIR",
+    "PGDRILL_CACHE_DIR",
+    "PGDRILL_DSN",
+    "PGDRILL_READ_ONLY_DSN",
+}
 BY_KEY = {option.key: option for option in OPTIONS}
 
 
@@ -372,7 +379,7 @@ def resolve(
     """
     file = file or Path.cwd() / "pgdrill.toml"
     written = _read_file(file)
-    known = {option.variable for option in OPTIONS} | {"PGDRILL_STATE_DIR", "PGDRILL_CACHE_DIR"}
+    known = {option.variable for option in OPTIONS} | OTHER_VARIABLES
     for variable in environment:
         if variable.startswith("PGDRILL_") and variable not in known:
             raise BadUsageError(

@@ -1,6 +1,7 @@
 """Promises by their keys, and the limits that a user sets instead."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ class Limits:
         limit = self.own.get(budget.id)
         if limit is None:
             return budget
-        because = f"set by you; pgdrill promises {budget.limit:g}: {budget.because}"
+        promised = f"; pgdrill promises {budget.limit:g}: {budget.because}"
+        because = f"set by you{promised if budget.limit < math.inf else ''}"
         return budget.model_copy(update={"limit": limit, "because": because, "terms": ()})
 
 

@@ -9,7 +9,10 @@ LEFT_OUT = pytest.StashKey[list[pytest.Item]]()
 TESTS = ROOT / "tests"
 
 # Cheap and decisive first; what leaves the cluster young again last.
-ORDER = ("unit", "smoke", "alerts", "perf", "scale", "chaos", "recovery", "controls", "badinput")
+ORDER = (
+    *("unit", "watch", "smoke", "alerts", "perf", "scale", "chaos", "recovery"),
+    *("controls", "badinput"),
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

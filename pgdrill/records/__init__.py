@@ -25,6 +25,7 @@ from pgdrill.records.scaling import PoolerPod, ScalePoint, Scaling, Surge
 from pgdrill.records.store import append, read, read_lines, write
 from pgdrill.records.trials import Kept, LaneResult, LedgerCount, Part, Trial
 from pgdrill.records.verdicts import SHARE, About, Budget, Outcome, Term, Verdict, total
+from pgdrill.records.watch import Handover, Pause, Reads, Server, Watch, step
 
 __all__ = [
     "BOUNDS_MS",
@@ -41,6 +42,7 @@ __all__ = [
     "Detection",
     "Event",
     "Fingerprint",
+    "Handover",
     "Kept",
     "LaneResult",
     "LedgerCount",
@@ -48,8 +50,10 @@ __all__ = [
     "Neighbour",
     "Outcome",
     "Part",
+    "Pause",
     "PoolerPod",
     "Published",
+    "Reads",
     "Rebuild",
     "Record",
     "Recovery",
@@ -60,6 +64,7 @@ __all__ = [
     "Seed",
     "Seen",
     "Series",
+    "Server",
     "Slice",
     "SloComparison",
     "Surge",
@@ -69,9 +74,11 @@ __all__ = [
     "Trial",
     "Verdict",
     "WaitLook",
+    "Watch",
     "append",
     "read",
     "read_lines",
+    "step",
     "total",
     "write",
 ]

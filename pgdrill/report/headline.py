@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pgdrill.report import watchwords
 from pgdrill.report.facts import (
     all_trials,
     done_of,
@@ -90,7 +91,8 @@ def _judged(m: Material) -> str:
     bad = [verdict for verdict in promises if verdict.outcome != "met"]
     if not bad:
         kept = "The one promise was" if len(promises) == 1 else f"All {len(promises)} promises were"
-        claims = [claim for claim in (_gap_claim(m), _loss_claim(m), _alert_claim(m)) if claim]
+        own = watchwords.claims(m.watch) if m.watch else []
+        claims = [c for c in (*own, _gap_claim(m), _loss_claim(m), _alert_claim(m)) if c]
         return f"{kept} kept: {', '.join(claims)}." if claims else f"{kept} kept."
     broken = sum(verdict.outcome == "broken" for verdict in bad)
     invalid = len(bad) - broken
@@ -155,6 +157,8 @@ def _alert_claim(m: Material) -> str:
 
 
 def _answers(m: Material) -> list[tuple[str, list[str]]]:
+    if m.watch:
+        return watchwords.answers(m.watch)
     return [
         ("What was done", _done(m)),
         ("Would users notice?", _noticed(m)),

@@ -9,7 +9,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pgdrill.dashboards.panels import ABSENT
 from pgdrill.judge import machine, scaling
 from pgdrill.judge import waits as judged_waits
-from pgdrill.report import loadplots, panels, plots, recoveryplots, scaleplots, waits, words
+from pgdrill.report import (
+    loadplots,
+    panels,
+    plots,
+    recoveryplots,
+    scaleplots,
+    waits,
+    watchplots,
+    words,
+)
 from pgdrill.report.attempts import traces
 from pgdrill.report.detection import matrix
 from pgdrill.report.facts import drilled_ledger
@@ -109,6 +118,7 @@ def _environment() -> Environment:
         "loadplots": loadplots,
         "scaleplots": scaleplots,
         "recoveryplots": recoveryplots,
+        "watchplots": watchplots,
         "scaling": scaling,
         "machine": machine,
         "judged_waits": judged_waits,

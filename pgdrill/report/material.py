@@ -32,6 +32,7 @@ from pgdrill.records import (
     Trial,
     Verdict,
     WaitLook,
+    Watch,
     read,
     read_lines,
 )
@@ -123,6 +124,7 @@ class Material:
     recoveries: tuple[Recovery, ...]
     rebuilds: tuple[Rebuild, ...]
     detections: tuple[Detection, ...]
+    watch: Watch | None
     seed: Seed | None
     bench: Bench | None
     machine: tuple[MachineSecond, ...]
@@ -253,6 +255,7 @@ def read_run(path: Path) -> Material:
         recoveries=many(run.recoveries, Recovery),
         rebuilds=many(run.rebuilds, Rebuild),
         detections=many(run.detections, Detection),
+        watch=one(run.watch, Watch),
         seed=one(run.seed, Seed),
         bench=one(run.bench, Bench),
         machine=many(run.machine, MachineSecond),

@@ -9,7 +9,7 @@ from pgdrill.judge import scaling as judged
 from pgdrill.judge import waits as judged_waits
 from pgdrill.judge.alerting import CONDITION
 from pgdrill.records import AlertLife, Bench, Rebuild, Recovery, Scaling
-from pgdrill.report import waits
+from pgdrill.report import waits, watchwords
 from pgdrill.report.detection import summary
 from pgdrill.report.facts import done_of, drilled_ledger, wrong_controls
 from pgdrill.report.material import Group, LaneGaps, Material, read_run
@@ -27,6 +27,7 @@ def terminal(run: Path) -> list[str]:
     return [
         *_cut_off(m),
         *_outcomes(m),
+        *(watchwords.lines(m.watch) if m.watch else []),
         *(_gap(group, lane) for group in m.groups for lane in group.lanes),
         *_ledger(m),
         *_bench(m),

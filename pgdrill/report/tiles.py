@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+from pgdrill.judge import watching
 from pgdrill.judge.alerting import PAGED
 from pgdrill.judge.budgets import P99
 from pgdrill.judge.failover import LOST, WRITE_GAP
+from pgdrill.records import Watch
+from pgdrill.report import watchwords
 from pgdrill.report.facts import drilled_ledger, proven, proven_acks
 from pgdrill.report.material import Material
 from pgdrill.report.words import allowed, count, number, seconds
@@ -22,7 +25,28 @@ class Tile:
 
 def tiles(m: Material) -> tuple[Tile, ...]:
     """Return the longest gap, the loss, the p99 and the slowest alert."""
+    if m.watch:
+        return _watch_tiles(m, m.watch)
     return _gap_tile(m), _loss_tile(m), _p99_tile(m), _alert_tile(m)
+
+
+def _watch_tiles(m: Material, watch: Watch) -> tuple[Tile, ...]:
+    gaps = ", ".join(f"{name} {watchwords.gap(lane)}" for name, lane in watch.lanes.items())
+    worst = watchwords.longest(watch)
+    lost = "not read" if watch.ledger is None else f"{watch.ledger.acked_lost:,}"
+    every = sum(lane.attempts for lane in watch.lanes.values())
+    failed = every - watchwords.acked(watch)
+    return (
+        Tile("longest write gap", worst, gaps, _state_of(m, WRITE_GAP)),
+        Tile(
+            "acknowledged writes lost",
+            lost,
+            f"of {watchwords.acked(watch):,} acknowledged",
+            _state_of(m, watching.LOST.kind),
+        ),
+        Tile("failovers and restarts", f"{len(watch.handovers)}", watchwords.kinds(watch)),
+        Tile("refused or not answered", f"{failed:,}", f"of {every:,} writes"),
+    )
 
 
 def _state_of(m: Material, kind: str) -> str:

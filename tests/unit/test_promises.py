@@ -16,8 +16,14 @@ pytestmark = pytest.mark.unit
 
 SUMS = [*failover.promised(), failover.REDUNDANCY, recovery.loss(70), *catalogue.known().values()]
 # Promises in seconds that are no sum of what takes them: what must not be, what is proportional,
-# and what is as for another promise.
-NO_SUMS = {"time-with-two-writable-members", "seed-time", "slowest-write-while-the-archive-failed"}
+# what is as for another promise, and what only its user knows.
+NO_SUMS = {
+    "time-with-two-writable-members",
+    "seed-time",
+    "slowest-write-while-the-archive-failed",
+    "watch.two-writers",
+    "watch.write-gap",
+}
 
 
 @pytest.mark.parametrize("budget", SUMS, ids=range(len(SUMS)))

@@ -1,0 +1,475 @@
+"""A watch over somebody's own database: its owner breaks it, we write all the while and look."""
+
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TypeVar
+
+from pgdrill import __version__, openfiles, surroundings
+from pgdrill.attempt_log import Lane, Outcome
+from pgdrill.drills.failover import keep_suspects
+from pgdrill.drills.watchscreen import Screen, mute
+from pgdrill.errors import BadUsageError, BrokenEnvironmentError
+from pgdrill.judge import watching
+from pgdrill.judge.catalogue import limits
+from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
+from pgdrill.observe.events import EventLog
+from pgdrill.records import Fingerprint, Handover, Pause, Reads, RunEnd, Server, Watch, step, write
+from pgdrill.report import splice, terminal
+from pgdrill.rundir import RunDir
+from pgdrill.settings import Settings
+from pgdrill.waiting import DeadlineError, eventually, ticks
+from pgdrill.workload import ledger
+from pgdrill.workload.attempts import NS, Attempts, Change
+from pgdrill.workload.guest import PREFIX, QUIET, STALE, Guest
+from pgdrill.workload.onlooker import Onlooker, staleness
+from pgdrill.workload.prober import LaneState, Prober
+
+T = TypeVar("T")
+
+RATE = 50.0  # attempts/s: a gap is known to 25 ms, and a small server hardly notices
+FRESH_SHARE = 0.2  # of them on a new connection, which costs the server a process and a handshake
+DEADLINE = 2.0  # seconds an attempt may take before its client gives up
+LONGEST = 86_400.0  # seconds
+MOST_ATTEMPTS = 5_000_000  # 250 MB of memory
+TICK = 0.1  # seconds between two looks at the prober and the keyboard
+ANSWERS_EVERY = 1.0  # seconds between two questions who answers
+READS_EVERY = 0.25  # seconds between two reads through the address for reading
+READ_WITHIN = 60.0  # seconds at the end for the database to give the ledger back
+REMOVE_WITHIN = 30.0
+PAUSE = 0.5  # seconds between two acks from which on a pause is listed
+MOST_PAUSES = 200
+CLEAN = "pgdrill watch --clean DSN"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for; lasting is seconds, rate attempts a second, deadline seconds."""
+
+    dsn: str
+    read_only: str = ""
+    lasting: float = LONGEST
+    rate: float = RATE
+    deadline: float = DEADLINE
+
+    def bounded(self) -> float:
+        """Return for how long to watch at most.
+
+        Raises:
+            BadUsageError: so many attempts are more than can be kept.
+        """
+        most = min(LONGEST, MOST_ATTEMPTS / self.rate)
+        if self.lasting > most and self.lasting != LONGEST:
+            raise BadUsageError(
+                f"--for: {self.lasting:g} s at {self.rate:g} attempts/s are more than can be kept:"
+                f" {most:,.0f} s at most, or a lower --rate"
+            )
+        return min(self.lasting, most)
+
+    def lanes(self, conninfo: str) -> list[Lane]:
+        """Return who writes."""
+        return [
+            Lane("fresh", "fresh", conninfo, self.rate * FRESH_SHARE),
+            Lane("held", "held", conninfo, self.rate * (1 - FRESH_SHARE)),
+        ]
+
+    def command(self, label: str, reads: str) -> str:
+        """Return the command that does the same, without secrets."""
+        words = [
+            f'pgdrill watch "{label}"',
+            *([f'--read-only="{reads}"'] if reads else []),
+            *([f"--for={self.lasting:g}s"] if self.lasting != LONGEST else []),
+            f"--rate={self.rate:g} --deadline={self.deadline:g}",
+        ]
+        return " ".join(words)
+
+
+class Ending:
+    """What signals ask for: the end of the watch while it lasts, an interruption at other times."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._watching = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Hear a signal."""
+        if number == signal.SIGHUP:
+            mute()  # whoever read what we print is gone
+        if self.reason or not self._watching:
+            raise KeyboardInterrupt
+        self.reason = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "the terminal was closed"}.get(
+            signal.Signals(number), signal.Signals(number).name
+        )
+
+    @contextmanager
+    def polite(self) -> Iterator[None]:
+        """End the block by a reason."""
+        self._watching = True
+        try:
+            yield
+        finally:
+            self._watching = False
+
+
+def clean(dsn: str, say: Callable[[str], object]) -> None:
+    """Remove what killed watches left, unless somebody has written into it within a minute.
+
+    Raises:
+        BrokenEnvironmentError: the database does not do it.
+    """
+    guest = Guest.reach(dsn)
+    if not _sweep(guest, QUIET, say):
+        say(f"{guest.label}: no watch has left anything")
+
+
+def watch(order: Order, settings: Settings, screen: Screen, ending: Ending) -> int:
+    """Watch until somebody ends it; return 0, or 1 where a promise is broken or not proven.
+
+    Raises:
+        BrokenEnvironmentError: the database does not take the writes from the first.
+        BadUsageError: a connection string or the length is none.
+        KeyboardInterrupt: interrupted before it had begun, or while it was ended.
+    """
+    lasting, own = order.bounded(), limits(settings)
+    openfiles.allow(0)
+    guest = Guest.reach(order.dsn)
+    guest.demand_writable()
+    reader = Guest.reach(order.read_only) if order.read_only else None
+    _sweep(guest, STALE, screen.say)
+    run = RunDir.create(settings.run_dir)
+    schema = PREFIX + secrets.token_hex(4)
+    try:
+        with _schema(guest, schema, screen.say):
+            table = guest.make(schema, reader.user if reader else "")
+            screen.say(
+                f"{guest.label}: PostgreSQL {guest.version}, user {guest.user}; writing into schema"
+                f" {schema} of database {guest.database}, {order.rate:g} times a second"
+            )
+            seen = _look_on(order, lasting, guest, reader, table, run, screen, ending)
+            screen.say(f"ended ({seen.reason}); reading the ledger")
+            found = _record(order, guest, reader, table, run, seen)
+    except (BrokenEnvironmentError, KeyboardInterrupt):
+        if not run.raw.exists() or not any(run.raw.glob("*.npz")):
+            shutil.rmtree(run.path)
+        raise
+    write(run.watch, found)
+    write(run.fingerprint, _fingerprint(order, guest, reader, settings))
+    code = 0
+    try:
+        watching.judge(found, Verdicts(run.verdicts, "watch", limits=own), own)
+    except BrokenBudgetError:
+        code = 1
+    write(run.ended, RunEnd(exit_status=code))
+    splice(run.path)
+    for line in terminal(run.path):
+        screen.say(line)
+    return code
+
+
+def _sweep(guest: Guest, idle: float, say: Callable[[str], object]) -> int:
+    """Remove schemas of watches that were killed, name the others; return how many there are."""
+    found = guest.leftovers()
+    for left in found:
+        if left.idle > idle:
+            guest.remove(left.schema)
+            say(f"removed schema {left.schema}, which an earlier watch had left")
+        else:
+            say(
+                f"schema {left.schema} is another watch's, or was left {left.idle:.0f} s ago:"
+                f" `{CLEAN}` removes what nobody writes into"
+            )
+    return len(found)
+
+
+@contextmanager
+def _schema(guest: Guest, schema: str, say: Callable[[str], object]) -> Iterator[None]:
+    """Remove the schema after the block, however it ends, or name what is left."""
+    try:
+        yield
+    finally:
+        try:
+            _insist("the schema's removal", lambda: guest.remove(schema), REMOVE_WITHIN)
+        except (BrokenEnvironmentError, KeyboardInterrupt) as error:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            say(f"schema {schema} is left in {guest.label} ({why}): `{CLEAN}` removes it")
+            if isinstance(error, KeyboardInterrupt):
+                raise
+
+
+def _insist(what: str, call: Callable[[], T], within: float) -> T:
+    """Try again while the database does not do it.
+
+    Raises:
+        BrokenEnvironmentError: it did not within so many seconds.
+    """
+    try:
+        return eventually(
+            what,
+            call,
+            lambda _: True,
+            within=within,
+            every=1.0,
+            not_yet=(BrokenEnvironmentError,),
+        )
+    except DeadlineError as late:
+        raise (late.__cause__ or late) from None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a watch brought home."""
+
+    prober: Prober
+    reads: Onlooker | None
+    events: EventLog
+    began: float
+    ended: float
+    reason: str
+    marks: tuple[float, ...]
+
+
+def _look_on(
+    order: Order,
+    lasting: float,
+    guest: Guest,
+    reader: Guest | None,
+    table: str,
+    run: RunDir,
+    screen: Screen,
+    ending: Ending,
+) -> Seen:
+    """Write and look until somebody ends it."""
+    events = EventLog(run.events)
+
+    def answers(who: str) -> Callable[[str], object]:
+        return lambda seen: events.record("cluster", f"{who}: {seen}")
+
+    marks: list[float] = []
+    live = _Live(screen)
+    prober = Prober(
+        order.lanes(guest.conninfo), table, run.raw, deadline=order.deadline, tells=guest.tells
+    )
+    with ExitStack() as stack:
+        stack.enter_context(prober)
+        began = time.monotonic()
+        onlooker = stack.enter_context(
+            Onlooker(guest.conninfo, ANSWERS_EVERY, answers("new sessions reach"))
+        )
+        reads = (
+            stack.enter_context(
+                Onlooker(reader.conninfo, READS_EVERY, answers("reads reach"), table)
+            )
+            if reader
+            else None
+        )
+        stack.enter_context(screen.shown(order.lasting != LONGEST))
+        stack.enter_context(ending.polite())
+        for _ in ticks(TICK, lasting=lasting):
+            if ending.reason:
+                break
+            live.update(prober.look(), onlooker.answers, reads.answers if reads else "")
+            if screen.mark():
+                marks.append(events.record("mark", f"mark {len(marks) + 1}").at)
+                screen.say(f"mark {len(marks)}")
+        ended = time.monotonic()
+    return Seen(prober, reads, events, began, ended, ending.reason or "its time", tuple(marks))
+
+
+class _Live:
+    """Turns what the lanes have seen into lines for people, as it happens."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._known: set[tuple[str, int]] = set()
+        self._latest = ("", 0)
+        self._counts: tuple[float, dict[str, int]] = (0.0, {})
+        self._rates: dict[str, float] = {}
+        self._longest = 0.0
+
+    def update(self, lanes: dict[str, LaneState], answers: str, reads: str) -> None:
+        """Show the state of now; note another server."""
+        now = time.monotonic()
+        latest = max(lanes.values(), key=lambda lane: lane.acked_at)
+        self._note((latest.server, latest.timeline))
+        self._longest = max(self._longest, *(now - lane.acked_at for lane in lanes.values()))
+        if now - self._counts[0] >= 1.0:
+            before, counts = self._counts
+            acks = {name: lane.acks for name, lane in lanes.items()}
+            self._rates = {
+                name: (n - counts[name]) / (now - before) for name, n in acks.items() if counts
+            }
+            self._counts = (now, acks)
+        self._screen.show(
+            ", ".join(self._lane(name, now - lane.acked_at) for name, lane in lanes.items())
+            + f" | refused {sum(lane.refused for lane in lanes.values())},"
+            f" no answer {sum(lane.indeterminate for lane in lanes.values())},"
+            f" longest gap {self._longest:.1f} s"
+            f" | {_server(*self._latest).text()}; new sessions reach {answers or '...'}"
+            + (f" | reads reach {reads}" if reads else "")
+        )
+
+    def _lane(self, name: str, silent: float) -> str:
+        if silent > 1.0:
+            return f"{name} SILENT for {silent:.1f} s"
+        return f"{name} {self._rates.get(name, 0):.0f}/s"
+
+    def _note(self, who: tuple[str, int]) -> None:
+        if who == self._latest or not who[0]:
+            return
+        if self._known and who not in self._known:
+            before, after = _server(*self._latest), _server(*who)
+            self._screen.say(step(before, after))
+        self._known.add(who)
+        self._latest = who
+
+
+def _record(
+    order: Order, guest: Guest, reader: Guest | None, table: str, run: RunDir, seen: Seen
+) -> Watch:
+    """Put together what was seen; the ledger is read back."""
+    attempts = seen.prober.result()
+    ids, count, unread = None, None, ""
+    try:
+        ids = _insist(
+            "the ledger read",
+            lambda: ledger.read_ids(guest.conninfo, table, guest=True),
+            READ_WITHIN,
+        )
+        count = ledger.reconcile(attempts, ids)
+    except BrokenEnvironmentError as error:
+        unread = f"the ledger could not be read: {error}"
+    except ledger.StrangerError as error:  # somebody else has written into it
+        ids, unread = None, f"the ledger cannot be judged: {error}"
+    lost = [] if ids is None else ledger.lost(attempts, ids)
+    changes = attempts.changes()
+    # A row was lost with the server that had acknowledged it, at the end of its time.
+    gone = [0] * len(changes)
+    alone = 0
+    for row in lost:
+        ends = [i for i, c in enumerate(changes) if c.before == (row.server, row.timeline)]
+        ends = [i for i in ends if changes[i].at >= row.ended] or ends
+        if ends:
+            gone[ends[0]] += 1
+        else:
+            alone += 1
+    if ids is not None:
+        keep_suspects(run.raw / "suspects.json", attempts, ids)
+    handovers = tuple(
+        _handover(attempts, change, None if ids is None else n)
+        for change, n in zip(changes, gone, strict=True)
+    )
+    for one in handovers:
+        seen.events.record("failover", step(one.before, one.after), at=one.at)
+    return Watch(
+        target=guest.label,
+        server=guest.version,
+        began=seen.began,
+        ended=seen.ended,
+        reason=seen.reason,
+        rate=order.rate,
+        deadline=order.deadline,
+        lanes={
+            lane: attempts.lane_result(lane, around=(_first_ack(attempts, lane), seen.ended))
+            for lane in attempts.lanes
+        },
+        pauses=_pauses(attempts),
+        handovers=handovers,
+        marks=seen.marks,
+        ledger=count,
+        unread=unread,
+        lost_alone=alone,
+        two_writers=attempts.two_writers(),
+        schedule_error_p99_ms=attempts.schedule_error_p99_ms(),
+        reads=_reads(reader, seen.reads, attempts, ids),
+        attempts_file=str(seen.prober.file.relative_to(run.path)),
+    )
+
+
+def _first_ack(attempts: Attempts, lane: str) -> float:
+    """Return when a lane first had a write acknowledged: without one the prober had not begun."""
+    rows = attempts.lane_rows(lane)
+    # A microsecond more: as a float, the instant may lie just before the ack itself.
+    return (int(rows["ended"][rows["outcome"] == Outcome.ACKED].min()) + 1000) / NS
+
+
+def _handover(attempts: Attempts, change: Change, lost: int | None) -> Handover:
+    before, after = _server(*change.before), _server(*change.after)
+    same = (before.address, before.timeline) == (after.address, after.timeline)
+    return Handover(
+        kind="restart" if same else "failover",
+        before=before,
+        after=after,
+        last=change.last,
+        at=change.at,
+        gaps={
+            lane: attempts.lane_result(lane, around=(change.last, change.at)).gap
+            for lane in attempts.lanes
+        },
+        lost=lost,
+    )
+
+
+def _server(told: str, timeline: int) -> Server:
+    address, _, since = told.partition(" since ")
+    return Server(address=address, since=int(since or 0), timeline=timeline)
+
+
+def _pauses(attempts: Attempts) -> tuple[Pause, ...]:
+    every = [
+        Pause(lane=lane, began=began, ended=ended)
+        for lane in attempts.lanes
+        for began, ended in attempts.pauses(lane, PAUSE)
+    ]
+    longest = sorted(every, key=lambda pause: -pause.seconds)[:MOST_PAUSES]
+    return tuple(sorted(longest, key=lambda pause: pause.began))
+
+
+def _reads(
+    reader: Guest | None, looks: Onlooker | None, attempts: Attempts, ids: ledger.Ids | None
+) -> Reads | None:
+    if reader is None or looks is None:
+        return None
+    behind = [] if ids is None else sorted(staleness(looks.looks, attempts, ids))
+
+    def ms(per_mille: int) -> float | None:
+        return (
+            behind[min(len(behind) - 1, len(behind) * per_mille // 1000)] * 1e3 if behind else None
+        )
+
+    return Reads(
+        target=reader.label,
+        answered=len(looks.looks),
+        failed=looks.failed,
+        p50_ms=ms(500),
+        p99_ms=ms(990),
+        most_ms=ms(1000),
+    )
+
+
+def _fingerprint(
+    order: Order, guest: Guest, reader: Guest | None, settings: Settings
+) -> Fingerprint:
+    return Fingerprint(
+        command=order.command(guest.label, reader.label if reader else ""),
+        platform="your own database",
+        why_platform=guest.label,
+        engine="not known",
+        settings={
+            "attempts a second": f"{order.rate:g}",
+            "deadline of an attempt": f"{order.deadline:g} s",
+            "limits of your own": str(settings.budget) or "none",
+        },
+        versions={
+            "pgdrill": __version__,
+            "python": sys.version.split()[0],
+            "PostgreSQL": guest.version,
+        },
+        machine=surroundings.machine(),
+        tuning={},
+    )

@@ -1,0 +1,73 @@
+"""What was promised of a database under watch: no loss; all else where its owner sets a limit."""
+
+import math
+
+from pgdrill.judge.promises import Limits
+from pgdrill.judge.verdicts import Verdicts
+from pgdrill.records import About, Budget, LaneResult, Watch
+
+NOTHING_PROMISED = "shown; judged where you set a limit, for only its owner knows what is right"
+
+
+def _yours(key: str, name: str, unit: str) -> Budget:
+    return Budget(
+        key=f"watch.{key}",
+        name=name,
+        limit=math.inf,
+        unit=unit,
+        better="lower",
+        because=NOTHING_PROMISED,
+    )
+
+
+LOST = Budget(
+    key="watch.acked-lost",
+    name="acknowledged writes lost",
+    limit=0,
+    unit="rows",
+    better="lower",
+    because="the server had said that they are durable",
+)
+GAP = _yours("write-gap", "write gap", "s")
+PHANTOM = _yours("refused-present", "refused writes present", "rows")
+DUPLICATE = _yours("duplicate", "duplicate rows", "rows")
+TWO_WRITERS = _yours("two-writers", "time with two writable members", "s")
+STALE = _yours("stale-read", "staleness of reads", "ms")
+
+
+def judge(watch: Watch, verdicts: Verdicts, limits: Limits) -> None:
+    """Judge loss, and whatever the user has set a limit for; without evidence nothing is kept.
+
+    Raises:
+        BrokenBudgetError: a promise is broken, or nothing shows that it was kept.
+    """
+    ledger = watch.ledger
+    acked = sum(lane.acked for lane in watch.lanes.values())
+    proven = ledger is not None and acked > 0
+    note = f"of {acked} acked" if ledger else f"of {acked} acked: {watch.unread}"
+    subject = "watch"
+    with verdicts.together():
+        verdicts.check(LOST, ledger.acked_lost if proven and ledger else None, subject, note)
+        for name, lane in watch.lanes.items():
+            if GAP.id in limits.own:
+                gap, open_ = longest(lane, limits.own[GAP.id])
+                told = "it had not ended" if open_ else ""
+                verdicts.check(GAP, gap, f"{subject}, {name}", told, About(lane=name))
+        for budget, seen in (
+            (PHANTOM, ledger.refused_present if proven and ledger else None),
+            (DUPLICATE, ledger.duplicate if proven and ledger else None),
+            (TWO_WRITERS, watch.two_writers if acked else None),
+            (STALE, watch.reads.most_ms if watch.reads else None),
+        ):
+            if budget.id in limits.own:
+                verdicts.check(budget, seen, subject)
+
+
+def longest(lane: LaneResult, limit: float) -> tuple[float | None, bool]:
+    """Return a lane's longest gap and whether it was still open.
+
+    An open one counts once it is above the limit; before that nobody knows how long it became.
+    """
+    if lane.gap is not None or lane.silence is None:
+        return lane.gap, False
+    return (lane.silence if lane.silence > limit else None), True
