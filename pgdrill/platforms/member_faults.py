@@ -43,14 +43,6 @@ class MemberFault(ABC):
     def _now(self) -> str:
         """Return the incarnation that is in the place of the one that was hit; '' for none."""
 
-    @abstractmethod
-    def _all(self) -> Sequence[Process]:
-        """Return every process of the member that was hit: its agent's and PostgreSQL's."""
-
-    @abstractmethod
-    def _signal(self, name: str, pids: Sequence[int]) -> None:
-        """Send a signal to some of them; those that are gone are no error."""
-
     def _choose(self) -> Member:
         """Return the primary, or a standby that a commit may rely on (the harder one to lose).
 
@@ -99,7 +91,19 @@ class MemberFault(ABC):
         return self._gone_for_good()
 
 
-class KillBackend(MemberFault):
+class ProcessFault(MemberFault):
+    """Hits processes of one member, where they can be seen and reached."""
+
+    @abstractmethod
+    def _all(self) -> Sequence[Process]:
+        """Return every process of the member that was hit: its agent's and PostgreSQL's."""
+
+    @abstractmethod
+    def _signal(self, name: str, pids: Sequence[int]) -> None:
+        """Send a signal to some of them; those that are gone are no error."""
+
+
+class KillBackend(ProcessFault):
     """SIGKILL the backend of one client, as the kernel does when memory runs out.
 
     The postmaster ends all its other processes, since shared memory may be damaged, and recovers
@@ -164,7 +168,7 @@ class KillBackend(MemberFault):
         return f"{self._target.name} serves clients"
 
 
-class FreezeSome(MemberFault):
+class FreezeSome(ProcessFault):
     """SIGSTOP some processes of a member and let the others run: it is half alive."""
 
     @abstractmethod

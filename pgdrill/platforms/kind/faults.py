@@ -25,6 +25,7 @@ from pgdrill.platforms.member_faults import (
     KillBackend,
     MemberFault,
     Process,
+    ProcessFault,
 )
 from pgdrill.platforms.switchover import Switchover
 from pgdrill.provision.commands import output
@@ -39,19 +40,10 @@ OPERATOR_PODS = "app.kubernetes.io/name=cloudnative-pg"
 BACK_WITHIN = 60.0
 
 
-class _PodFault(MemberFault):
+class PodFault(MemberFault):
     """Hits the member in one pod."""
 
     _engine: CnpgEngine
-
-    def __init__(self, engine: CnpgEngine, name: str, role: str) -> None:
-        super().__init__(engine, name, role)
-        self._node = ""
-
-    def _choose(self) -> Member:
-        target = super()._choose()
-        self._node = self._engine.pods()[target.name].node
-        return target
 
     @property
     def _uid(self) -> str:
@@ -61,14 +53,8 @@ class _PodFault(MemberFault):
         pod = self._engine.pods().get(self._target.name)
         return pod.incarnation if pod else ""
 
-    def _all(self) -> list[Process]:
-        return processes(self._node, self._uid)
 
-    def _signal(self, name: str, pids: Sequence[int]) -> None:
-        signal(self._node, name, list(pids))
-
-
-class DeletePod(_PodFault):
+class DeletePod(PodFault):
     """Delete the pod of a member, as chaostoolkit-kubernetes does it, with a grace period."""
 
     def __init__(
@@ -103,7 +89,26 @@ class DeletePod(_PodFault):
         return self._gone_for_good(LEFT_WITHIN if self._grace == POLITE else GONE_WITHIN)
 
 
-class KillPostgres(_PodFault):
+class _NodeFault(PodFault, ProcessFault):
+    """Hits the processes of one pod, in its node."""
+
+    def __init__(self, engine: CnpgEngine, name: str, role: str) -> None:
+        super().__init__(engine, name, role)
+        self._node = ""
+
+    def _choose(self) -> Member:
+        target = super()._choose()
+        self._node = self._engine.pods()[target.name].node
+        return target
+
+    def _all(self) -> list[Process]:
+        return processes(self._node, self._uid)
+
+    def _signal(self, name: str, pids: Sequence[int]) -> None:
+        signal(self._node, name, list(pids))
+
+
+class KillPostgres(_NodeFault):
     """SIGKILL the postmaster in its container; the instance manager lives and must notice."""
 
     def __init__(self, engine: CnpgEngine, name: str, role: str) -> None:
@@ -145,21 +150,21 @@ class KillPostgres(_PodFault):
         return self.verify_injected()
 
 
-class KillPodBackend(_PodFault, KillBackend):
+class KillPodBackend(_NodeFault, KillBackend):
     """SIGKILL one client's backend in its pod."""
 
 
-class FreezePodPostmaster(_PodFault, FreezePostmaster):
+class FreezePodPostmaster(_NodeFault, FreezePostmaster):
     """SIGSTOP the postmaster in its pod."""
 
 
-class FreezeInstanceManager(_PodFault, FreezeAgent):
+class FreezeInstanceManager(_NodeFault, FreezeAgent):
     """SIGSTOP the instance manager, which answers the probes, and leave PostgreSQL running."""
 
     _AGENT = "manager"
 
 
-class HangPodVolume(_PodFault, HangVolume):
+class HangPodVolume(_NodeFault, HangVolume):
     """Let the volume of a pod hang, on its node.
 
     volume returns that of a member.
@@ -175,7 +180,7 @@ class HangPodVolume(_PodFault, HangVolume):
         return self._volume_of(self._target.name)
 
 
-class FreezePod(_PodFault):
+class FreezePod(_NodeFault):
     """SIGSTOP every process of a pod: a member that hangs but is not dead."""
 
     def inject(self) -> str:
@@ -227,7 +232,7 @@ class FreezePod(_PodFault):
         return f"{self._target.name}: no process in state T"
 
 
-class Fence(_PodFault):
+class Fence(_NodeFault):
     """Keep a member's PostgreSQL stopped while its pod lives: a member that stays away."""
 
     def inject(self) -> str:
@@ -256,7 +261,7 @@ class Fence(_PodFault):
         return f"{self._target.name}: no longer fenced"
 
 
-class StopNode(_PodFault):
+class StopNode(_NodeFault):
     """Kill the container that is a worker node, with everything on it."""
 
     def inject(self) -> str:

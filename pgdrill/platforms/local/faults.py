@@ -18,8 +18,8 @@ from pgdrill.platforms.member_faults import (
     FreezePostmaster,
     HangVolume,
     KillBackend,
-    MemberFault,
     Process,
+    ProcessFault,
 )
 from pgdrill.platforms.switchover import Switchover
 from pgdrill.waiting import eventually
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 KILLED_WITHIN = 2.0  # seconds for a process that was sent SIGKILL to be gone
 
 
-class _ProcessFault(MemberFault):
+class _ProcessFault(ProcessFault):
     """Hits the processes of one member."""
 
     def __init__(self, platform: "LocalPlatform", name: str, role: str) -> None:
