@@ -10,8 +10,8 @@ from pgdrill.faults.base import Fault
 from pgdrill.platforms.archive_faults import ArchiveAway, ArchiveFull, BackupsGone
 from pgdrill.platforms.base import Cluster
 from pgdrill.platforms.kind import store
-from pgdrill.platforms.kind.faults import Deployment
 from pgdrill.platforms.kind.state import ARCHIVE
+from pgdrill.platforms.kubernetes.faults import Deployment
 
 NAME = "archive"  # of the deployment, its pods, and the secret that it reads
 KEY = "ACCESS_SECRET_KEY"

@@ -1,0 +1,1 @@
+"""What a platform on Kubernetes is made of that needs its API, a namespace and a cluster's name."""
