@@ -1,6 +1,6 @@
 """The contract of an engine: members, roles, switchover, health."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -67,6 +67,13 @@ class Engine(Protocol):
     def synchronous_state_is_expected(self) -> bool:
         """Whether as many synchronous standbys stand ready as the configuration promises."""
 
+    def observers(self) -> AbstractContextManager[Mapping[str, Callable[[], str]]]:
+        """Cheap probes of the parts of a fail-over, while the block lasts; '': nobody can be named.
+
+        Names: 'leader' (who holds the lock or is named primary), 'promoted' (who accepts writes),
+        and 'routed' where the engine sees whom clients are led to.
+        """
+
     def asynchronous(self) -> AbstractContextManager[None]:
         """While the block lasts, ask that commits wait for nobody and any standby may take over.
 
@@ -75,6 +82,57 @@ class Engine(Protocol):
 
     def tuning(self) -> dict[str, str]:
         """Every setting of the engine that is not its default, for the report."""
+
+
+@dataclass(frozen=True)
+class Pod:
+    """The pod of one instance; container is its PostgreSQL container's id."""
+
+    name: str
+    uid: str
+    node: str
+    container: str
+    deleting: bool
+    grace: int  # seconds that a polite deletion leaves it
+    held_back: bool  # restarted in place lately: kubelet will wait before it does so again
+
+    @property
+    def incarnation(self) -> str:
+        """Pod and container: a container that was restarted in place is another PostgreSQL."""
+        return f"{self.uid}/{self.container}"
+
+
+class PodEngine(Engine, Protocol):
+    """An engine whose members are pods: what a platform on Kubernetes needs of it besides."""
+
+    namespace: str
+
+    def pods(self) -> dict[str, Pod]:
+        """Return the members' pods by name.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer.
+        """
+
+    def selector(self, member: str) -> str:
+        """Return the labels that select one member's pod."""
+
+    def named(self) -> str:
+        """Whom the engine wants as primary; '' when that cannot be had."""
+
+    def settled(self) -> bool:
+        """Whether nothing is in progress, and every pod is of the settings that are asked for.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer.
+        """
+
+    def fence(self, *members: str) -> None:
+        """Keep PostgreSQL of exactly these members stopped while their pods live.
+
+        Raises:
+            BrokenEnvironmentError: it was refused.
+        """
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

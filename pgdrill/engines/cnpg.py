@@ -14,7 +14,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from pgdrill.engines.base import Member, NoPrimaryError, Role, flat, heirs
+from pgdrill.engines.base import Member, NoPrimaryError, Pod, Role, flat, heirs
 from pgdrill.engines.followed import Followed
 from pgdrill.errors import BrokenEnvironmentError
 
@@ -55,24 +55,6 @@ SELECT pg_is_in_recovery() AS standby,
 
 
 @dataclass(frozen=True)
-class Pod:
-    """The pod of one instance; container is its PostgreSQL container's id."""
-
-    name: str
-    uid: str
-    node: str
-    container: str
-    deleting: bool
-    grace: int  # seconds that a polite deletion leaves it
-    held_back: bool  # restarted in place lately: kubelet will wait before it does so again
-
-    @property
-    def incarnation(self) -> str:
-        """Pod and container: a container that was restarted in place is another PostgreSQL."""
-        return f"{self.uid}/{self.container}"
-
-
-@dataclass(frozen=True)
 class Said:
     """What one PostgreSQL says of itself."""
 
@@ -85,7 +67,10 @@ class Said:
 
 
 class CnpgEngine:
-    """The members of one Cluster object. connect opens a session straight to a member."""
+    """The members of one Cluster object. connect opens a session straight to a member.
+
+    routed is the Service that clients write through, for whom it leads them to.
+    """
 
     name = "cnpg"
     period = 10.0  # seconds between two readiness probes, two of the tuned
@@ -97,10 +82,12 @@ class CnpgEngine:
         cluster: str,
         connect: Callable[[str], psycopg.Connection[tuple[Any, ...]]],
         version: str,
+        routed: str = "",
     ) -> None:
         self.edition = f"{self.name} {version}"
         self.namespace = namespace
         self.cluster = cluster
+        self._routed = routed
         self._api = api
         self._core = client.CoreV1Api(api)
         self._custom = client.CustomObjectsApi(api)
@@ -144,6 +131,14 @@ class CnpgEngine:
         """
         return {pod.name: pod for pod in map(_pod, self._instances())}
 
+    def selector(self, member: str) -> str:
+        """Return the labels that select one instance's pod."""
+        return f"{self._ours},cnpg.io/instanceName={member}"
+
+    @property
+    def _ours(self) -> str:
+        return f"cnpg.io/cluster={self.cluster}"
+
     def image(self) -> str:
         """Return the image of the instances' PostgreSQL.
 
@@ -160,7 +155,7 @@ class CnpgEngine:
         try:
             found = self._core.list_namespaced_pod(
                 self.namespace,
-                label_selector=f"cnpg.io/cluster={self.cluster},cnpg.io/podRole=instance",
+                label_selector=f"{self._ours},cnpg.io/podRole=instance",
                 _request_timeout=ANSWER_WITHIN,
             )
         except (ApiException, HTTPError) as error:
@@ -273,7 +268,7 @@ class CnpgEngine:
         promised = int(spec.get("postgresql", {}).get("synchronous", {}).get("number", 0))
         return len([m for m in self.members() if m.synchronous and m.streaming]) >= promised
 
-    def rolled_out(self) -> bool:
+    def settled(self) -> bool:
         """Whether nothing is in progress and every pod is of the settings that are asked for.
 
         The operator replaces all pods, one by one, when the time they have to stop changes.
@@ -339,11 +334,11 @@ class CnpgEngine:
             return ""
 
     @contextmanager
-    def observers(self, service: str) -> Iterator[Mapping[str, Callable[[], str]]]:
+    def observers(self) -> Iterator[Mapping[str, Callable[[], str]]]:
         """Follow the parts of a fail-over while the block lasts.
 
         'leader' is whom the operator wants as primary; 'promoted' who reported its promotion last;
-        'routed' which ready pods stand behind a service.
+        'routed' which ready pods stand behind the Service.
         """
         here = f"metadata.name={self.cluster}"
         listing = self._custom.list_namespaced_custom_object
@@ -351,7 +346,7 @@ class CnpgEngine:
         behind = Followed(
             self._discovery.list_namespaced_endpoint_slice,
             self.namespace,
-            label_selector=f"kubernetes.io/service-name={service}",
+            label_selector=f"kubernetes.io/service-name={self._routed}",
         )
 
         def status(field: str) -> str:

@@ -206,6 +206,11 @@ class PatroniEngine:
         finally:
             self.configure({key: before.get(key) for key in change})
 
+    @contextmanager
+    def observers(self) -> Iterator[Mapping[str, Callable[[], str]]]:
+        """Probes of who holds the lock, and of who accepts writes."""
+        yield {"leader": self.lock_holder, "promoted": self.promoted}
+
     def asynchronous(self) -> AbstractContextManager[None]:
         """Ask that commits wait for nobody and any standby may take over, while the block lasts.
 

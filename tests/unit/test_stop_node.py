@@ -6,8 +6,7 @@ from typing import Any, cast
 import pytest
 
 import pgdrill.platforms.kind  # noqa: F401  # first: it and its faults import each other
-from pgdrill.engines.base import Member
-from pgdrill.engines.cnpg import CnpgEngine
+from pgdrill.engines.base import Member, PodEngine
 from pgdrill.faults.base import FaultNotRealError, Placed
 from pgdrill.platforms.kind.faults import StopNode
 
@@ -54,7 +53,7 @@ class _Engine:
 
 
 def _fault(engine: _Engine) -> StopNode:
-    return StopNode(cast("CnpgEngine", engine), "primary_away", "primary")
+    return StopNode(cast("PodEngine", engine), "primary_away", "primary")
 
 
 def test_primary_on_the_control_plane_is_moved_before() -> None:

@@ -200,7 +200,7 @@ class KindPlatform:
 
             def look() -> object:
                 seen = health(self.engine)
-                if seen and not self.engine.rolled_out():
+                if seen and not self.engine.settled():
                     seen = Health(("the operator has not finished",))
                 update(0, repr(seen))
                 return seen
@@ -323,7 +323,8 @@ class KindPlatform:
     @cached_property
     def engine(self) -> CnpgEngine:
         """CloudNativePG's members."""
-        return CnpgEngine(self.api, NAMESPACE, NAME, self._connect, self.installation.operator)
+        operator = self.installation.operator
+        return CnpgEngine(self.api, NAMESPACE, NAME, self._connect, operator, service("rw"))
 
     @cached_property
     def faults(self) -> Mapping[str, Fault]:
@@ -473,7 +474,7 @@ class KindPlatform:
 
     def observers(self) -> AbstractContextManager[Mapping[str, Callable[[], str]]]:
         """Probes of the parts of a fail-over."""
-        return self.engine.observers(service("rw"))
+        return self.engine.observers()
 
     def volume(self, member: str) -> Volume:
         """Return the file system that holds a member's data."""

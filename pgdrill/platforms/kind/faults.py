@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pgdrill.engines.base import Member, heirs
-from pgdrill.engines.cnpg import CnpgEngine
+from pgdrill.engines.base import Member, PodEngine, heirs
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.platforms.kind.nodes import NodeVolume, is_running, processes, signal
 from pgdrill.platforms.kubernetes.faults import (
@@ -31,7 +30,7 @@ from pgdrill.waiting import eventually
 class _NodeFault(PodFault, ProcessFault):
     """Hits the processes of one pod, in its node."""
 
-    def __init__(self, engine: CnpgEngine, name: str, role: str) -> None:
+    def __init__(self, engine: PodEngine, name: str, role: str) -> None:
         super().__init__(engine, name, role)
         self._node = ""
 
@@ -50,7 +49,7 @@ class _NodeFault(PodFault, ProcessFault):
 class KillPostgres(_NodeFault):
     """SIGKILL the postmaster in its container; the instance manager lives and must notice."""
 
-    def __init__(self, engine: CnpgEngine, name: str, role: str) -> None:
+    def __init__(self, engine: PodEngine, name: str, role: str) -> None:
         super().__init__(engine, name, role)
         self._killed: Process | None = None
 
@@ -110,7 +109,7 @@ class HangPodVolume(_NodeFault, HangVolume):
     """
 
     def __init__(
-        self, engine: CnpgEngine, name: str, role: str, volume: Callable[[str], NodeVolume]
+        self, engine: PodEngine, name: str, role: str, volume: Callable[[str], NodeVolume]
     ) -> None:
         super().__init__(engine, name, role)
         self._volume_of = volume
@@ -264,7 +263,7 @@ class StopNode(_NodeFault):
 
 
 def kubernetes_faults(
-    engine: CnpgEngine, kubeconfig: Path, volume: Callable[[str], NodeVolume]
+    engine: PodEngine, kubeconfig: Path, volume: Callable[[str], NodeVolume]
 ) -> tuple[Fault, ...]:
     """Return every fault of a cluster's pods, its nodes and its operator.
 

@@ -12,7 +12,7 @@ from chaosk8s.pod.actions import terminate_pods
 from chaosk8s.pod.probes import count_pods
 from kubernetes.config import kube_config
 
-from pgdrill.engines.cnpg import CnpgEngine
+from pgdrill.engines.base import PodEngine
 from pgdrill.faults.base import FaultNotRealError
 from pgdrill.platforms.member_faults import GONE_WITHIN, MemberFault
 from pgdrill.waiting import DeadlineError, eventually
@@ -29,7 +29,7 @@ BACK_WITHIN = 60.0
 class PodFault(MemberFault):
     """Hits the member in one pod."""
 
-    _engine: CnpgEngine
+    _engine: PodEngine
 
     @property
     def _uid(self) -> str:
@@ -44,7 +44,7 @@ class DeletePod(PodFault):
     """Delete the pod of a member, as chaostoolkit-kubernetes does it, with a grace period."""
 
     def __init__(
-        self, engine: CnpgEngine, name: str, role: str, kubeconfig: Path, grace: int
+        self, engine: PodEngine, name: str, role: str, kubeconfig: Path, grace: int
     ) -> None:
         super().__init__(engine, name, role)
         self._kubeconfig = kubeconfig
@@ -53,7 +53,7 @@ class DeletePod(PodFault):
     def inject(self) -> str:
         """Delete the one pod that is this member by its labels."""
         target = self._choose()
-        labels = f"cnpg.io/cluster={self._engine.cluster},cnpg.io/instanceName={target.name}"
+        labels = self._engine.selector(target.name)
         with _kubeconfig(self._kubeconfig):
             deleted = terminate_pods(
                 label_selector=labels, ns=self._engine.namespace, qty=1, grace_period=self._grace

@@ -371,11 +371,8 @@ class LocalPlatform:
     @contextmanager
     def observers(self) -> Iterator[Mapping[str, Callable[[], str]]]:
         """Probes of the parts of a fail-over."""
-        yield {
-            "leader": self.engine.lock_holder,
-            "promoted": self.engine.promoted,
-            "routed": self._routed,
-        }
+        with self.engine.observers() as seen:
+            yield {**seen, "routed": self._routed}
 
     def _routed(self) -> str:
         """Whom HAProxy sends writes to."""
