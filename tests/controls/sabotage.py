@@ -14,8 +14,7 @@ from pgdrill.faults.base import FaultNotRealError
 from pgdrill.observe import rulefiles
 from pgdrill.observe.prometheus import Prometheus
 from pgdrill.platforms.base import Platform
-from pgdrill.platforms.kind import KindPlatform
-from pgdrill.platforms.kind.state import RULES
+from pgdrill.platforms.kubernetes.platform import KubernetesPlatform
 from pgdrill.waiting import eventually, pause
 
 LOSING = 1.0  # seconds of acknowledged writes that no standby hears of; some 70 of them
@@ -241,17 +240,17 @@ def _newest_ledger(session: psycopg.Connection[tuple[Any, ...]]) -> str:
 @contextmanager
 def rules_removed(platform: Platform, prometheus: Prometheus, alert: str) -> Iterator[None]:
     """Run without the PrometheusRule object that holds an alert; it is made again after."""
-    assert isinstance(platform, KindPlatform)
+    assert isinstance(platform, KubernetesPlatform)
     custom = client.CustomObjectsApi(platform.api)
-    listed: Any = custom.list_namespaced_custom_object(*RULES)
+    listed: Any = custom.list_namespaced_custom_object(*platform.names.rules)
     (found,) = (
         one for one in listed["items"] if alert in rulefiles.alerts_of(one["spec"]["groups"])
     )
     meta = {key: found["metadata"].get(key, {}) for key in ("name", "labels", "annotations")}
-    custom.delete_namespaced_custom_object(*RULES, meta["name"])
+    custom.delete_namespaced_custom_object(*platform.names.rules, meta["name"])
     try:
         eventually(f"no {alert}", prometheus.rules, lambda r: alert not in r, within=LOADED)
         yield
     finally:
-        custom.create_namespaced_custom_object(*RULES, found | {"metadata": meta})
+        custom.create_namespaced_custom_object(*platform.names.rules, found | {"metadata": meta})
         eventually(f"{alert} again", prometheus.rules, lambda r: alert in r, within=LOADED)

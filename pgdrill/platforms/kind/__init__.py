@@ -2,22 +2,13 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import psycopg
-from kubernetes import client, config
-from kubernetes.client.exceptions import ApiException
-from urllib3.exceptions import HTTPError
-
-from pgdrill.engines.cnpg import ANSWER_WITHIN, CnpgEngine
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault
-from pgdrill.observe import rulefiles
 from pgdrill.observe.alertmanager import Alertmanager
-from pgdrill.observe.pooler import PoolerAutoscaler
 from pgdrill.observe.prometheus import NoDataError, Prometheus
 from pgdrill.platforms.base import (
     Capability,
@@ -37,25 +28,27 @@ from pgdrill.platforms.kind import (
     pulling,
 )
 from pgdrill.platforms.kind.archive import KindArchive
-from pgdrill.platforms.kind.faults import kubernetes_faults
+from pgdrill.platforms.kind.faults import node_faults
 from pgdrill.platforms.kind.nodes import NodeVolume, processes, signal
 from pgdrill.platforms.kind.state import (
     MEMBERS,
     MONITORING,
     NAME,
+    NAMES,
     NAMESPACE,
     POOLER,
-    RULES,
     VOLUME_MB,
     Installation,
     addresses,
-    connect,
     handle,
     plan,
-    service,
     state_dir,
 )
 from pgdrill.platforms.kind.store_faults import store_faults
+from pgdrill.platforms.kubernetes import looks
+from pgdrill.platforms.kubernetes.access import Access
+from pgdrill.platforms.kubernetes.faults import ScaleOperatorAway, api_faults
+from pgdrill.platforms.kubernetes.platform import KubernetesPlatform
 from pgdrill.platforms.lock import exclusive
 from pgdrill.platforms.supported import require_supported
 from pgdrill.progress import Reporter
@@ -75,10 +68,11 @@ HEALTHY_WITHIN = 300.0
 WATCHED_WITHIN = 120.0  # seconds more for the monitoring, which has started meanwhile
 
 
-class KindPlatform:
+class KindPlatform(KubernetesPlatform):
     """Nodes are containers of this machine; everything in them is declared by Ansible."""
 
     name = "kind"
+    names = NAMES
 
     def __init__(self, reporter: Reporter | None = None, supply: Supply | None = None) -> None:
         self._reporter = reporter or Reporter()
@@ -312,27 +306,26 @@ class KindPlatform:
             raise BrokenEnvironmentError("nothing is running here: `make up PLATFORM=kind` first")
         return found
 
-    @cached_property
-    def api(self) -> client.ApiClient:
-        """A client of the cluster's API."""
-        settings = client.Configuration()
-        config.load_kube_config(str(self.installation.kubeconfig), client_configuration=settings)
-        settings.retries = False  # a deadline is a deadline, and an observer must not lag behind
-        return client.ApiClient(settings)
+    @property
+    def access(self) -> Access:
+        """The cluster's own kubeconfig; the user's is never touched."""
+        return Access(self.installation.kubeconfig)
 
-    @cached_property
-    def engine(self) -> CnpgEngine:
-        """CloudNativePG's members."""
-        operator = self.installation.operator
-        return CnpgEngine(self.api, NAMESPACE, NAME, self._connect, operator, service("rw"))
+    @property
+    def operator(self) -> str:
+        """The version of CloudNativePG that was installed."""
+        return self.installation.operator
 
     @cached_property
     def faults(self) -> Mapping[str, Fault]:
         """Every fault that can be injected here."""
-        kubeconfig = self.installation.kubeconfig
-        faults = kubernetes_faults(self.engine, kubeconfig, self._data_volume)
+        faults = (
+            *api_faults(self.engine, self.access),
+            *node_faults(self.engine, self._data_volume),
+            ScaleOperatorAway(self.access),
+        )
         if self.installation.archive_secret:
-            faults += store_faults(self.api, self.cluster, kubeconfig)
+            faults += store_faults(self.api, self.cluster, self.access)
         return {fault.name: fault for fault in faults}
 
     @property
@@ -400,9 +393,6 @@ class KindPlatform:
         """
         return addresses(self.installation.endpoints)
 
-    def _connect(self, member: str) -> psycopg.Connection[tuple[Any, ...]]:
-        return connect(self.cluster(), member)
-
     def cluster(self) -> Cluster:
         """Return the handle of the running database.
 
@@ -454,28 +444,6 @@ class KindPlatform:
         """
         return self._endpoints["pooler"]
 
-    def autoscaler(self) -> PoolerAutoscaler:
-        """Return what scales the pooler."""
-        return PoolerAutoscaler(self.api, NAMESPACE, POOLER)
-
-    def declared_alerts(self) -> frozenset[str]:
-        """Return which alerts the PrometheusRule objects hold.
-
-        Raises:
-            BrokenEnvironmentError: they cannot be listed.
-        """
-        custom = client.CustomObjectsApi(self.api)
-        try:
-            found: Any = custom.list_namespaced_custom_object(*RULES, _request_timeout=5)
-        except (ApiException, HTTPError) as error:
-            raise BrokenEnvironmentError(f"PrometheusRule objects: {error}") from None
-        groups = [group for one in found["items"] for group in one["spec"]["groups"]]
-        return frozenset(rulefiles.alerts_of(groups))
-
-    def observers(self) -> AbstractContextManager[Mapping[str, Callable[[], str]]]:
-        """Probes of the parts of a fail-over."""
-        return self.engine.observers()
-
     def volume(self, member: str) -> Volume:
         """Return the file system that holds a member's data."""
         return self._data_volume(member)
@@ -484,30 +452,17 @@ class KindPlatform:
         return self.claimed(member, NAMESPACE)
 
     def claimed(self, claimed_by: str, namespace: str) -> NodeVolume:
-        """Return the volume that a claim is bound to.
+        """Return the volume that a claim is bound to, in its node.
 
         Raises:
             BrokenEnvironmentError: the API server does not answer, or knows none.
         """
-        core, plain = client.CoreV1Api(self.api), self.api.sanitize_for_serialization
-        try:
-            claim = core.read_namespaced_persistent_volume_claim(
-                claimed_by, namespace, _request_timeout=ANSWER_WITHIN
-            )
-            name = plain(claim)["spec"]["volumeName"]
-            volume = core.read_persistent_volume(name, _request_timeout=ANSWER_WITHIN)
-        except (ApiException, HTTPError) as error:
-            raise BrokenEnvironmentError(f"the volume of {claimed_by}: {error}") from None
-        return NodeVolume.of(plain(volume))
+        return NodeVolume.of(self.bound(claimed_by, namespace))
 
     def versions(self) -> dict[str, str]:
         """Versions of every running part."""
-        with self.cluster().connect() as asking:
-            row = asking.execute("SHOW server_version").fetchone()
         known = self._supply.known
-        return {
-            "postgresql": str(row[0]) if row else "unknown",
-            "kubernetes": str(client.VersionApi(self.api).get_code().git_version),
+        return super().versions() | {
             "cloudnative-pg": known.versions["cnpg"],
             "metallb": known.versions["metallb"],
             "prometheus": known.versions["prometheus"],
@@ -526,26 +481,25 @@ class KindPlatform:
             "etcd": "--unsafe-no-fsync: its log does not wait behind the members' fsyncs",
         }
 
-    def diagnostics(self, into: Path, since: float) -> None:
-        """Write pods, events, the Cluster object and the tail of every log."""
-        into.mkdir(parents=True, exist_ok=True)
-        ours = f"--namespace={NAMESPACE}"
-        operator = ["logs", "deployment/cnpg-controller-manager", "--namespace=cnpg-system"]
-        watching = [f"--namespace={MONITORING}", "--tail=400", "--container"]
-        questions = {
-            "pods.txt": ["get", "pods,pv,pvc,svc", "--all-namespaces", "--output=wide"],
-            "events.txt": ["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"],
-            "cluster.yaml": ["get", "cluster", NAME, ours, "--output=yaml"],
-            "autoscaler.txt": ["describe", "hpa", POOLER, ours],
-            "operator.log": [*operator, "--tail=400"],
-            "prometheus.log": ["logs", "prometheus-pgdrill-0", *watching, "prometheus"],
-            "alertmanager.log": ["logs", "alertmanager-pgdrill-0", *watching, "alertmanager"],
-        } | {f"{m}.log": ["logs", m, ours, "--tail=400"] for m in MEMBERS}
-        kubectl = self._tool("kubectl")
-        for name, question in questions.items():
-            try:
-                config_of = f"--kubeconfig={self.installation.kubeconfig}"
-                text = output(kubectl, config_of, *question, within=20)
-            except BrokenEnvironmentError as error:
-                text = str(error)
-            (into / name).write_text(text.replace(self.installation.password, "[secret]"))
+    def _secrets(self) -> tuple[str, ...]:
+        return (self.installation.password,)
+
+    def _looks(self) -> dict[str, Callable[[], str]]:
+        """Everything that runs in the cluster, for it is all ours."""
+        api = self.api
+        everything = ("pods", "persistentvolumes", "persistentvolumeclaims", "services")
+        scaler = f"/apis/autoscaling/v2/namespaces/{NAMESPACE}/horizontalpodautoscalers/{POOLER}"
+        return super()._looks() | {
+            "pods.txt": lambda: looks.table(api, *(f"/api/v1/{kind}" for kind in everything)),
+            "events.txt": lambda: looks.table(api, "/api/v1/events"),
+            "autoscaler.txt": lambda: looks.document(api, scaler),
+            "prometheus.log": lambda: looks.log(
+                api, MONITORING, "prometheus-pgdrill-0", "prometheus"
+            ),
+            "alertmanager.log": lambda: looks.log(
+                api, MONITORING, "alertmanager-pgdrill-0", "alertmanager"
+            ),
+        }
+
+    def _named_members(self) -> frozenset[str]:
+        return frozenset(MEMBERS)

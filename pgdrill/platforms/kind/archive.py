@@ -27,9 +27,9 @@ from pgdrill.platforms.kind.state import (
     RESTORED_MEMBERS,
     RESTORED_NAME,
     addresses,
-    connect,
     handle,
 )
+from pgdrill.platforms.kubernetes.platform import connect
 from pgdrill.platforms.restoring import Over, RestoringArchive, demand_all_wal
 from pgdrill.progress import Update
 from pgdrill.waiting import DeadlineError, eventually

@@ -1,18 +1,11 @@
 """Faults that need the nodes: processes killed or frozen, volumes that hang, nodes stopped."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from pgdrill.engines.base import Member, PodEngine, heirs
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.platforms.kind.nodes import NodeVolume, is_running, processes, signal
-from pgdrill.platforms.kubernetes.faults import (
-    POLITE,
-    SEEN_WITHIN,
-    DeletePod,
-    PodFault,
-    ScaleOperatorAway,
-)
+from pgdrill.platforms.kubernetes.faults import SEEN_WITHIN, PodFault
 from pgdrill.platforms.member_faults import (
     STOPPED_WITHIN,
     FreezeAgent,
@@ -22,7 +15,6 @@ from pgdrill.platforms.member_faults import (
     Process,
     ProcessFault,
 )
-from pgdrill.platforms.switchover import Switchover
 from pgdrill.provision.commands import output
 from pgdrill.waiting import eventually
 
@@ -262,18 +254,9 @@ class StopNode(_NodeFault):
         return f"the node {self._node} runs"
 
 
-def kubernetes_faults(
-    engine: PodEngine, kubeconfig: Path, volume: Callable[[str], NodeVolume]
-) -> tuple[Fault, ...]:
-    """Return every fault of a cluster's pods, its nodes and its operator.
-
-    volume returns that of a member.
-    """
+def node_faults(engine: PodEngine, volume: Callable[[str], NodeVolume]) -> tuple[Fault, ...]:
+    """Return the faults of one cluster that need its nodes; volume returns that of a member."""
     return (
-        DeletePod(engine, "primary_kill", "primary", kubeconfig, grace=0),
-        DeletePod(engine, "primary_grace_1", "primary", kubeconfig, grace=1),
-        DeletePod(engine, "primary_delete", "primary", kubeconfig, grace=POLITE),
-        DeletePod(engine, "standby_kill", "standby", kubeconfig, grace=0),
         KillPostgres(engine, "postmaster_kill", "primary"),
         KillPodBackend(engine, "backend_kill", "primary"),
         FreezePodPostmaster(engine, "postmaster_freeze", "primary"),
@@ -283,6 +266,4 @@ def kubernetes_faults(
         FreezePod(engine, "standby_freeze", "standby"),
         Fence(engine, "standby_away", "standby"),
         StopNode(engine, "primary_away", "primary"),
-        ScaleOperatorAway(kubeconfig),
-        Switchover(engine),
     )

@@ -7,14 +7,11 @@ import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import psycopg
 
 from pgdrill import surroundings
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.platforms import session
 from pgdrill.platforms.base import Cluster, Endpoint
+from pgdrill.platforms.kubernetes.platform import Names
 from pgdrill.provision.components import KUBERNETES, OPERATORS, POSTGRES
 
 WRITTEN, DRAFT = "installation.json", "installation.json.part"
@@ -25,10 +22,9 @@ MONITORING = "pgdrill-monitoring"  # the namespace of what watches
 ARCHIVE = "pgdrill-archive"  # the namespace of the store that backups and WAL go to
 RESTORED = "pgdrill-restored"  # the namespace of a restored cluster, and the beginning of its label
 RESTORED_NAME = "restored"
-# Where the API has the objects that hold its rules: group, version, namespace, plural.
-RULES = ("monitoring.coreos.com", "v1", MONITORING, "prometheusrules")
 MEMBERS = tuple(f"{NAME}-{number}" for number in (1, 2, 3))
 POOLER = f"{NAME}-pooler"
+NAMES = Names(NAMESPACE, NAME, f"{NAME}-rw-lb", POOLER, MONITORING)
 SERVICES = ("rw", "ro", "pooler", *MEMBERS)
 RESTORED_MEMBERS = tuple(f"{RESTORED_NAME}-{number}" for number in (1, 2, 3))
 RESTORED_SERVICES = ("restored-rw", "restored-ro", *RESTORED_MEMBERS)
@@ -224,15 +220,6 @@ def handle(
         user="pgdrill",
         passfile=found.passfile,
     )
-
-
-def connect(cluster: Cluster, member: str) -> psycopg.Connection[tuple[Any, ...]]:
-    """Open a short session on a member, as engines do to look at it.
-
-    Raises:
-        psycopg.Error: it does not answer.
-    """
-    return session.connect(cluster.conninfo(cluster.members[member], timeout=2), 2.0)
 
 
 def service(name: str) -> str:

@@ -1,7 +1,6 @@
 """Faults of the archive's store: away, full, its bucket gone, its credentials revoked."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from kubernetes import client
 
@@ -11,6 +10,7 @@ from pgdrill.platforms.archive_faults import ArchiveAway, ArchiveFull, BackupsGo
 from pgdrill.platforms.base import Cluster
 from pgdrill.platforms.kind import store
 from pgdrill.platforms.kind.state import ARCHIVE
+from pgdrill.platforms.kubernetes.access import Access
 from pgdrill.platforms.kubernetes.faults import Deployment
 
 NAME = "archive"  # of the deployment, its pods, and the secret that it reads
@@ -20,9 +20,9 @@ KEY = "ACCESS_SECRET_KEY"
 class ScaleStoreAway(ArchiveAway):
     """Scale the store to nothing: its address refuses connections."""
 
-    def __init__(self, cluster: Callable[[], Cluster], kubeconfig: Path) -> None:
+    def __init__(self, cluster: Callable[[], Cluster], access: Access) -> None:
         super().__init__(cluster)
-        self._store = _deployment(kubeconfig)
+        self._store = _deployment(access)
 
     def _take(self) -> None:
         self._store.scale(0)
@@ -39,11 +39,11 @@ class RevokeCredentials(ArchiveAway):
     name = "archive_refused"
 
     def __init__(
-        self, api: client.ApiClient, cluster: Callable[[], Cluster], kubeconfig: Path
+        self, api: client.ApiClient, cluster: Callable[[], Cluster], access: Access
     ) -> None:
         super().__init__(cluster)
         self._core = client.CoreV1Api(api)
-        self._store = _deployment(kubeconfig)
+        self._store = _deployment(access)
         self._before = ""
 
     def _take(self) -> None:
@@ -78,19 +78,19 @@ class RemoveBucket(BackupsGone):
 
 
 def store_faults(
-    api: client.ApiClient, cluster: Callable[[], Cluster], kubeconfig: Path
+    api: client.ApiClient, cluster: Callable[[], Cluster], access: Access
 ) -> tuple[Fault, ...]:
     """Return every fault of the archive."""
     return (
-        ScaleStoreAway(cluster, kubeconfig),
+        ScaleStoreAway(cluster, access),
         ArchiveFull(cluster, store.VOLUME),
         RemoveBucket(cluster),
-        RevokeCredentials(api, cluster, kubeconfig),
+        RevokeCredentials(api, cluster, access),
     )
 
 
-def _deployment(kubeconfig: Path) -> Deployment:
-    return Deployment(NAME, ARCHIVE, f"app.kubernetes.io/name={NAME}", kubeconfig)
+def _deployment(access: Access) -> Deployment:
+    return Deployment(NAME, ARCHIVE, f"app.kubernetes.io/name={NAME}", access)
 
 
 def _labels() -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""What a platform on Kubernetes is made of that needs its API, a namespace and a cluster's name."""
+"""What a platform on Kubernetes needs no node for: its API, a namespace, a cluster's name."""

@@ -1,20 +1,17 @@
 """Faults that need nothing but the API: pods deleted, the operator scaled away."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from chaosk8s.deployment.actions import scale_deployment
 from chaosk8s.deployment.probes import deployment_available_and_healthy
 from chaosk8s.pod.actions import terminate_pods
 from chaosk8s.pod.probes import count_pods
-from kubernetes.config import kube_config
 
 from pgdrill.engines.base import PodEngine
-from pgdrill.faults.base import FaultNotRealError
+from pgdrill.faults.base import Fault, FaultNotRealError
+from pgdrill.platforms.kubernetes.access import Access
 from pgdrill.platforms.member_faults import GONE_WITHIN, MemberFault
+from pgdrill.platforms.switchover import Switchover
 from pgdrill.waiting import DeadlineError, eventually
 
 SEEN_WITHIN = 30.0  # seconds until the API server shows what was done to a pod
@@ -43,18 +40,16 @@ class PodFault(MemberFault):
 class DeletePod(PodFault):
     """Delete the pod of a member, as chaostoolkit-kubernetes does it, with a grace period."""
 
-    def __init__(
-        self, engine: PodEngine, name: str, role: str, kubeconfig: Path, grace: int
-    ) -> None:
+    def __init__(self, engine: PodEngine, name: str, role: str, access: Access, grace: int) -> None:
         super().__init__(engine, name, role)
-        self._kubeconfig = kubeconfig
+        self._access = access
         self._grace = grace
 
     def inject(self) -> str:
         """Delete the one pod that is this member by its labels."""
         target = self._choose()
         labels = self._engine.selector(target.name)
-        with _kubeconfig(self._kubeconfig):
+        with self._access.for_chaostoolkit():
             deleted = terminate_pods(
                 label_selector=labels, ns=self._engine.namespace, qty=1, grace_period=self._grace
             )
@@ -82,11 +77,11 @@ class Deployment:
     name: str
     namespace: str
     pods: str  # label selector
-    kubeconfig: Path
+    access: Access
 
     def scale(self, replicas: int) -> None:
         """Ask for so many replicas."""
-        with _kubeconfig(self.kubeconfig):
+        with self.access.for_chaostoolkit():
             scale_deployment(self.name, replicas, ns=self.namespace)
 
     def demand_gone(self) -> str:
@@ -111,11 +106,11 @@ class Deployment:
         return f"{self.name} is available"
 
     def _count(self) -> int:
-        with _kubeconfig(self.kubeconfig):
+        with self.access.for_chaostoolkit():
             return int(count_pods(self.pods, ns=self.namespace))
 
     def _available(self) -> bool:
-        with _kubeconfig(self.kubeconfig):
+        with self.access.for_chaostoolkit():
             return bool(
                 count_pods(self.pods, ns=self.namespace)
                 and deployment_available_and_healthy(
@@ -129,8 +124,8 @@ class ScaleOperatorAway:
 
     name = "operator_away"
 
-    def __init__(self, kubeconfig: Path) -> None:
-        self._operator = Deployment(OPERATOR, OPERATOR_NAMESPACE, OPERATOR_PODS, kubeconfig)
+    def __init__(self, access: Access) -> None:
+        self._operator = Deployment(OPERATOR, OPERATOR_NAMESPACE, OPERATOR_PODS, access)
         self._hit = False
 
     def inject(self) -> str:
@@ -153,16 +148,12 @@ class ScaleOperatorAway:
         return self._operator.demand_back()
 
 
-@contextmanager
-def _kubeconfig(path: Path) -> Iterator[None]:
-    """Let chaostoolkit-kubernetes find this cluster: it knows no other way than these two."""
-    before, kept = kube_config.KUBE_CONFIG_DEFAULT_LOCATION, os.environ.get("KUBECONFIG")
-    kube_config.KUBE_CONFIG_DEFAULT_LOCATION = os.environ["KUBECONFIG"] = str(path)
-    try:
-        yield
-    finally:
-        kube_config.KUBE_CONFIG_DEFAULT_LOCATION = before
-        if kept is None:
-            del os.environ["KUBECONFIG"]
-        else:
-            os.environ["KUBECONFIG"] = kept
+def api_faults(engine: PodEngine, access: Access) -> tuple[Fault, ...]:
+    """Return the faults of one cluster that the API alone can do."""
+    return (
+        DeletePod(engine, "primary_kill", "primary", access, grace=0),
+        DeletePod(engine, "primary_grace_1", "primary", access, grace=1),
+        DeletePod(engine, "primary_delete", "primary", access, grace=POLITE),
+        DeletePod(engine, "standby_kill", "standby", access, grace=0),
+        Switchover(engine),
+    )

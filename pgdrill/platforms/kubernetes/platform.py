@@ -1,0 +1,173 @@
+"""A CloudNativePG cluster seen through the Kubernetes API: what needs no node and no machine."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from pgdrill.engines.cnpg import ANSWER_WITHIN, GROUP, PLURAL, VERSION, CnpgEngine
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.observe import rulefiles
+from pgdrill.observe.pooler import PoolerAutoscaler
+from pgdrill.platforms import session
+from pgdrill.platforms.base import Cluster
+from pgdrill.platforms.kubernetes import looks
+from pgdrill.platforms.kubernetes.access import Access
+from pgdrill.platforms.kubernetes.faults import OPERATOR_NAMESPACE, OPERATOR_PODS
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the objects of one cluster are called."""
+
+    namespace: str
+    cluster: str
+    routed: str  # the Service that clients write through
+    pooler: str = ""
+    monitoring: str = ""  # the namespace of what watches
+
+    @property
+    def rules(self) -> tuple[str, str, str, str]:
+        """Where the API has the objects with alert rules: group, version, namespace, plural."""
+        return ("monitoring.coreos.com", "v1", self.monitoring, "prometheusrules")
+
+
+class KubernetesPlatform(ABC):
+    """The views and faults of one cluster; names says which."""
+
+    names: Names
+
+    @property
+    @abstractmethod
+    def access(self) -> Access:
+        """How the API is reached.
+
+        Raises:
+            BrokenEnvironmentError: nothing is there.
+        """
+
+    @property
+    @abstractmethod
+    def operator(self) -> str:
+        """The version of CloudNativePG, whose promises hold."""
+
+    @abstractmethod
+    def cluster(self) -> Cluster:
+        """Return the handle of the running database."""
+
+    @cached_property
+    def api(self) -> client.ApiClient:
+        """A client of the cluster's API."""
+        return self.access.client()
+
+    @cached_property
+    def engine(self) -> CnpgEngine:
+        """CloudNativePG's members."""
+        names = self.names
+        return CnpgEngine(
+            self.api, names.namespace, names.cluster, self._connect, self.operator, names.routed
+        )
+
+    def _connect(self, member: str) -> psycopg.Connection[tuple[Any, ...]]:
+        return connect(self.cluster(), member)
+
+    def observers(self) -> AbstractContextManager[Mapping[str, Callable[[], str]]]:
+        """Probes of the parts of a fail-over."""
+        return self.engine.observers()
+
+    def autoscaler(self) -> PoolerAutoscaler:
+        """Return what scales the pooler."""
+        return PoolerAutoscaler(self.api, self.names.namespace, self.names.pooler)
+
+    def declared_alerts(self) -> frozenset[str]:
+        """Return which alerts the PrometheusRule objects hold.
+
+        Raises:
+            BrokenEnvironmentError: they cannot be listed.
+        """
+        custom = client.CustomObjectsApi(self.api)
+        try:
+            found: Any = custom.list_namespaced_custom_object(
+                *self.names.rules, _request_timeout=ANSWER_WITHIN
+            )
+        except (ApiException, HTTPError) as error:
+            raise BrokenEnvironmentError(f"PrometheusRule objects: {error}") from None
+        groups = [group for one in found["items"] for group in one["spec"]["groups"]]
+        return frozenset(rulefiles.alerts_of(groups))
+
+    def bound(self, claim: str, namespace: str) -> dict[str, Any]:
+        """Return the volume that a claim is bound to, in the API's own JSON.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer, or knows none.
+        """
+        core, plain = client.CoreV1Api(self.api), self.api.sanitize_for_serialization
+        try:
+            found = core.read_namespaced_persistent_volume_claim(
+                claim, namespace, _request_timeout=ANSWER_WITHIN
+            )
+            name = plain(found)["spec"]["volumeName"]
+            volume = core.read_persistent_volume(name, _request_timeout=ANSWER_WITHIN)
+        except (ApiException, HTTPError) as error:
+            raise BrokenEnvironmentError(f"the volume of {claim}: {error}") from None
+        return dict(plain(volume))
+
+    def versions(self) -> dict[str, str]:
+        """Versions of PostgreSQL, Kubernetes and the operator."""
+        with self.cluster().connect() as asking:
+            row = asking.execute("SHOW server_version").fetchone()
+        return {
+            "postgresql": str(row[0]) if row else "unknown",
+            "kubernetes": str(client.VersionApi(self.api).get_code().git_version),
+            "cloudnative-pg": self.operator,
+        }
+
+    def diagnostics(self, into: Path, since: float) -> None:
+        """Write pods, events, the Cluster object and the tail of every log."""
+        into.mkdir(parents=True, exist_ok=True)
+        for name, look in self._looks().items():
+            try:
+                text = look()
+            except BrokenEnvironmentError as error:
+                text = str(error)
+            for secret in filter(None, self._secrets()):
+                text = text.replace(secret, "[secret]")
+            (into / name).write_text(text)
+
+    def _secrets(self) -> tuple[str, ...]:
+        """Return what no file of diagnostics may hold."""
+        return ()
+
+    def _looks(self) -> dict[str, Callable[[], str]]:
+        """Return what is written into which file of diagnostics."""
+        api, ours = self.api, self.names.namespace
+        core, custom = f"/api/v1/namespaces/{ours}", f"/apis/{GROUP}/{VERSION}/namespaces/{ours}"
+        lists = (f"{core}/{kind}" for kind in ("pods", "persistentvolumeclaims", "services"))
+        members = sorted(self._named_members())
+        return {
+            "pods.txt": lambda: looks.table(api, *lists),
+            "events.txt": lambda: looks.table(api, f"{core}/events"),
+            "cluster.yaml": lambda: looks.document(api, f"{custom}/{PLURAL}/{self.names.cluster}"),
+            "operator.log": lambda: looks.logs_of(api, OPERATOR_NAMESPACE, OPERATOR_PODS),
+        } | {f"{name}.log": (lambda pod=name: looks.log(api, ours, pod)) for name in members}
+
+    def _named_members(self) -> frozenset[str]:
+        """Return the members whose logs are wanted, there or not."""
+        return frozenset(self.cluster().members)
+
+
+def connect(cluster: Cluster, member: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a short session on a member, as engines do to look at it.
+
+    Raises:
+        psycopg.Error: it does not answer.
+    """
+    return session.connect(cluster.conninfo(cluster.members[member], timeout=2), 2.0)
