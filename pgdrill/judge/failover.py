@@ -137,12 +137,17 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
             verdicts.check(budget, wrong, subject, passed, about)
         acked = sum(t.ledger.acked for t in trials)
         written = all(t.ledger.acked for t in trials)
+        # Not judged where nobody could look at a member: the platform says so before.
+        straight = any(t.members or t.lanes.keys() - set(CLIENT_LANES) for t in trials)
+        of_members = (
+            (DIVERGED, [len(t.diverged) for t in trials]),
+            (TWO_WRITERS, [t.two_writers for t in trials]),
+        )
         for budget, counts in (
             (LOST, [t.ledger.acked_lost for t in trials]),
             (PHANTOM, [t.ledger.refused_present for t in trials]),
             (DUPLICATE, [t.ledger.duplicate for t in trials]),
-            (DIVERGED, [len(t.diverged) for t in trials]),
-            (TWO_WRITERS, [t.two_writers for t in trials]),
+            *(of_members if straight else ()),
         ):
             # Without a single acknowledged write, zero lost ones prove nothing; one does.
             rows = sum(counts) if written or any(counts) else None

@@ -1,8 +1,9 @@
 """The contract of a platform, and the frozen handle of a running cluster."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -23,6 +24,8 @@ Capability = Literal[
     "partition",
     "real-disk-limit",
     "load-balancer",
+    "read-only-address",
+    "member-addresses",
     "hpa",
     "backup",
     "backup-credentials",
@@ -55,10 +58,11 @@ class Cluster:
     name: str
     read_write: Endpoint  # the load balancer's address: follows the primary
     read_only: Endpoint
-    members: Mapping[str, Endpoint]
+    members: Mapping[str, Endpoint]  # none where no address leads straight to one
     database: str
     user: str
     passfile: Path
+    others: Mapping[str, str] = field(default_factory=dict)  # of libpq, such as sslmode
 
     def conninfo(
         self, endpoint: Endpoint | None = None, *, database: str | None = None, timeout: int = 5
@@ -69,6 +73,7 @@ class Cluster:
         """
         at = endpoint or self.read_write
         return psycopg.conninfo.make_conninfo(
+            **self.others,
             host=at.host,
             port=at.port,
             dbname=database or self.database,
@@ -97,8 +102,10 @@ class Cluster:
 def psql_line(cluster: Cluster) -> str:
     """Return a command line for people that opens a session through the read-write address."""
     unneeded = ("passfile", "connect_timeout", "tcp_user_timeout", "application_name")
-    words = [w for w in cluster.conninfo().split() if not w.startswith(unneeded)]
-    return f"PGPASSFILE={cluster.passfile} psql '{' '.join(words)}'"
+    given = psycopg.conninfo.conninfo_to_dict(cluster.conninfo())
+    wanted = {name: str(value) for name, value in given.items() if name not in unneeded}
+    line = psycopg.conninfo.make_conninfo("", **wanted)
+    return f"PGPASSFILE={cluster.passfile} psql {shlex.quote(line)}"
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,10 @@ class Platform(Protocol):
     """Brings a cluster up and down, and knows how to reach and to break it."""
 
     name: str
-    tuning_name: str  # the set of engine settings in force, as the report compares them
+
+    @property
+    def tuning_name(self) -> str:
+        """The set of engine settings in force, as the report compares them."""
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -229,6 +239,19 @@ class RuleObjects(Protocol):
 
         Raises:
             BrokenEnvironmentError: they cannot be listed.
+        """
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """What a platform has besides that is somebody's own."""
+
+    def permit(self, level: str) -> None:
+        """Refuse what the level of this command does not allow.
+
+        Raises:
+            BadUsageError: more is to be done than was allowed.
+            BrokenEnvironmentError: `up` did not make the place for it.
         """
 
 

@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 T = TypeVar("T")
@@ -41,7 +42,8 @@ def connect(conninfo: str, statement_timeout: float) -> Session:
     Raises:
         psycopg.OperationalError: the address does not answer.
     """
-    options = f"-c statement_timeout={int(statement_timeout * 1000)}"
+    given = str(conninfo_to_dict(conninfo).get("options") or "")
+    options = f"{given} -c statement_timeout={int(statement_timeout * 1000)}".strip()
     session = Session.connect(conninfo, autocommit=True, options=options)
     session.patience = statement_timeout + GRACE
     return session

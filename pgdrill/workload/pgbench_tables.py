@@ -44,6 +44,7 @@ def prepare(
         if _prepared_scale(connection) == scale:
             return False
         connection.execute("CREATE SCHEMA IF NOT EXISTS bench")
+        connection.execute("COMMENT ON SCHEMA bench IS 'pgbench of pgdrill'")
     arguments = ["--initialize", "--init-steps=dtgvp", f"--scale={scale}", "--quiet"]
     in_schema = make_conninfo(conninfo, options="-c search_path=bench")
     with TemporaryDirectory() as directory:

@@ -19,16 +19,21 @@ def _ask(session: psycopg.Connection[tuple[object, ...]], query: str) -> object:
     return row[0]
 
 
-def test_three_members(platform: Platform, healthy: Cluster) -> None:
-    """Three members run: one primary and two standbys that stream."""
+def test_one_primary_and_its_standbys(platform: Platform, healthy: Cluster) -> None:
+    """Every member runs, three of ours: one primary, and standbys that stream."""
     members = platform.engine.members()
-    assert sorted(m.role for m in members) == ["primary", "standby", "standby"], members
+    wanted = len(healthy.members) or len(members)  # no addresses: as many as the engine has
+    assert wanted > 1, members
+    assert sorted(m.role for m in members) == ["primary", *["standby"] * (wanted - 1)], members
     assert all(m.streaming for m in members), members
-    assert len({m.incarnation for m in members}) == len(healthy.members), members
+    assert len({m.incarnation for m in members}) == wanted, members
 
 
-def test_read_write_address_reaches_the_primary(platform: Platform, healthy: Cluster) -> None:
+def test_read_write_address_reaches_the_primary(
+    require: Callable[[str], None], platform: Platform, healthy: Cluster
+) -> None:
     """The read-write address leads to the member that the engine calls primary."""
+    require("member-addresses")
     with healthy.connect() as session:
         assert _ask(session, "SELECT pg_is_in_recovery()") is False
         reached = _ask(session, "SELECT system_identifier FROM pg_control_system()")
@@ -39,8 +44,11 @@ def test_read_write_address_reaches_the_primary(platform: Platform, healthy: Clu
         assert str(_ask(session, "SELECT inet_server_addr()")) == address
 
 
-def test_read_only_address_reaches_standbys(healthy: Cluster) -> None:
+def test_read_only_address_reaches_standbys(
+    require: Callable[[str], None], healthy: Cluster
+) -> None:
     """The read-only address leads to standbys, which refuse to write."""
+    require("read-only-address")
     with healthy.connect(healthy.read_only) as session:
         assert _ask(session, "SELECT pg_is_in_recovery()") is True
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
@@ -63,8 +71,9 @@ def test_replication_is_synchronous(platform: Platform, healthy: Cluster) -> Non
     assert platform.engine.synchronous_state_is_expected()
 
 
-def test_a_write_reaches_every_member(platform: Platform, healthy: Cluster) -> None:
-    """A row written through the load balancer can be read on all three members."""
+def test_a_write_reaches_every_member(require: Callable[[str], None], healthy: Cluster) -> None:
+    """A row written through the load balancer can be read on every member."""
+    require("member-addresses")
     with healthy.connect() as session:
         session.execute("CREATE TABLE IF NOT EXISTS smoke (written timestamptz)")
         written = _ask(session, "INSERT INTO smoke VALUES (clock_timestamp()) RETURNING written")

@@ -55,3 +55,16 @@ def test_a_gap_that_did_not_end_counts_for_as_long_as_it_was_seen(
     """One that is longer than promised already breaks it; a shorter one may have gone on."""
     cut = with_fresh(good, gap=None, first_ack_after=None, silence=silence)
     assert outcomes(tmp_path, cut)["primary_kill, fresh: write gap"] == outcome
+
+
+def test_members_that_nobody_could_look_at_are_not_judged(tmp_path: Path, good: Trial) -> None:
+    """Without lanes straight to members nothing is known of two writers: it is left out, not met.
+
+    With such lanes and nothing read of a member it stays a claim.
+    """
+    lanes = {name: good.lanes[name] for name in failover.CLIENT_LANES}
+    afar = good.model_copy(update={"members": {}, "diverged": (), "lanes": lanes})
+    names = {failover.DIVERGED.name, failover.TWO_WRITERS.name}
+    assert not names & {key.partition(": ")[2] for key in outcomes(tmp_path, afar)}
+    seen = good.model_copy(update={"members": {}, "lanes": lanes | {"fresh@pg-1": lanes["fresh"]}})
+    assert names <= {key.partition(": ")[2] for key in outcomes(tmp_path, seen)}

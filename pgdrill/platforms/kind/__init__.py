@@ -335,6 +335,8 @@ class KindPlatform(KubernetesPlatform):
             "node-loss",
             "real-disk-limit",
             "load-balancer",
+            "read-only-address",
+            "member-addresses",
             "pods",
             "timings",
             "hpa",

@@ -303,7 +303,13 @@ class LocalPlatform:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What this installation can be asked to do."""
-        words: set[Capability] = {"load-balancer", "processes", "pushgateway"}
+        words: set[Capability] = {
+            "load-balancer",
+            "read-only-address",
+            "member-addresses",
+            "processes",
+            "pushgateway",
+        }
         if self.layout.repository.exists():
             words |= {"backup", "rebuild"}
         if self.layout.mounts:
