@@ -24,7 +24,7 @@ from pgdrill.errors import BadUsageError, BrokenEnvironmentError, PgdrillError
 from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import catalogue
 from pgdrill.platforms.archive import Archive, Target, archive_of
-from pgdrill.platforms.base import Platform, psql_line
+from pgdrill.platforms.base import Guarded, Platform, psql_line
 from pgdrill.platforms.select import choose
 from pgdrill.progress import Reporter
 from pgdrill.provision import images
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         ("compare", "put runs side by side: what differs, and what became worse"),
         ("budgets", "list the promises, by the key that sets another limit"),
         ("experiment", "print a fault as a file for `chaos run`; without a name, list the faults"),
+        ("kube", "preflight: what a drill of somebody's cluster needs; sweep: undo a killed one"),
         ("images", "list what the kind platform is built from: source, version, digest"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -70,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
                 default=compare.MARGIN,
                 help="percent by which a worst value may differ (%(default)g)",
             )
+        if name == "kube":
+            command.add_argument("action", choices=("preflight", "sweep"), help="what to do")
         if name == "experiment":
             command.add_argument("fault", nargs="?", default="", help="the name of a fault")
         if name == "restore":
@@ -172,9 +175,10 @@ def _up(platform: Platform, settings: Settings, reporter: Reporter) -> None:
         platform.up(settings)
     reporter.line(f"primary: {platform.engine.primary().name}")
     reporter.line(f"psql: {platform.psql()}")
-    reporter.line(
-        f"Prometheus: {platform.prometheus_url}  Alertmanager: {platform.alertmanager_url}"
-    )
+    if platform.prometheus_url:
+        reporter.line(
+            f"Prometheus: {platform.prometheus_url}  Alertmanager: {platform.alertmanager_url}"
+        )
 
 
 def _down(platform: Platform, settings: Settings, reporter: Reporter) -> None:
@@ -185,6 +189,8 @@ def _down(platform: Platform, settings: Settings, reporter: Reporter) -> None:
 
 def _seed(platform: Platform, settings: Settings, reporter: Reporter) -> None:
     with platform.lock():
+        if isinstance(platform, Guarded):
+            platform.permit("load")
         seed = seeding.seed_cluster(platform.cluster(), settings, reporter)
     for line in seeding.summary(seed):
         reporter.line(line)
@@ -196,6 +202,36 @@ def _status(as_json: bool, platform: Platform, reporter: Reporter) -> None:
         reporter.line(found.json())
     else:
         status.show(found, reporter)
+
+
+def _kube(action: str, platform: Platform, settings: Settings, reporter: Reporter) -> None:
+    """Print what a drill of somebody's cluster needs, or remove what a killed one has left.
+
+    Raises:
+        BrokenEnvironmentError: the level cannot do without something that is missing.
+    """
+    from pgdrill.platforms.kube import preflight, rights  # noqa: PLC0415  # as in select
+    from pgdrill.platforms.kube.platform import KubePlatform  # noqa: PLC0415
+
+    if not isinstance(platform, KubePlatform):
+        raise BadUsageError(f"`pgdrill kube {action}` goes with --platform=kube")
+    if action == "sweep":
+        with platform.lock():
+            platform.down()
+        reporter.line(f"nothing of pgdrill is left in {settings.cluster}")
+        return
+    rows = preflight.look(platform)
+    table = Table("needed", "for", "level", "there", caption=f"as {rights.who(platform.found)}")
+    for row in rows:
+        table.add_row(*map(escape, (row.what, row.why, row.level, row.answer)))
+    reporter.console.print(table)
+    missing = preflight.missing(rows, settings.level)
+    if missing:
+        raise BrokenEnvironmentError(
+            f"--level={settings.level} lacks {', '.join(row.what for row in missing)}: the table"
+            " has the remedies, infra/kube/rbac.yaml the roles; nothing was done"
+        )
+    reporter.line(f"--level={settings.level} has all that it needs")
 
 
 def _archive(platform: Platform) -> Archive:
@@ -410,6 +446,8 @@ def main(arguments: list[str] | None = None) -> int:
         given = vars(_parser().parse_args(arguments))
         if given["command"] == "watch":
             return _watch(given, arguments is None, reporter)
+        if given["command"] == "kube":
+            given["platform"] = given["platform"] or "kube"
         settings = resolve({o.key: given[o.key] for o in OPTIONS})
         if given["command"] == "report":
             _report(given["run"], given["document"], settings, reporter)
@@ -427,6 +465,8 @@ def main(arguments: list[str] | None = None) -> int:
             reporter.line(f"platform: {platform.name} ({why})")
         if given["command"] == "status":
             _status(given["json"], platform, reporter)
+        elif given["command"] == "kube":
+            _kube(given["action"], platform, settings, reporter)
         elif given["command"] == "backup":
             _backup(given["differential"], platform, reporter)
         elif given["command"] == "restore":

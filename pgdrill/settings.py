@@ -13,6 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
 from pgdrill.errors import BadUsageError
 
 PACKAGE = Path(__file__).resolve().parent
@@ -21,6 +24,8 @@ IN_CHECKOUT = (PACKAGE.parent / "infra").is_dir()
 # installed (pyproject.toml puts them there).
 ROOT = PACKAGE.parent if IN_CHECKOUT else PACKAGE / "data"
 PROFILES = ("quick", "laptop", "full")
+# What may be done to somebody's cluster; each allows what stands before it.
+LEVELS = ("observe", "load", "fault")
 MIN_ROWS = 1_000  # fewer cannot fill twelve linked tables in believable proportions
 
 
@@ -142,6 +147,39 @@ class Limits:
         return ",".join(f"{key}={limit:g}" for key, limit in self.own)
 
 
+@dataclass(frozen=True)
+class Labels:
+    """Labels of a namespace, each with a value."""
+
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "Labels":
+        """Read 'LABEL=VALUE', several separated by commas.
+
+        Raises:
+            ValueError: a part is no such thing.
+        """
+        parts = [part.partition("=") for part in filter(None, map(str.strip, text.split(",")))]
+        if not all(label and sign for label, sign, _ in parts):
+            raise ValueError("must be labels with a value, such as environment=production")
+        return cls(tuple((label, value) for label, _, value in parts))
+
+    def __str__(self) -> str:
+        return ",".join(f"{label}={value}" for label, value in self.pairs)
+
+
+def _dsn(text: str) -> str:
+    """A connection string of libpq: it is printed and stored, so no password is in it."""
+    try:
+        given = conninfo_to_dict(text)
+    except psycopg.ProgrammingError as error:
+        raise ValueError(f"is no connection string of libpq ({str(error).strip()})") from None
+    if "password" in given:
+        raise ValueError("holds a password, which others would read: name a file, passfile=FILE")
+    return text
+
+
 def _image(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][\w.:/-]*(:[\w.-]+|@sha256:[0-9a-f]{64})", text):
         raise ValueError("must be an image with a tag or a digest, such as kindest/node:v1.29.14")
@@ -199,6 +237,35 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "context", str, "kube platform: the kubeconfig context to use, never the current one", ""
+    ),
+    Option("namespace", str, "kube platform: the namespace of the database", ""),
+    Option("cluster", str, "kube platform: the name of its Cluster object", ""),
+    Option(
+        "level",
+        _one_of(*LEVELS),
+        "kube platform: what may be done: look (observe), load it, or break it (fault)",
+        "observe",
+    ),
+    Option(
+        "yes-break",
+        str,
+        "kube platform: the cluster's name once more, to load or break it without being asked",
+        "",
+    ),
+    Option(
+        "dsn",
+        _dsn,
+        "kube platform: user, database and password file, as libpq writes them, in place of those"
+        " in the operator's Secret",
+        "",
+    ),
+    Option("rw-host", str, "kube platform: HOST[:PORT] that leads to the primary", ""),
+    Option("ro-host", str, "kube platform: HOST[:PORT] that leads to standbys", ""),
+    Option(
+        "production-labels",
+        Labels.parse,
+        "kube platform: a namespace with one of these labels is never touched, LABEL=VALUE,...",
+        Labels.parse("environment=production,environment=prod,env=production,env=prod"),
     ),
     Option(
         "duration",
@@ -317,6 +384,14 @@ class Settings:
     engine: str
     profile: str
     context: str
+    namespace: str
+    cluster: str
+    level: str
+    yes_break: str
+    dsn: str
+    rw_host: str
+    ro_host: str
+    production_labels: Labels
     duration: int
     clients: int
     rate: float
@@ -359,7 +434,8 @@ class Settings:
         words = [
             f"--{BY_KEY[key].name}" + ("" if BY_KEY[key].is_flag else f"={getattr(self, key)}")
             for key in BY_KEY
-            if self.sources[key] != "default" and key not in ("run_id", "reports_dir")
+            # Who runs it again confirms it again.
+            if self.sources[key] != "default" and key not in ("run_id", "reports_dir", "yes_break")
         ]
         words = [w.replace("--rate=0.0", "--rate=auto") for w in words]
         here = ".venv/bin/python -m pytest" if IN_CHECKOUT else "pytest"
@@ -447,6 +523,11 @@ def _table(file: Path, of: dict[str, Any], name: str) -> dict[str, Any]:
             " quotes where it holds a dot"
         )
     return found
+
+
+def below(level: str) -> tuple[str, ...]:
+    """Return what a level allows: itself and all before it."""
+    return LEVELS[: LEVELS.index(level) + 1]
 
 
 def cache_dir() -> Path:

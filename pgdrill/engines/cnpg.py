@@ -84,7 +84,7 @@ class CnpgEngine:
         version: str,
         routed: str = "",
     ) -> None:
-        self.edition = f"{self.name} {version}"
+        self.edition = f"{self.name} {version}".rstrip()
         self.namespace = namespace
         self.cluster = cluster
         self._routed = routed

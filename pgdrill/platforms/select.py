@@ -11,7 +11,7 @@ from pgdrill.platforms.local.layout import Layout
 from pgdrill.progress import Reporter
 from pgdrill.provision import engine as containers
 from pgdrill.provision.supply import Supply
-from pgdrill.settings import Settings
+from pgdrill.settings import BY_KEY, Settings
 
 
 def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platform, str]:
@@ -25,12 +25,25 @@ def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platfo
     why = f"--platform={wanted}"
     if wanted == "auto":
         wanted, why = _detect(settings)
+    if wanted == "kube":
+        return _kube(settings, reporter, why)
+    for key in (
+        "context",
+        "namespace",
+        "cluster",
+        "level",
+        "yes_break",
+        "dsn",
+        "rw_host",
+        "ro_host",
+    ):
+        if settings.asked_for(key):
+            option = BY_KEY[key].name
+            raise BadUsageError(
+                f"--{option} is of somebody's cluster: it goes with --platform=kube"
+            )
     if wanted == "kind":
         return _kind(settings, reporter), why
-    if wanted != "local":
-        raise BadUsageError(
-            f"platform {wanted} ({why}) is not in this version of pgdrill: use --platform=local"
-        )
     if settings.engine not in ("auto", "patroni"):
         raise BadUsageError(
             f"--engine={settings.engine} does not run on local: its only engine is patroni"
@@ -45,14 +58,21 @@ def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platfo
             f"--kubernetes={settings.kubernetes} does not run on local, which has none; use"
             " --platform=kind"
         )
-    if settings.context:
-        raise BadUsageError("--context names a Kubernetes cluster: it goes with --platform=kube")
     if sys.platform != "linux":
         raise BrokenEnvironmentError(
             f"platform local ({why}) runs on Linux only and this is {platform.system()}:"
             " use --platform=kind, with Docker"
         )
     return LocalPlatform(reporter), why
+
+
+def _kube(settings: Settings, reporter: Reporter | None, why: str) -> tuple[Platform, str]:
+    if settings.engine not in ("auto", "cnpg"):
+        raise BadUsageError(f"--engine={settings.engine} is not on kube: its engine is cnpg")
+    from pgdrill.platforms.kube.platform import KubePlatform  # noqa: PLC0415  # see below
+
+    platform = KubePlatform(settings, reporter)
+    return platform, f"{why}: {platform.introduction()}"
 
 
 def _kind(settings: Settings, reporter: Reporter | None) -> Platform:

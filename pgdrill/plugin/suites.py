@@ -2,9 +2,11 @@
 
 import pytest
 
-from pgdrill.plugin.options import SETTINGS
-from pgdrill.settings import IN_CHECKOUT, PROFILES, ROOT
+from pgdrill.plugin.options import SETTINGS, WITHOUT_PLATFORM
+from pgdrill.settings import IN_CHECKOUT, PROFILES, ROOT, below
 
+# What each suite does to somebody's cluster; what none of these is breaks it.
+LEVELS = {"smoke": "observe", "perf": "load", "scale": "load"}
 LEFT_OUT = pytest.StashKey[list[pytest.Item]]()
 TESTS = ROOT / "tests"
 
@@ -52,6 +54,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash[LEFT_OUT] = [i for i in items if PROFILES.index(_smallest(i)) > profile]
         config.hook.pytest_deselected(items=config.stash[LEFT_OUT])
         items[:] = [i for i in items if i not in config.stash[LEFT_OUT]]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse suites that would do more to somebody's cluster than was allowed.
+
+    Raises:
+        pytest.UsageError: with the level that the first of them needs (exit code 4).
+    """
+    settings = session.config.stash.get(SETTINGS, None)
+    if settings is None or session.config.option.collectonly:
+        return
+    if settings.platform != "kube" and not (settings.platform == "auto" and settings.context):
+        return
+    for item in session.items:
+        suite = _suite(item)
+        level = LEVELS.get(suite, "fault")
+        if suite not in WITHOUT_PLATFORM and level not in below(settings.level):
+            raise pytest.UsageError(
+                f"pgdrill: {item.nodeid} needs --level={level}, and this is"
+                f" --level={settings.level}: nothing was done"
+            )
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:

@@ -115,12 +115,3 @@ def test_run_directory_cannot_be_made(asked: Installation) -> None:
     """A reports directory that is a file is named, and what to choose instead."""
     asked.reports.write_text("")
     asked.pytest("-m", "smoke").refuses(USAGE, str(asked.reports), "--reports-dir")
-
-
-@pytest.mark.parametrize("platform", ["kube"])
-def test_platform_of_a_later_version(asked: Installation, platform: str) -> None:
-    """A platform that this version does not hold is refused, and the one it holds is named."""
-    said = (f"platform {platform}", "not in this version", "--platform=local")
-    asked.pgdrill("up", f"--platform={platform}").refuses(USAGE, *said)
-    asked.pytest("-m", "smoke", f"--platform={platform}").refuses(USAGE, *said)
-    _nothing_made(asked)

@@ -26,14 +26,13 @@ def _shown(api: client.ApiClient, path: str) -> str:
     except (ApiException, HTTPError, ValueError) as error:
         return why(error)
     heads = [str(column["name"]).upper() for column in found.get("columnDefinitions", [])]
-    rows = [
-        [_namespace(row), *(str(cell) for cell in row["cells"])] for row in found.get("rows", [])
-    ]
+    oldest_first = sorted(found.get("rows", []), key=lambda row: _of(row, "creationTimestamp"))
+    rows = [[_of(row, "namespace"), *map(str, row["cells"])] for row in oldest_first]
     return _aligned([["NAMESPACE", *heads], *rows]) if rows else "none"
 
 
-def _namespace(row: dict[str, dict[str, dict[str, str]]]) -> str:
-    return row.get("object", {}).get("metadata", {}).get("namespace", "-")
+def _of(row: dict[str, dict[str, dict[str, str]]], name: str) -> str:
+    return row.get("object", {}).get("metadata", {}).get(name, "-")
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

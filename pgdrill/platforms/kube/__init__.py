@@ -1,0 +1,1 @@
+"""An existing CloudNativePG cluster of somebody's."""

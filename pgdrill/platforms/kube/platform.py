@@ -1,0 +1,413 @@
+"""An existing CloudNativePG cluster of somebody's: looked at, loaded or broken, as allowed."""
+
+import atexit
+import hashlib
+import os
+import re
+import select
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from psycopg.conninfo import conninfo_to_dict
+from urllib3.exceptions import HTTPError
+
+from pgdrill.engines.cnpg import ANSWER_WITHIN, CnpgEngine
+from pgdrill.engines.cnpg_afar import CnpgFromAfar
+from pgdrill.errors import BadUsageError, BrokenEnvironmentError
+from pgdrill.faults.base import Fault
+from pgdrill.faults.catalogue import OWN, UNBOUNDED
+from pgdrill.platforms import session
+from pgdrill.platforms.base import Capability, Cluster, Endpoint, Volume, psql_line
+from pgdrill.platforms.kube import reaching, rights, schema
+from pgdrill.platforms.kube.found import (
+    Found,
+    choose_context,
+    credentials,
+    look_up,
+    refusal,
+)
+from pgdrill.platforms.kube.reaching import Addresses
+from pgdrill.platforms.kubernetes.access import Access
+from pgdrill.platforms.kubernetes.faults import api_faults
+from pgdrill.platforms.kubernetes.platform import KubernetesPlatform, Names
+from pgdrill.platforms.lock import exclusive
+from pgdrill.progress import Reporter
+from pgdrill.settings import Settings, below
+from pgdrill.workload import pgbench_program
+
+WILL = {
+    "observe": "will be looked at; one row is written, in a schema of its own that is dropped",
+    "load": "WILL BE LOADED, in schemas of its own that are dropped",
+    "fault": "WILL BE BROKEN: pods deleted, primaries moved",
+}
+TYPED_WITHIN = 60.0  # seconds for somebody to type a name
+# Seconds of the operator's own settings beyond which its outages have no promise of ours.
+SMART_SHUTDOWN = 180
+
+
+class KubePlatform(KubernetesPlatform):
+    """Neither made nor removed here: `up` makes a schema in its database, `down` drops it."""
+
+    name = "kube"
+
+    def __init__(self, settings: Settings, reporter: Reporter | None = None) -> None:
+        kubeconfig = os.environ.get("KUBECONFIG") or "~/.kube/config"
+        self._access = choose_context(kubeconfig, settings.context)
+        for option, value in (("namespace", settings.namespace), ("cluster", settings.cluster)):
+            if not value:
+                raise BadUsageError(
+                    f"--platform=kube needs --{option}=NAME: it takes nothing that is not named"
+                )
+        if settings.yes_break not in ("", settings.cluster):
+            raise BadUsageError(
+                f"--yes-break={settings.yes_break} is not the name of the cluster,"
+                f" {settings.cluster}: nothing was done"
+            )
+        self.settings = settings
+        self._kept = False
+        self._dsn = {name: str(value) for name, value in conninfo_to_dict(settings.dsn).items()}
+        if self._dsn and not {"user", "dbname"} <= self._dsn.keys():
+            raise BadUsageError(f"--dsn={settings.dsn} has to name user and dbname")
+        self._say = (reporter or Reporter()).line
+        self._given = {
+            key: reaching.parse(text, f"--{key}-host")
+            for key, text in (("rw", settings.rw_host), ("ro", settings.ro_host))
+            if text
+        }
+        if "host" in self._dsn:
+            at = Endpoint(self._dsn["host"], int(self._dsn.get("port", reaching.PORT)))
+            self._given.setdefault("rw", at)
+
+    # -- what is there -----------------------------------------------------------------------------
+
+    @cached_property
+    def found(self) -> Found:
+        """The Cluster object.
+
+        Raises:
+            BrokenEnvironmentError: there is none that can be reached.
+        """
+        settings = self.settings
+        return look_up(self._access, settings.namespace, settings.cluster)
+
+    @property
+    def access(self) -> Access:
+        """The user's kubeconfig, and the context that was named."""
+        return self._access
+
+    @property
+    def operator(self) -> str:
+        """The version that made the instances."""
+        return self.found.operator
+
+    @property
+    def names(self) -> Names:  # type: ignore[override]  # known once the addresses are
+        """Namespace, cluster, and the Service that the read-write address is of."""
+        return Names(self.found.namespace, self.found.name, self.addresses.routed)
+
+    @cached_property
+    def addresses(self) -> Addresses:
+        """How it is reached.
+
+        Raises:
+            BrokenEnvironmentError: no way leads to its primary.
+        """
+        found = self.found
+        core, plain = client.CoreV1Api(found.api), found.api.sanitize_for_serialization
+        try:
+            services = plain(
+                core.list_namespaced_service(found.namespace, _request_timeout=ANSWER_WITHIN)
+            )["items"]
+        except (ApiException, HTTPError) as error:
+            raise refusal(error, found.access, found.api) from None
+        return reaching.find(
+            services, self._nodes(services), found.name, found.members, self._given
+        )
+
+    def _nodes(self, services: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the nodes where a NodePort may need the address of one; none without the right."""
+        if not any(service["spec"].get("type") == "NodePort" for service in services):
+            return []
+        try:
+            listed = client.CoreV1Api(self.found.api).list_node(_request_timeout=ANSWER_WITHIN)
+        except (ApiException, HTTPError):
+            return []
+        return list(self.found.api.sanitize_for_serialization(listed)["items"])
+
+    def introduction(self) -> str:
+        """Say which cluster this is and what will be done to it: the first line of each command.
+
+        Raises:
+            BrokenEnvironmentError: it cannot be looked up.
+        """
+        found = self.found
+        return (
+            f"context {found.access.context} at {found.server}, namespace {found.namespace},"
+            f" cluster {found.name}: {found.postgres}, CloudNativePG"
+            f" {found.operator or 'of unknown version'}, {found.instances} instances; it"
+            f" {WILL[self.settings.level]}"
+        )
+
+    # -- up and down -------------------------------------------------------------------------------
+
+    @property
+    def _state(self) -> Path:
+        """Directory of the password file: one for each cluster."""
+        settings = self.settings
+        words = (settings.context, settings.namespace, settings.cluster)
+        readable = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(words))[:80]
+        digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:8]
+        chosen = os.environ.get("PGDRILL_STATE_DIR")
+        base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+        root = Path(chosen) if chosen else Path(base) / "pgdrill"
+        return root.resolve() / "kube" / f"{readable}-{digest}"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold this cluster for one run of this machine's.
+
+        Raises:
+            BrokenEnvironmentError: another run holds it.
+        """
+        path = self._state.with_name(self._state.name + ".lock")
+        with exclusive(path, f"cluster {self.settings.cluster}"):
+            yield
+
+    def is_up(self) -> bool:
+        """Whether our schema is there."""
+        return schema.is_made(self.cluster())
+
+    def up(self, settings: Settings) -> None:
+        """Demand all that the level needs, ask once more, and make our schema.
+
+        Raises:
+            BrokenEnvironmentError: something is missing; nothing was done.
+            BadUsageError: nobody confirmed it.
+        """
+        found, level = self.found, settings.level
+        found.demand_well()
+        rights.demand(rights.ask(found, self.reads_secret), level, found)
+        cluster = self.cluster()
+        seen = schema.standing(cluster)
+        if seen.missing():
+            raise BrokenEnvironmentError(
+                f"user {seen.user} of database {seen.database} lacks what looking at replication"
+                f" needs: {'; '.join(seen.missing())} (`kubectl cnpg psql {found.name}` is a"
+                " superuser)"
+            )
+        schema.demand_room(cluster)
+        for line in self.unjudged():
+            self._say(f"not judged: {line}")
+        if level != "observe":
+            confirm(found.name, settings.yes_break, self._say)
+        schema.make(cluster, settings.run_id)
+        self._kept = True
+
+    def down(self) -> None:
+        """Drop our schemas and remove the password file; the cluster stays as it is.
+
+        Raises:
+            BrokenEnvironmentError: the database refuses.
+        """
+        dropped = schema.drop(self.cluster())
+        if dropped:
+            self._say(f"dropped from {self.settings.cluster}: schema {', '.join(dropped)}")
+        self.__dict__.pop("_handle", None)
+        self._kept = False
+        self._forget()
+
+    def permit(self, level: str) -> None:
+        """Refuse what this command's level does not allow, or what `up` made no place for.
+
+        Raises:
+            BadUsageError: it needs another level.
+            BrokenEnvironmentError: our schema is not there.
+        """
+        if level not in below(self.settings.level):
+            raise BadUsageError(
+                f"this needs --level={level}, and it is --level={self.settings.level}: nothing was"
+                " done"
+            )
+        if not self.is_up():
+            raise BrokenEnvironmentError("`pgdrill up` first: it makes our schema")
+        confirm(self.found.name, self.settings.yes_break, self._say)
+
+    def offers(self) -> tuple[tuple[Capability, str, str], ...]:
+        """Return what may be lacking here, what is judged by it, and what would give it."""
+        return (
+            (
+                "member-addresses",
+                "what each member holds, whether two accept writes, and each one's settings",
+                "no address leads straight to every member: make a Service of type LoadBalancer or"
+                " NodePort for each, with the selector cnpg.io/instanceName",
+            ),
+            (
+                "read-only-address",
+                "whether it leads to standbys",
+                "no Service leads to standbys: make one, or give --ro-host=HOST:PORT",
+            ),
+        )
+
+    def unjudged(self) -> tuple[str, ...]:
+        """Say what cannot be judged here, and why: a lack is never silent."""
+        lacks = [(what, lack) for one, what, lack in self.offers() if one not in self.capabilities]
+        lacks.append(("alerts", "pgdrill's monitoring does not watch this cluster"))
+        return tuple(f"{what}: {lack}" for what, lack in lacks)
+
+    # -- views -------------------------------------------------------------------------------------
+
+    @property
+    def reads_secret(self) -> bool:
+        """Whether user and password come from the operator's Secret."""
+        return not self.settings.dsn
+
+    def cluster(self) -> Cluster:
+        """Return the handle of the database.
+
+        Raises:
+            BrokenEnvironmentError: it cannot be looked up, or its Secret cannot be read.
+        """
+        return self._handle
+
+    @cached_property
+    def _handle(self) -> Cluster:
+        self.found.demand_harmless(self.settings.production_labels.pairs)
+        at = self.addresses
+        given = self._dsn
+        if self.reads_secret:
+            given = credentials(self.found)
+            passfile = self._write_passfile(given["user"], given["password"])
+        else:
+            passfile = Path(given.get("passfile", "~/.pgpass")).expanduser()
+        known = ("user", "password", "dbname", "passfile", "host", "port")
+        return Cluster(
+            name=self.found.name,
+            read_write=at.read_write,
+            read_only=at.read_only or at.read_write,
+            members=at.members,
+            database=given["dbname"],
+            user=given["user"],
+            passfile=passfile,
+            # What names no schema of its own goes to ours, and to no other.
+            others={k: v for k, v in given.items() if k not in known}
+            | {"options": f"{given.get('options', '')} -c search_path={schema.OURS}".strip()},
+        )
+
+    def _write_passfile(self, user: str, password: str) -> Path:
+        """Write a password file that only this user may read, and return its path."""
+        escaped = re.sub(r"([\\:])", r"\\\1", password)
+        if not self._state.exists():  # a command that makes nothing leaves none of it
+            atexit.register(self._forget)
+        self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = self._state / "passfile"
+        file.touch(mode=0o600)
+        file.chmod(0o600)
+        file.write_text(f"*:*:*:{user}:{escaped}\n")
+        return file
+
+    def _forget(self) -> None:
+        """Remove the password file, unless `up` has printed a command line that names it."""
+        if not self._kept:
+            shutil.rmtree(self._state, ignore_errors=True)
+
+    @cached_property
+    def engine(self) -> CnpgEngine:
+        """Its members: seen straight, or as the primary and the API see them."""
+        names = self.names
+        one: type[CnpgEngine] = CnpgEngine if self.addresses.members else CnpgFromAfar
+        # No version: the promises are for any, see the catalogue.
+        return one(self.api, names.namespace, names.cluster, self._connect, "", names.routed)
+
+    def _connect(self, member: str) -> psycopg.Connection[tuple[Any, ...]]:
+        cluster = self.cluster()
+        at = cluster.members.get(member, cluster.read_write)
+        return session.connect(cluster.conninfo(at, timeout=2), 2.0)
+
+    @property
+    def tuning_name(self) -> str:
+        """Whose arithmetic bounds an outage: the operator's defaults, or nobody's."""
+        spec = self.found.resource["spec"]
+        bounded = (
+            int(spec.get("smartShutdownTimeout", SMART_SHUTDOWN)) <= SMART_SHUTDOWN
+            and int(spec.get("failoverDelay", 0)) == 0
+        )
+        return OWN if bounded else UNBOUNDED
+
+    @cached_property
+    def faults(self) -> Mapping[str, Fault]:
+        """What may be broken here: nothing below level fault."""
+        if self.settings.level != "fault":
+            return {}
+        return {fault.name: fault for fault in api_faults(self.engine, self.access)}
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this cluster can be asked to do, as far as it is reached."""
+        words: set[Capability] = {"pods", "load-balancer"}
+        if self.addresses.members:
+            words.add("member-addresses")
+        if self.addresses.read_only:
+            words.add("read-only-address")
+        return frozenset(words)
+
+    prometheus_url = alertmanager_url = pushgateway_url = ""
+
+    def pgbench(self) -> pgbench_program.Program:
+        """Return this machine's pgbench.
+
+        Raises:
+            BrokenEnvironmentError: there is none that is new enough.
+        """
+        return pgbench_program.on_host()
+
+    def psql(self) -> str:
+        """Return a command line that opens a session."""
+        return psql_line(self.cluster())
+
+    def timed(self, timing: str) -> AbstractContextManager[None]:
+        """Refuse: somebody's fail-over settings stay as they are."""
+        raise BrokenEnvironmentError("platform kube changes no fail-over settings")
+
+    def volume(self, member: str) -> Volume:
+        """Refuse: volumes are not reached through the API."""
+        raise BrokenEnvironmentError("platform kube reaches no volume")
+
+    def tuning(self) -> dict[str, str]:
+        """What the report has to say of this cluster beside the engine's settings."""
+        return {f"not judged ({n})": line for n, line in enumerate(self.unjudged(), 1)}
+
+    def _named_members(self) -> frozenset[str]:
+        return frozenset(self.found.members)
+
+    def _secrets(self) -> tuple[str, ...]:
+        if not self.reads_secret:
+            return ()
+        return (self.cluster().passfile.read_text().rstrip("\n").rpartition(":")[2],)
+
+
+def confirm(name: str, given: str, say: Callable[[str], None]) -> None:
+    """Ask for the cluster's name at the terminal, unless it was given with --yes-break.
+
+    Raises:
+        BadUsageError: another name is typed, or none in time, or there is no terminal.
+    """
+    if given == name:
+        return
+    remedy = f"nothing was done; --yes-break={name} confirms it"
+    try:
+        # pytest keeps standard input for itself.
+        with Path("/dev/tty").open() as terminal:
+            say(f"type the name of the cluster, {name}, to go on:")
+            heard, _, _ = select.select([terminal], [], [], TYPED_WITHIN)
+            typed = terminal.readline().strip() if heard else ""
+    except OSError:
+        raise BadUsageError(f"there is no terminal to confirm at: {remedy}") from None
+    if typed != name:
+        raise BadUsageError(f"'{typed}' is not {name}: {remedy}")

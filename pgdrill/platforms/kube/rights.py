@@ -1,0 +1,124 @@
+"""What the API must allow for each level: asked before anything is done."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from pgdrill.engines.cnpg import ANSWER_WITHIN, GROUP
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.kube.found import Found, refusal
+from pgdrill.settings import below
+
+Level = Literal["observe", "load", "fault"]
+
+
+@dataclass(frozen=True)
+class Right:
+    """One thing to be allowed in the namespace; optional: what is done without where it is not."""
+
+    level: Level
+    verb: str
+    resource: str  # with its subresource
+    group: str
+    why: str
+    optional: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}{f'.{self.group}' if self.group else ''}"
+
+
+_SECRET = Right("observe", "get", "secrets", "", "the user that applications connect as")
+_ALWAYS = (
+    Right("observe", "get", "namespaces", "", "labels that mark production"),
+    Right("observe", "get", "clusters", GROUP, "what the cluster is asked to be, and its state"),
+    Right("observe", "list", "pods", "", "the members"),
+    Right("observe", "list", "services", "", "addresses"),
+    Right(
+        "observe", "list", "events", "", "diagnostics", "diagnostics of a failed test lack events"
+    ),
+    Right(
+        "observe", "get", "pods/log", "", "diagnostics", "diagnostics of a failed test lack logs"
+    ),
+    Right("fault", "delete", "pods", "", "primary_kill, standby_kill and their kin"),
+    Right("fault", "patch", "clusters/status", GROUP, "switchover"),
+    Right("fault", "list", "clusters", GROUP, "who is named and promoted, and when"),
+    Right("fault", "watch", "clusters", GROUP, "who is named and promoted, and when"),
+    Right("fault", "list", "endpointslices", "discovery.k8s.io", "whom clients are led to"),
+    Right("fault", "watch", "endpointslices", "discovery.k8s.io", "whom clients are led to"),
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Whether a right is there."""
+
+    right: Right
+    allowed: bool
+
+
+def needed(secret: bool) -> tuple[Right, ...]:
+    """Return every right, those of all levels; secret: whether the operator's Secret is read."""
+    return (*([_SECRET] if secret else []), *_ALWAYS)
+
+
+def ask(found: Found, secret: bool) -> tuple[Answer, ...]:
+    """Ask the API server about each right.
+
+    Raises:
+        BrokenEnvironmentError: it does not answer.
+    """
+    return tuple(_ask(found, needed(secret)))
+
+
+def _ask(found: Found, rights: tuple[Right, ...]) -> Iterator[Answer]:
+    api = client.AuthorizationV1Api(found.api)
+    for right in rights:
+        resource, _, part = right.resource.partition("/")
+        attributes = {
+            "namespace": found.namespace,
+            "verb": right.verb,
+            "group": right.group,
+            "resource": resource,
+            "subresource": part,
+        }
+        if resource == "namespaces":
+            attributes["name"] = found.namespace
+        body: Any = {"spec": {"resourceAttributes": attributes}}
+        try:
+            answer = api.create_self_subject_access_review(body, _request_timeout=ANSWER_WITHIN)
+        except (ApiException, HTTPError) as error:
+            raise refusal(error, found.access, found.api) from None
+        yield Answer(right, bool(found.api.sanitize_for_serialization(answer)["status"]["allowed"]))
+
+
+def who(found: Found) -> str:
+    """Return as whom the API server knows us; the context's name where it does not say."""
+    try:
+        answer = client.AuthenticationV1Api(found.api).create_self_subject_review(
+            client.V1SelfSubjectReview(), _request_timeout=ANSWER_WITHIN
+        )
+        return str(found.api.sanitize_for_serialization(answer)["status"]["userInfo"]["username"])
+    except (ApiException, HTTPError, KeyError):  # Kubernetes before 1.28 has no such thing
+        return f"the user of context {found.access.context}"
+
+
+def demand(answers: tuple[Answer, ...], level: str, found: Found) -> None:
+    """Refuse where a right of the level is missing.
+
+    Raises:
+        BrokenEnvironmentError: with each of them.
+    """
+    missing = [
+        answer.right
+        for answer in answers
+        if not answer.allowed and not answer.right.optional and answer.right.level in below(level)
+    ]
+    if missing:
+        raise BrokenEnvironmentError(
+            f"{who(found)} may not {', '.join(map(str, missing))} in namespace {found.namespace},"
+            f" which --level={level} needs: infra/kube/rbac.yaml has the roles"
+        )
