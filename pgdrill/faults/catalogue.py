@@ -151,6 +151,9 @@ _RESTARTED: dict[Where, Cost] = {
         ),
     ),
 }
+_SEEN = (
+    20.0  # seconds: scrape 2, two evaluations of 1, for 8, and the same again for a busy machine
+)
 _HANGS = 40.0  # seconds: a lease of 20 and what an alert needs on top, twice
 
 _NEW_PRIMARY = ("PgFailoverHappened",)
@@ -279,7 +282,7 @@ _ALL = (
         alerts={
             LOCAL: Excused(
                 "PostgreSQL serves clients again before PgNoPrimary's scrape, evaluation and for"
-                " are over, and its counters begin anew"
+                " are over, and PgCrashLoop needs three restarts in a minute"
             ),
             **dict.fromkeys(CNPG, _NEW_PRIMARY),
         },
@@ -297,10 +300,8 @@ _ALL = (
             KIND: Cost({"it hangs": _HANGS, "a new session": 3}, margin=3),
         },
         alerts={
-            LOCAL: Excused(
-                "Patroni and the exporter go on with the sessions that they have: nothing that is"
-                " watched here opens a new one"
-            ),
+            # Patroni and the exporter go on with the sessions that they have.
+            LOCAL: ("PgNoNewSession",),
             KIND: ("PgNoPrimary",),
         },
         lasts=_HANGS,
@@ -340,6 +341,33 @@ _ALL = (
         returns_late=True,
         needs="real-disk-limit",
         profile="full",
+    ),
+    FaultSpec(
+        name="connections_taken",
+        title="Every slot of the primary is taken by sessions that idle",
+        claim="Clients get new sessions again as soon as a client that took them all lets go.",
+        primary="stays",
+        cost=dict.fromkeys(
+            (LOCAL, KIND),
+            Cost({"nobody ends them": _SEEN, "they end": 1, "a new session": 1}, margin=3),
+        ),
+        alerts=dict.fromkeys((LOCAL, KIND), ("PgConnectionsNearLimit",)),
+        lasts=_SEEN,
+        profile="laptop",
+    ),
+    FaultSpec(
+        name="proxy_down",
+        title="The load balancer is down: the primary is well, and nobody reaches it",
+        claim="Clients write again as soon as their way in is back, and nothing failed over.",
+        primary="stays",
+        # On kind each node is a way in of its own, and no program stands in it.
+        cost={
+            LOCAL: Cost({"nobody restarts it": _SEEN, "start": 1, "checks": 1}, margin=3),
+        },
+        alerts={LOCAL: ("PgWayInDown",)},
+        lasts=_SEEN,
+        needs="processes",
+        profile="laptop",
     ),
     FaultSpec(
         name="switchover",

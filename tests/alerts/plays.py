@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +15,7 @@ from pgdrill.judge import failover
 from pgdrill.observe.alerts import AlertWatch, Expectation
 from pgdrill.observe.detection import OLD_ALERTS_GONE
 from pgdrill.observe.overlap import EVERYTHING, Course, Scenario, Thing, Turn
+from pgdrill.observe.prometheus import NoDataError
 from pgdrill.platforms.archive import Archive, archive_of
 from pgdrill.platforms.archive_faults import REFUSED_WITHIN
 from pgdrill.platforms.base import (
@@ -35,10 +37,13 @@ from tests.alerts.truth import (
     archive_fails,
     behind,
     commit_waits,
+    connections_share,
     files_that_wait,
     injected,
     instant_when,
+    oldest_transaction,
     replay_blocked,
+    started,
     until_paged,
     until_resolved,
     writers,
@@ -53,6 +58,9 @@ FAULT_WITHIN = 90.0  # seconds for a trial to inject its fault: to settle, write
 LIMIT_LAG = 5.0  # seconds, as in infra/alerts/rules/replication.yaml
 LIMIT_WAIT = 5.0  # seconds, as in infra/alerts/rules/availability.yaml
 LIMIT_DISK = 0.80  # share, as in infra/alerts/rules/storage.yaml
+LIMIT_SHARE = 0.80  # share, as in infra/alerts/rules/sessions.yaml
+LIMIT_AGE = 60.0  # seconds, as in infra/alerts/rules/sessions.yaml
+CRASHES = 3  # as in infra/alerts/rules/sessions.yaml: more than 2 in a minute
 LIMIT_BURN = 14.4 * 0.001  # share, as in infra/alerts/rules/slo.yaml
 
 # What else a member that is away, or a primary that moves, may raise for a moment.
@@ -62,6 +70,8 @@ MEMBER_AWAY = frozenset(
         "PgReplicationLagHigh",
         "PgReplicationUnmeasured",
         "PgSynchronousStandbyMissing",
+        "PgSourceDown",
+        "PgNoNewSession",
     )
 )
 # An old primary that wakes up goes on beside its successor until its agent has noticed, and its
@@ -71,9 +81,10 @@ PRIMARY_MOVES = MEMBER_AWAY | {
     "PgFailoverHappened",
     "PgTwoPrimaries",
     "PgCommitsWait",
+    "PgWayInDown",
 }
-# Who may not look into the archive sees no backup in it.
-UNREADABLE = frozenset(("PgArchiveLagging", "PgBackupMissing", "PgBackupStale"))
+# Who may not look into the archive sees no backup in it; a store's own exporter goes with it.
+UNREADABLE = frozenset(("PgArchiveLagging", "PgBackupMissing", "PgBackupStale", "PgSourceDown"))
 # Alertmanager keeps alerts about standbys back while one of these is raised (alertmanager.yml.j2).
 INHIBITS = frozenset(("PgNoPrimary", "PgFailoverHappened"))
 
@@ -339,6 +350,121 @@ def operator_away(scene: Scene, turn: Turn) -> Course:
     return Course(down, f"{away} away", quiet, gone, back)
 
 
+def failover_off(scene: Scene, turn: Turn) -> Course:
+    """Switch failover off, and on again."""
+    quiet = _quiet(scene, turn)
+    off = Expectation("PgFailoverOff")
+    return _while_injected(turn, scene.platform, "failover_off", off, "failover off", quiet)
+
+
+def source_gone(scene: Scene, turn: Turn) -> Course:
+    """Take away what a load publishes itself to, and give it back."""
+    quiet = _quiet(scene, turn)
+    gone = Expectation("PgSourceDown")
+    return _while_injected(turn, scene.platform, "source_away", gone, "pushgateway away", quiet)
+
+
+def way_in_down(scene: Scene, turn: Turn) -> Course:
+    """Stop the load balancer, and start it again."""
+    quiet = _rested_quiet(scene, turn)
+    down = Expectation("PgWayInDown")
+    return _while_injected(turn, scene.platform, "proxy_down", down, "load balancer down", quiet)
+
+
+def no_new_session(scene: Scene, turn: Turn) -> Course:
+    """Let the primary's postmaster hang, and go on."""
+    quiet = _rested_quiet(scene, turn)
+    shut = Expectation("PgNoNewSession", scene.platform.engine.primary().name)
+    return _while_injected(
+        turn, scene.platform, "postmaster_freeze", shut, "postmaster frozen", quiet
+    )
+
+
+def _while_injected(
+    turn: Turn, platform: Platform, fault: str, of: Expectation, what: str, quiet: float
+) -> Course:
+    """Break something until somebody was paged, and heal it."""
+    with injected(platform.faults[fault]) as (_, gone):
+        until_paged(turn.watch, of, quiet)
+    back = time.monotonic()
+    turn.acted()
+    until_resolved(turn.watch, of, quiet)
+    return Course(of, what, quiet, gone, back)
+
+
+def connections_near_limit(scene: Scene, turn: Turn) -> Course:
+    """Hold most of the sessions that a limit allows, and let them go."""
+    cluster = scene.cluster
+    near = Expectation("PgConnectionsNearLimit", scene.platform.engine.primary().name)
+    quiet = _quiet(scene, turn)
+    with ExitStack() as held:
+
+        def crowd() -> float:
+            for _ in range(10):
+                held.callback(cluster.connect().close)
+            return connections_share(cluster)
+
+        late = _instant(turn, "a crowd", lambda: crowd() > LIMIT_SHARE, within=60)
+        crowd()  # some more: one that leaves is not to end it
+        until_paged(turn.watch, near, quiet)
+    few = _instant(turn, "a few", lambda: connections_share(cluster) < LIMIT_SHARE, within=20)
+    turn.acted()
+    until_resolved(turn.watch, near, quiet)
+    return Course(near, "sessions held idle", quiet, late, few)
+
+
+def forgotten_transaction(scene: Scene, turn: Turn) -> Course:
+    """Leave a transaction open, and end it."""
+    cluster = scene.cluster
+    held = Expectation("PgVacuumHeldBack", scene.platform.engine.primary().name)
+    quiet = _quiet(scene, turn)
+    with cluster.connect() as session, session.transaction():
+        session.execute("SELECT txid_current()")
+        old = _instant(
+            turn,
+            "an old transaction",
+            lambda: oldest_transaction(cluster) > LIMIT_AGE,
+            within=LIMIT_AGE + 20,
+        )
+        until_paged(turn.watch, held, quiet)
+    ended = time.monotonic()
+    turn.acted()
+    until_resolved(turn.watch, held, quiet)
+    return Course(held, "a transaction left open", quiet, old, ended)
+
+
+def crash_loop(scene: Scene, turn: Turn) -> Course:
+    """Kill a client's backend again and again; each time all others end, and all recovers."""
+    platform, cluster = scene.platform, scene.cluster
+    quiet = _rested_quiet(scene, turn)
+    primary = platform.engine.primary().name
+    loop, crashed = Expectation("PgCrashLoop", primary), quiet
+    for _ in range(CRASHES):
+        before, known = started(cluster, primary), _known_start(turn, primary)
+        anew = partial(_changed, partial(started, cluster, primary), before)
+        with injected(platform.faults["backend_kill"]):
+            crashed = _instant(turn, "another start", anew, within=30)
+        # A start that is over before it was scraped is one that nobody can count.
+        scraped = partial(_changed, partial(_known_start, turn, primary), known)
+        _instant(turn, "its scrape", scraped, within=30)
+    until_paged(turn.watch, loop, quiet)
+    _redundant(scene, turn)
+    until_resolved(turn.watch, loop, quiet)
+    return Course(loop, f"{CRASHES} backends of {primary} killed", quiet, crashed, crashed)
+
+
+def _changed(look: Callable[[], float], before: float) -> bool:
+    """Whether there is a number, and another one than before."""
+    return look() not in (0.0, before)
+
+
+def _known_start(turn: Turn, member: str) -> float:
+    """Return when a member started, as the monitoring has it; 0 where it has nothing."""
+    with suppress(NoDataError):
+        return turn.watch.prometheus.values("pgdrill:started_seconds").get(member, 0.0)
+    return 0.0
+
+
 def _quiet(scene: Scene, turn: Turn) -> float:
     """Wait for what comes before a scenario: all is redundant, and no alert is left."""
     wait_healthy(scene.platform.engine, within=HEALTHY)
@@ -430,6 +556,11 @@ REQUIRED: Mapping[str, frozenset[Capability]] = {
     "backups_gone": frozenset(("backup",)),
     "backup_failed": frozenset(("backup",)),
     "stalled_load": frozenset(("pushgateway",)),
+    "failover_off": frozenset(("processes",)),
+    "source_gone": frozenset(("pushgateway",)),
+    "no_new_session": frozenset(("processes",)),
+    "way_in_down": frozenset(("processes",)),
+    "crash_loop": frozenset(("processes",)),
 }
 
 
@@ -464,6 +595,27 @@ def scenarios(scene: Scene) -> tuple[Scenario, ...]:
             "PgDiskFilling",
             partial(disk_filling, scene),
             disturbs=frozenset(("volume",)),
+            needs=steady,
+        ),
+        Scenario(
+            "failover_off",
+            "PgFailoverOff",
+            partial(failover_off, scene),
+            disturbs=frozenset(),
+            needs=steady,
+        ),
+        Scenario(
+            "forgotten_transaction",
+            "PgVacuumHeldBack",
+            partial(forgotten_transaction, scene),
+            disturbs=frozenset(),
+            needs=steady,
+        ),
+        Scenario(
+            "connections_near_limit",
+            "PgConnectionsNearLimit",
+            partial(connections_near_limit, scene),
+            disturbs=frozenset(),
             needs=steady,
         ),
         Scenario(
@@ -527,7 +679,7 @@ def scenarios(scene: Scene) -> tuple[Scenario, ...]:
             "PgSloBurnFast",
             partial(stalled_load, scene),
             disturbs=frozenset(("load",)),
-            needs=steady,
+            needs=steady | {"load"},
             aftermath=frozenset(("PgSloBurnSlow",)),
         ),
         Scenario(
@@ -537,6 +689,13 @@ def scenarios(scene: Scene) -> tuple[Scenario, ...]:
             disturbs=frozenset(("replay",)),
             needs=steady,
             held_back_by=INHIBITS,
+        ),
+        Scenario(
+            "source_gone",
+            "PgSourceDown",
+            partial(source_gone, scene),
+            disturbs=frozenset(("load",)),
+            needs=steady | {"load"},
         ),
         Scenario(
             "frozen_primary",
@@ -551,6 +710,30 @@ def scenarios(scene: Scene) -> tuple[Scenario, ...]:
             "two_primaries",
             "PgTwoPrimaries",
             partial(two_primaries, scene),
+            disturbs=moves,
+            needs=EVERYTHING,
+            aftermath=PRIMARY_MOVES,
+        ),
+        Scenario(
+            "no_new_session",
+            "PgNoNewSession",
+            partial(no_new_session, scene),
+            disturbs=moves,
+            needs=EVERYTHING,
+            aftermath=PRIMARY_MOVES,
+        ),
+        Scenario(
+            "way_in_down",
+            "PgWayInDown",
+            partial(way_in_down, scene),
+            disturbs=moves,
+            needs=EVERYTHING,
+            aftermath=PRIMARY_MOVES,
+        ),
+        Scenario(
+            "crash_loop",
+            "PgCrashLoop",
+            partial(crash_loop, scene),
             disturbs=moves,
             needs=EVERYTHING,
             aftermath=PRIMARY_MOVES,

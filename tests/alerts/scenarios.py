@@ -35,6 +35,13 @@ SCENARIOS: dict[str, str | Exemption] = {
         "needs every standby away at once; the platforms' faults hit one member at a time"
     ),
     "PgReplicationUnmeasured": Exemption(
-        "needs a dead exporter beside a healthy member; no fault of the contract touches monitoring"
+        "the dead exporter of PgSourceDown, by its member: on the platforms each has one of its own"
     ),
+    "PgFailoverOff": "test_failover_off",
+    "PgSourceDown": "test_source_gone",
+    "PgConnectionsNearLimit": "test_connections_near_limit",
+    "PgVacuumHeldBack": "test_forgotten_transaction",
+    "PgNoNewSession": "test_no_new_session",
+    "PgWayInDown": "test_way_in_down",
+    "PgCrashLoop": "test_crash_loop",
 }

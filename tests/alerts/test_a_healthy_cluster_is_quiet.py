@@ -18,6 +18,8 @@ NEEDS = {
     "pgdrill:archive_failing": "backup",
     "pgdrill:archive_waiting_bytes": "backup",
     "pgdrill:archive_used_ratio": "real-disk-limit",
+    "pgdrill:failover_off": "processes",
+    "pgdrill:way_in_writable": "processes",
 }
 
 

@@ -124,6 +124,64 @@ def test_stalled_load(require: Require, overlap: Overlap, judge_played: Judge) -
     judge_played(overlap.played("stalled_load"))
 
 
+def test_failover_off(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+    """Failover that somebody has switched off pages, before it is missed, until it is on again.
+
+    CloudNativePG has no such switch that a metric shows.
+    """
+    require("processes")
+    judge_played(overlap.played("failover_off"))
+
+
+@pytest.mark.thorough
+def test_source_gone(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+    """A target that an alert reads pages when it is silent, or known no more, until it is back."""
+    require("pushgateway")
+    judge_played(overlap.played("source_gone"))
+
+
+@pytest.mark.thorough
+def test_connections_near_limit(overlap: Overlap, judge_played: Judge) -> None:
+    """Sessions that take most of a limit page before any is refused, until they end."""
+    judge_played(overlap.played("connections_near_limit"))
+
+
+@pytest.mark.thorough
+def test_forgotten_transaction(overlap: Overlap, judge_played: Judge) -> None:
+    """A transaction that somebody forgets pages until it is ended."""
+    judge_played(overlap.played("forgotten_transaction"))
+
+
+@pytest.mark.thorough
+def test_no_new_session(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+    """A postmaster that hangs pages, though open sessions are served, until it goes on.
+
+    CloudNativePG opens a session for each question: there it is PgNoPrimary.
+    """
+    require("processes")
+    judge_played(overlap.played("no_new_session"))
+
+
+@pytest.mark.thorough
+def test_way_in_down(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+    """A load balancer that is down pages, though the database is well, until it is back.
+
+    Nothing tries the way in on kind, where no program stands in it.
+    """
+    require("processes")
+    judge_played(overlap.played("way_in_down"))
+
+
+@pytest.mark.thorough
+def test_crash_loop(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+    """PostgreSQL that crashes and recovers in place, again and again, pages until it rests.
+
+    CloudNativePG's postmaster ends with its backends, and is restarted with its container.
+    """
+    require("processes")
+    judge_played(overlap.played("crash_loop"))
+
+
 def _judge(played: Played, judge_played: Judge, verdicts: Verdicts) -> None:
     """Judge an alert about the archive, and what its cause has cost the clients."""
     course = played.course

@@ -23,6 +23,17 @@ REPLAYED_WITHIN = 60.0
 WRITE = "SELECT pg_logical_emit_message(true, 'pgdrill', 'one small write')"
 WAITS = """SELECT max(extract(epoch FROM clock_timestamp() - query_start)) FROM pg_stat_activity
     WHERE state = 'active' AND wait_event IN ('WALWrite', 'WALSync', 'SyncRep')"""
+SHARE = """SELECT count(*)::float / CASE WHEN rolconnlimit > 0 THEN rolconnlimit
+      ELSE current_setting('max_connections')::int
+        - current_setting('superuser_reserved_connections')::int END
+    FROM pg_roles, pg_stat_activity
+    WHERE rolname = current_user AND backend_type = 'client backend'
+      AND (usename = rolname OR rolconnlimit <= 0)
+    GROUP BY rolconnlimit"""
+OLDEST = """SELECT max(extract(epoch FROM clock_timestamp() - xact_start)) FROM pg_stat_activity
+    WHERE backend_type = 'client backend'"""
+STARTED = """SELECT max(extract(epoch FROM backend_start)) FROM pg_stat_activity
+    WHERE backend_type = 'checkpointer'"""
 BEHIND = "SELECT extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())"
 
 
@@ -93,6 +104,28 @@ def writers(cluster: Cluster) -> list[str]:
             if row and row[0]:
                 found.append(name)
     return found
+
+
+def connections_share(cluster: Cluster) -> float:
+    """Return how much of its own limit, or else of the server's, the suite's role has taken."""
+    with cluster.connect(statement_timeout=5) as session:
+        row = session.execute(SHARE).fetchone()
+    return float(row[0]) if row else 0.0
+
+
+def oldest_transaction(cluster: Cluster) -> float:
+    """Seconds that the oldest transaction of a client has been open on the primary."""
+    with cluster.connect(statement_timeout=5) as session:
+        row = session.execute(OLDEST).fetchone()
+    return float(row[0]) if row and row[0] is not None else 0.0
+
+
+def started(cluster: Cluster, member: str) -> float:
+    """Return when a member's processes started, Unix time; 0 while it does not answer."""
+    with suppress(psycopg.Error), cluster.connect(cluster.members[member]) as session:
+        row = session.execute(STARTED).fetchone()
+        return float(row[0]) if row and row[0] is not None else 0.0
+    return 0.0
 
 
 def archive_fails(cluster: Cluster) -> bool:

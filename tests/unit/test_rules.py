@@ -123,7 +123,9 @@ def test_an_alert_explains_itself(name: str) -> None:
     assert "for" in rule or rule["labels"]["severity"] == "info"
     assert {"summary", "description", "runbook_url"} <= set(rule["annotations"])
     # Whoever is paged has the page, and no checkout.
-    assert rule["annotations"]["runbook_url"] == f"{_repository()}/blob/main/docs/runbooks/{name}.md"
+    assert (
+        rule["annotations"]["runbook_url"] == f"{_repository()}/blob/main/docs/runbooks/{name}.md"
+    )
     runbook = (ROOT / "docs" / "runbooks" / f"{name}.md").read_text()
     headings = re.findall(r"^## (.+)$", runbook, re.MULTILINE)
     assert headings == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
@@ -199,6 +201,9 @@ def test_limits_of_the_live_scenarios_are_those_of_the_rules() -> None:
     """A scenario measures its condition against the threshold that the rule has."""
     assert _rules()["PgReplicationLagHigh"]["expr"].endswith(f"> {plays.LIMIT_LAG:g}")
     assert _rules()["PgCommitsWait"]["expr"].endswith(f"> {plays.LIMIT_WAIT:g}")
+    assert _rules()["PgConnectionsNearLimit"]["expr"].endswith(f"> {plays.LIMIT_SHARE:.2f}")
+    assert _rules()["PgVacuumHeldBack"]["expr"].endswith(f"> {plays.LIMIT_AGE:g}")
+    assert _rules()["PgCrashLoop"]["expr"].endswith(f"> {plays.CRASHES - 1}")
     for alert in ("PgDiskFilling", "PgArchiveFilling"):
         assert _rules()[alert]["expr"].endswith(f"> {plays.LIMIT_DISK:.2f}")
 

@@ -47,9 +47,17 @@ from pgdrill.platforms.kind.state import (
 from pgdrill.platforms.kind.store_faults import store_faults
 from pgdrill.platforms.kubernetes import looks
 from pgdrill.platforms.kubernetes.access import Access
-from pgdrill.platforms.kubernetes.faults import ScaleOperatorAway, api_faults
+from pgdrill.platforms.kubernetes.faults import (
+    OPERATOR,
+    OPERATOR_NAMESPACE,
+    OPERATOR_PODS,
+    Deployment,
+    ScaleAway,
+    api_faults,
+)
 from pgdrill.platforms.kubernetes.platform import KubernetesPlatform
 from pgdrill.platforms.lock import exclusive
+from pgdrill.platforms.session_faults import TakeConnections
 from pgdrill.platforms.supported import require_supported
 from pgdrill.progress import Reporter
 from pgdrill.provision import engine as containers
@@ -66,6 +74,7 @@ from pgdrill.workload import pgbench_program
 # settings let the operator replace every pod, one by one.
 HEALTHY_WITHIN = 300.0
 WATCHED_WITHIN = 120.0  # seconds more for the monitoring, which has started meanwhile
+GATEWAY, GATEWAY_PODS = "pushgateway", "app.kubernetes.io/name=pushgateway"
 
 
 class KindPlatform(KubernetesPlatform):
@@ -322,7 +331,12 @@ class KindPlatform(KubernetesPlatform):
         faults = (
             *api_faults(self.engine, self.access),
             *node_faults(self.engine, self._data_volume),
-            ScaleOperatorAway(self.access),
+            ScaleAway(
+                "operator_away",
+                Deployment(OPERATOR, OPERATOR_NAMESPACE, OPERATOR_PODS, self.access),
+            ),
+            ScaleAway("source_away", Deployment(GATEWAY, MONITORING, GATEWAY_PODS, self.access)),
+            TakeConnections(self.engine, self.cluster),
         )
         if self.installation.archive_secret:
             faults += store_faults(self.api, self.cluster, self.access)

@@ -1,4 +1,4 @@
-"""Faults that need nothing but the API: pods deleted, the operator scaled away."""
+"""Faults that need nothing but the API: pods deleted, deployments scaled away."""
 
 from dataclasses import dataclass
 
@@ -119,33 +119,35 @@ class Deployment:
             )
 
 
-class ScaleOperatorAway:
-    """Scale the operator to nothing: the database runs on, and nobody would fail it over."""
+class ScaleAway:
+    """Scale a deployment to nothing.
 
-    name = "operator_away"
+    Without the operator the database runs on, and nobody would fail it over.
+    """
 
-    def __init__(self, access: Access) -> None:
-        self._operator = Deployment(OPERATOR, OPERATOR_NAMESPACE, OPERATOR_PODS, access)
+    def __init__(self, name: str, deployment: Deployment) -> None:
+        self.name = name
+        self._deployment = deployment
         self._hit = False
 
     def inject(self) -> str:
         """Ask for no replica."""
         self._hit = True
-        self._operator.scale(0)
-        return OPERATOR
+        self._deployment.scale(0)
+        return self._deployment.name
 
     def verify_injected(self) -> str:
-        """No pod of the operator is left, not even one that is about to end."""
-        return self._operator.demand_gone()
+        """No pod of it is left, not even one that is about to end."""
+        return self._deployment.demand_gone()
 
     def heal(self) -> None:
-        """Ask for the one replica that the operator's manifest has."""
+        """Ask for the one replica that its manifest has."""
         if self._hit:
-            self._operator.scale(1)
+            self._deployment.scale(1)
 
     def verify_healed(self) -> str:
         """Its pod is available."""
-        return self._operator.demand_back()
+        return self._deployment.demand_back()
 
 
 def api_faults(engine: PodEngine, access: Access) -> tuple[Fault, ...]:

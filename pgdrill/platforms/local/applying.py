@@ -48,6 +48,7 @@ READERS = (
     *(Reader(f"exporter-{member}", ("exporter-queries.yaml",)) for member in MEMBERS),
     Reader("process-exporter", ("process-exporter.yml",)),
     Reader("archive-metrics", ("archive-metrics.py",)),
+    Reader("session-probe", ("session-probe.py",)),
 )
 
 

@@ -2,13 +2,15 @@
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psutil
 import requests
 
+from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.platforms.archive_faults import ArchiveAway, ArchiveFull, BackupsGone
 from pgdrill.platforms.local.processes import GONE, alive, identity, send, state
@@ -21,12 +23,15 @@ from pgdrill.platforms.member_faults import (
     Process,
     ProcessFault,
 )
+from pgdrill.platforms.session_faults import TakeConnections
 from pgdrill.platforms.switchover import Switchover
 from pgdrill.waiting import eventually
 
 if TYPE_CHECKING:
     from pgdrill.platforms.local import LocalPlatform
 
+STARTED_WITHIN = 10.0  # seconds for a program of supervisor's to answer
+HEARD_WITHIN = 10.0  # seconds for every member to know a setting; each looks once a second
 KILLED_WITHIN = 2.0  # seconds for a process that was sent SIGKILL to be gone
 
 
@@ -282,6 +287,98 @@ class StopConsensus:
             return ""
 
 
+class StopProgram:
+    """SIGKILL a program of supervisor's and keep it away.
+
+    port: what it listens on; strikes: whose loss that is, by name.
+    """
+
+    def __init__(
+        self,
+        platform: "LocalPlatform",
+        name: str,
+        program: str,
+        port: str,
+        strikes: Callable[[], str],
+    ) -> None:
+        self.name = name
+        self._platform = platform
+        self._program = program
+        self._port = port
+        self._strikes = strikes
+        self._hit = False
+
+    def inject(self) -> str:
+        """Stop it."""
+        struck = self._strikes()
+        self._hit = True
+        self._platform.supervisor.stop(self._program)
+        return struck
+
+    def verify_injected(self) -> str:
+        """The program is stopped and its address refuses.
+
+        Raises:
+            FaultNotRealError: not so.
+        """
+        state = self._platform.supervisor.states().get(self._program)
+        if state != "STOPPED" or self._answers():
+            raise FaultNotRealError(f"{self._program} is {state}")
+        at = self._platform.layout.endpoint(self._port)
+        return f"{self._program} is stopped, nobody answers at {at}"
+
+    def heal(self) -> None:
+        """Start it again."""
+        if self._hit:
+            self._platform.supervisor.start(self._program)
+
+    def verify_healed(self) -> str:
+        """It answers."""
+        eventually(f"{self._program} answers", self._answers, within=STARTED_WITHIN)
+        return f"{self._program} answers"
+
+    def _answers(self) -> bool:
+        at = self._platform.layout.endpoint(self._port)
+        with suppress(OSError), socket.create_connection((at.host, at.port), timeout=1):
+            return True
+        return False
+
+
+class PauseFailover:
+    """Switch Patroni to maintenance mode: nobody would take over."""
+
+    name = "failover_off"
+
+    def __init__(self, engine: PatroniEngine) -> None:
+        self._engine = engine
+        self._hit = False
+
+    def inject(self) -> str:
+        """Ask for it."""
+        self._hit = True
+        self._engine.configure({"pause": True})
+        return "failover"
+
+    def verify_injected(self) -> str:
+        """Every member has heard of it."""
+        eventually("every member paused", lambda: all(self._paused()), within=HEARD_WITHIN)
+        return "every member is in maintenance mode"
+
+    def heal(self) -> None:
+        """Ask for failover again."""
+        if self._hit:
+            self._engine.configure({"pause": None})
+
+    def verify_healed(self) -> str:
+        """No member is in maintenance mode."""
+        eventually("no member paused", lambda: not any(self._paused()), within=HEARD_WITHIN)
+        return "no member is in maintenance mode"
+
+    def _paused(self) -> list[bool]:
+        names = (member.name for member in self._engine.members())
+        return [bool(self._engine.status(name).get("pause")) for name in names]
+
+
 class RefuseWal(ArchiveAway):
     """Let nobody into the archive's directory."""
 
@@ -327,6 +424,12 @@ def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:
         FreezeMember(platform, "standby_freeze", "standby"),
         DeafStandbys(platform, "standbys_deaf", "primary"),
         StopConsensus(platform),
+        StopProgram(
+            platform, "proxy_down", "haproxy", "rw", lambda: platform.engine.primary().name
+        ),
+        StopProgram(platform, "source_away", "pushgateway", "pushgateway", lambda: "pushgateway"),
+        PauseFailover(platform.engine),
+        TakeConnections(platform.engine, platform.cluster),
         RefuseWal(platform),
         ArchiveFull(platform.cluster, platform.archive.volume),
         MoveRepository(platform),

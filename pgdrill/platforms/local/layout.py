@@ -41,6 +41,7 @@ OTHER_PORTS = {  # port name -> (address name, port)
     "alertmanager": ("monitor", 9093),
     "node_exporter": ("monitor", 9100),
     "process_exporter": ("monitor", 9256),
+    "session_probe": ("monitor", 9188),
     "pushgateway": ("monitor", 9091),
     "webhook": ("monitor", 9199),
 }
