@@ -18,6 +18,13 @@ NO_WAKING = Budget(
     better="lower",
     because="PgFailoverHappened is info, and holds back what follows from a moved role",
 )
+UNHEARD = total(
+    "watchdog gone to page",
+    # pgdrill/observe/deadman.py
+    {"one that is under way": 5, "two that are missed, and the third": 15},
+    margin=MARGIN,
+    why="the pager looks four times a second, and a silence takes a moment to hold",
+)
 UNNOTICED = Budget(
     name="slowest write while the archive failed",
     limit=2,
@@ -61,17 +68,18 @@ def judge(
     member: str = "",
     doubt: str = "",
 ) -> None:
-    """Judge the two ways of an alert to a person, and the way back.
+    """Judge the two ways of an alert to a person, and the way back; information is but logged.
 
     ended: when the watch over it did; member: whose alert it is, '' where it is the cluster's;
     doubt: why none of it is evidence, where that is so.
     """
     called = f"{life.alert}({member})" if member else life.alert
     about = About(alert=life.alert, member=member)
+    told = ("logged", life.logged) if life.severity == "info" else ("paged", life.paged)
     with verdicts.together():
         for budget, stage, start, end in (
             (fires(path), "at Alertmanager", life.condition, life.alertmanager),
-            (fires(path), "paged", life.condition, life.paged),
+            (fires(path), told[0], life.condition, told[1]),
             (resolves(path), "resolved", life.healed, life.resolved),
         ):
             seen, note = (None, doubt) if doubt else _lasted(start, end, ended)

@@ -10,6 +10,7 @@ import requests
 import yaml
 
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.observe.deadman import SEVERITY
 from pgdrill.observe.prometheus import duration
 
 ANSWER_WITHIN = 5.0  # seconds
@@ -37,10 +38,10 @@ class Alertmanager:
     def webhook(self) -> tuple[str, int]:
         """Return host and port that pages are sent to, from the running configuration.
 
-        A receiver is named after them, because Alertmanager shows no URL (since 0.26).
+        Receivers are named after them, because Alertmanager shows no URL (since 0.26).
 
         Raises:
-            BrokenEnvironmentError: no receiver with a webhook is named so.
+            BrokenEnvironmentError: none with a webhook is named so.
         """
         for receiver in self._config()["receivers"]:
             at = urlsplit(f"//{receiver['name']}")
@@ -52,10 +53,16 @@ class Alertmanager:
         )
 
     def alerts(self) -> set[tuple[str, str]]:
-        """Return (name, member) of every alert that is neither silenced nor inhibited."""
+        """Return (name, member) of every alert that is neither silenced nor inhibited.
+
+        What always fires is none.
+        """
         chosen = "active=true&silenced=false&inhibited=false"
         answer = self._call("GET", f"/api/v2/alerts?{chosen}")
-        return {(a["labels"]["alertname"], a["labels"].get("member", "")) for a in answer}
+        every = [a["labels"] for a in answer]
+        return {
+            (a["alertname"], a.get("member", "")) for a in every if a.get("severity") != SEVERITY
+        }
 
     @contextmanager
     def silenced(self, alert: str) -> Iterator[None]:

@@ -1,4 +1,7 @@
-"""The life of an alert, watched from outside: pending, firing, at Alertmanager, paged, resolved."""
+"""The life of an alert, watched from outside: pending, firing, at Alertmanager, paged, resolved.
+
+Information is logged instead: it goes to another receiver, and pages nobody.
+"""
 
 import errno
 import json
@@ -13,6 +16,7 @@ from typing import Literal
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.alertmanager import Alertmanager
+from pgdrill.observe.deadman import WATCHDOG, DeadMansSwitch
 from pgdrill.observe.load import PUSHED_EVERY, TRANSACTIONS
 from pgdrill.observe.prometheus import AlertRule, Prometheus
 from pgdrill.records import AlertLife, AlertPath
@@ -21,7 +25,7 @@ from pgdrill.waiting import DeadlineError, eventually, throughout
 POLL = 0.25  # seconds: the error of every instant that is not a page
 BLIND = 5.0  # seconds without an answer after which nothing that is said here can be trusted
 
-Stage = Literal["pending", "firing", "alertmanager", "paged", "resolved"]
+Stage = Literal["pending", "firing", "alertmanager", "paged", "logged", "resolved"]
 
 
 class GivenUpError(Exception):
@@ -71,6 +75,7 @@ class AlertWatch:
         self.prometheus = prometheus
         self.alertmanager = alertmanager
         self.sightings: list[Sighting] = []
+        self.switch = DeadMansSwitch()
         self._tell = tell
         self._active: set[tuple[Stage, Expectation]] = set()
         self._held: list[
@@ -88,7 +93,7 @@ class AlertWatch:
     def __enter__(self) -> "AlertWatch":
         self._look()  # before anything starts: an unreachable source leaves nothing behind
         if self._pages:
-            self._open.enter_context(_listening(self.alertmanager.webhook(), self._note))
+            self._open.enter_context(_listening(self.alertmanager.webhook(), self._receive))
         self._poller.start()
         return self
 
@@ -204,10 +209,11 @@ class AlertWatch:
     ) -> AlertLife:
         """Assemble the record of one alert; condition and healed are measured by the scenario."""
         rule = self.rule(of.alert)
-        paged = self.when(of, "paged", quiet_from)
+        paged, logged = (self.when(of, stage, quiet_from) for stage in ("paged", "logged"))
+        told = logged if paged is None else paged
         arrived = self.when(of, "alertmanager", quiet_from)
-        if arrived and paged:
-            arrived = min(arrived, paged)  # a page may beat the poll, and proves as much
+        if arrived and told:
+            arrived = min(arrived, told)  # a page may beat the poll, and proves as much
         return AlertLife(
             alert=of.alert,
             severity=rule.severity,
@@ -222,9 +228,10 @@ class AlertWatch:
             firing=self.when(of, "firing", quiet_from),
             alertmanager=arrived,
             paged=paged,
+            logged=logged,
             healed=healed,
             # The page that ends an earlier alert may still be on its way when a scenario begins.
-            resolved=paged and self.when(of, "resolved", paged),
+            resolved=told and self.when(of, "resolved", told),
         )
 
     def rule(self, alert: str) -> AlertRule:
@@ -240,6 +247,14 @@ class AlertWatch:
                 " `make down up` loads infra/alerts"
             )
         return rules[alert]
+
+    def told(self, alert: str) -> Literal["paged", "logged"]:
+        """Return the stage in which somebody hears of an alert, now or tomorrow.
+
+        Raises:
+            BrokenEnvironmentError: Prometheus has no such rule.
+        """
+        return "logged" if self.rule(alert).severity == "info" else "paged"
 
     def path(self, alert: str) -> AlertPath:
         """Return what each change of an alert passes on its way to a person, as it runs here.
@@ -271,6 +286,8 @@ class AlertWatch:
                 self._look()
             except BrokenEnvironmentError as error:
                 self._last_error = str(error)
+            if self._pages and self.switch.look():
+                self._tell(Sighting(time.monotonic(), "paged", Expectation(WATCHDOG)))
 
     def _look(self) -> None:
         held: set[tuple[Stage, Expectation]] = {
@@ -287,6 +304,13 @@ class AlertWatch:
         for stage, of in sorted(new, key=str):
             self._note(stage, of, now)
 
+    def _receive(self, receiver: str, stage: Stage, of: Expectation) -> None:
+        """Take what came to a receiver: the pager, the log, or who waits for the watchdog."""
+        if receiver == "watchdog":
+            self.switch.renew()
+        else:
+            self._note("logged" if (receiver, stage) == ("log", "paged") else stage, of)
+
     def _note(self, stage: Stage, of: Expectation, at: float | None = None) -> None:
         sighting = Sighting(time.monotonic() if at is None else at, stage, of)
         with self._lock:
@@ -296,10 +320,10 @@ class AlertWatch:
 
 @contextmanager
 def _listening(
-    address: tuple[str, int], note: Callable[[Stage, Expectation], None]
+    address: tuple[str, int], receive: Callable[[str, Stage, Expectation], None]
 ) -> Iterator[None]:
     """Receive pages for the time of the block."""
-    server = _pager(address, note)
+    server = _pager(address, receive)
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
     thread.start()
     try:
@@ -326,7 +350,7 @@ def listening_address(host: str) -> str:
 
 
 def _pager(
-    address: tuple[str, int], note: Callable[[Stage, Expectation], None]
+    address: tuple[str, int], receive: Callable[[str, Stage, Expectation], None]
 ) -> ThreadingHTTPServer:
     """Listen for Alertmanager's webhook.
 
@@ -340,7 +364,8 @@ def _pager(
             for alert in page["alerts"]:
                 labels = alert["labels"]
                 of = Expectation(labels["alertname"], labels.get("member", ""))
-                note("paged" if alert["status"] == "firing" else "resolved", of)
+                stage: Stage = "paged" if alert["status"] == "firing" else "resolved"
+                receive(self.path.strip("/"), stage, of)
             self.send_response(200)
             self.end_headers()
 

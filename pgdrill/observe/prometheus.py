@@ -15,6 +15,7 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util import Retry
 
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.observe.deadman import SEVERITY
 from pgdrill.records import Series
 
 ANSWER_WITHIN = 5.0  # seconds; queries over a few hundred series take milliseconds
@@ -190,10 +191,11 @@ class Prometheus:
         }
 
     def alerts(self) -> list[ActiveAlert]:
-        """Return every alert that is pending or firing."""
+        """Return every alert that is pending or firing, but what always is."""
         return [
             ActiveAlert(a["labels"]["alertname"], a["labels"].get("member", ""), a["state"])
             for a in self._get("/api/v1/alerts")["alerts"]
+            if a["labels"].get("severity") != SEVERITY
         ]
 
     def scrape_interval(self) -> float:

@@ -1,7 +1,8 @@
 """Sessions that take what others need: every slot of the primary, on any platform."""
 
+import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import psycopg
 
@@ -14,6 +15,7 @@ from pgdrill.waiting import DeadlineError, eventually
 TAKEN_WITHIN = 60.0  # seconds; 250 sessions, each a process and a log-in, take some 5 s
 # Refusals in a row before all counts as taken: clients that come and go free a slot now and then.
 REFUSALS = 20
+AGAIN_AFTER = 0.02  # seconds until the next attempt to take what became free
 REFUSED_WITHIN = 2.0  # seconds
 GIVEN_WITHIN = 15.0  # seconds for the backends of closed sessions to end
 # What PostgreSQL says: no slot, none but for superusers, none for this role or database.
@@ -21,7 +23,10 @@ FULL = ("too many clients", "connection slots are reserved", "too many connectio
 
 
 class TakeConnections:
-    """Hold every slot that an ordinary role can have on the primary, with sessions that idle."""
+    """Hold every slot that an ordinary role can have on the primary, with sessions that idle.
+
+    Whoever leaves frees one: it is taken as well, by whoever comes first, until this is healed.
+    """
 
     name = "connections_taken"
 
@@ -31,9 +36,11 @@ class TakeConnections:
         self._held = ExitStack()
         self._member = ""
         self._count = 0
+        self._given_up = threading.Event()
+        self._taker: threading.Thread | None = None
 
     def inject(self) -> str:
-        """Open sessions until no other gets in."""
+        """Open sessions until no other gets in, and go on with what becomes free."""
         self._member = self._engine.primary().name
         self._count = 0
         refused = 0
@@ -44,7 +51,15 @@ class TakeConnections:
             return refused >= REFUSALS
 
         eventually("every slot taken", fill, within=TAKEN_WITHIN, every=0)
+        self._given_up.clear()
+        self._taker = threading.Thread(target=self._go_on, name=self.name, daemon=True)
+        self._taker.start()
         return self._member
+
+    def _go_on(self) -> None:
+        while not self._given_up.wait(AGAIN_AFTER):
+            with suppress(BrokenEnvironmentError):  # who cannot be asked gives nobody a session
+                self._refused()
 
     def _refused(self) -> str:
         """Try one more session and keep it; return what it was refused with, '' if it was not.
@@ -80,6 +95,10 @@ class TakeConnections:
 
     def heal(self) -> None:
         """Close them."""
+        self._given_up.set()
+        if self._taker:
+            self._taker.join()
+            self._taker = None
         self._held.close()
 
     def verify_healed(self) -> str:

@@ -21,6 +21,7 @@ class AlertLife(Record):
     firing: float | None
     alertmanager: float | None
     paged: float | None
+    logged: float | None = None  # information goes to the log, and pages nobody
     healed: float | None
     resolved: float | None
 

@@ -245,6 +245,8 @@ def _restored(m: Material) -> list[str]:
 def _paged(m: Material) -> list[str]:
     said = []
     for life in m.alerts:
+        if life.severity == "info":  # the log's, in which somebody looks tomorrow
+            continue
         when = life.paged if life.paged is not None else life.alertmanager
         if life.condition is None or when is None:
             said.append(f"{life.alert}: no.")

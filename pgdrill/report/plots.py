@@ -263,6 +263,7 @@ STAGES = (
     ("firing", "firing"),
     ("alertmanager", "at Alertmanager"),
     ("paged", "paged"),
+    ("logged", "logged"),
     ("healed", "healed"),
     ("resolved", "resolved"),
 )

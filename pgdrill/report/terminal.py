@@ -156,10 +156,11 @@ def _rebuild(r: Rebuild) -> str:
 
 
 def _alert(life: AlertLife) -> str:
-    at = life.paged if life.paged is not None else life.alertmanager
+    told = life.logged if life.paged is None else life.paged
+    at = life.alertmanager if told is None else told
     if at is None or life.condition is None:
         return f"alert {life.alert} ({CONDITION}): never arrived"
-    verb = "paged" if life.paged is not None else "at Alertmanager"
+    verb = "at Alertmanager" if told is None else "logged" if life.paged is None else "paged"
     resolved = "resolved" if life.resolved is not None else "not seen to resolve"
     return (
         f"alert {life.alert}: {verb} {seconds(at - life.condition)} after its condition, {resolved}"

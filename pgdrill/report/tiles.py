@@ -87,7 +87,9 @@ def _p99_tile(m: Material) -> Tile:
 
 def _alert_tile(m: Material) -> Tile:
     times = [
-        (life.paged if life.paged is not None else life.alertmanager, life) for life in m.alerts
+        (life.paged if life.paged is not None else life.alertmanager, life)
+        for life in m.alerts
+        if life.severity != "info"  # pages nobody
     ]
     if not times:
         return Tile("slowest alert", "-", "not measured in this run")

@@ -12,7 +12,7 @@ from pgdrill.engines.base import NoPrimaryError
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import healing
 from pgdrill.judge import failover
-from pgdrill.observe.alerts import AlertWatch, Expectation
+from pgdrill.observe.alerts import Expectation
 from pgdrill.observe.detection import OLD_ALERTS_GONE
 from pgdrill.observe.overlap import EVERYTHING, Course, Scenario, Thing, Turn
 from pgdrill.observe.prometheus import NoDataError
@@ -239,7 +239,9 @@ def planned_switchover(scene: Scene, turn: Turn) -> Course:
     until_resolved(watch, changed, quiet)
     with writing(scene.cluster):
         turn.quiet(lasting=QUIET, within=OLD_ALERTS_GONE)
-    waking = tuple(str(of) for of in turn.raised(quiet) if _wakes(watch, of, quiet))
+    waking = tuple(
+        str(of) for of in turn.raised(quiet) if watch.when(of, "paged", quiet) is not None
+    )
     return Course(changed, f"{old} switched over, planned", quiet, moved, moved, waking)
 
 
@@ -397,7 +399,7 @@ def connections_near_limit(scene: Scene, turn: Turn) -> Course:
     cluster = scene.cluster
     near = Expectation("PgConnectionsNearLimit", scene.platform.engine.primary().name)
     quiet = _quiet(scene, turn)
-    with ExitStack() as held:
+    with writing(cluster), ExitStack() as held:
 
         def crowd() -> float:
             for _ in range(10):
@@ -418,7 +420,7 @@ def forgotten_transaction(scene: Scene, turn: Turn) -> Course:
     cluster = scene.cluster
     held = Expectation("PgVacuumHeldBack", scene.platform.engine.primary().name)
     quiet = _quiet(scene, turn)
-    with cluster.connect() as session, session.transaction():
+    with writing(cluster), cluster.connect() as session, session.transaction():
         session.execute("SELECT txid_current()")
         old = _instant(
             turn,
@@ -434,23 +436,30 @@ def forgotten_transaction(scene: Scene, turn: Turn) -> Course:
 
 
 def crash_loop(scene: Scene, turn: Turn) -> Course:
-    """Kill a client's backend again and again; each time all others end, and all recovers."""
+    """Kill a backend of a standby again and again; each time all others end, and all recovers.
+
+    Of a standby: where a primary's recovery takes longer than a look of Patroni's, it fails over.
+    """
     platform, cluster = scene.platform, scene.cluster
     quiet = _rested_quiet(scene, turn)
-    primary = platform.engine.primary().name
-    loop, crashed = Expectation("PgCrashLoop", primary), quiet
+    member, crashed = "", quiet
     for _ in range(CRASHES):
-        before, known = started(cluster, primary), _known_start(turn, primary)
-        anew = partial(_changed, partial(started, cluster, primary), before)
-        with injected(platform.faults["backend_kill"]):
+        starts = {name: started(cluster, name) for name in cluster.members}
+        known = {name: _known_start(turn, name) for name in cluster.members}
+        with injected(platform.faults["standby_backend_kill"]) as (hit, _):
+            assert member in ("", hit), f"{hit} was hit after {member}: that is no loop"
+            member = hit
+            anew = partial(_changed, partial(started, cluster, member), starts[member])
             crashed = _instant(turn, "another start", anew, within=30)
         # A start that is over before it was scraped is one that nobody can count.
-        scraped = partial(_changed, partial(_known_start, turn, primary), known)
+        scraped = partial(_changed, partial(_known_start, turn, member), known[member])
         _instant(turn, "its scrape", scraped, within=30)
+        wait_healthy(platform.engine, within=HEALTHY)
+    loop = Expectation("PgCrashLoop", member)
     until_paged(turn.watch, loop, quiet)
-    _redundant(scene, turn)
+    turn.acted()
     until_resolved(turn.watch, loop, quiet)
-    return Course(loop, f"{CRASHES} backends of {primary} killed", quiet, crashed, crashed)
+    return Course(loop, f"{CRASHES} backends of {member} killed", quiet, crashed, crashed)
 
 
 def _changed(look: Callable[[], float], before: float) -> bool:
@@ -536,11 +545,6 @@ def _moved_on(scene: Scene, turn: Turn, before: int) -> float:
     return _instant(
         turn, "a new timeline", lambda: _timeline(platform) > before, within=_until_hit(platform)
     )
-
-
-def _wakes(watch: AlertWatch, of: Expectation, since: float) -> bool:
-    """Whether somebody was paged for an alert that is more than information."""
-    return watch.when(of, "paged", since) is not None and watch.rule(of.alert).severity != "info"
 
 
 # What a platform must have for a scenario. A volume that is no file system of its own would be the
@@ -734,9 +738,9 @@ def scenarios(scene: Scene) -> tuple[Scenario, ...]:
             "crash_loop",
             "PgCrashLoop",
             partial(crash_loop, scene),
-            disturbs=moves,
+            disturbs=frozenset(("members",)),
             needs=EVERYTHING,
-            aftermath=PRIMARY_MOVES,
+            aftermath=MEMBER_AWAY,
         ),
         Scenario(
             "commits_wait",

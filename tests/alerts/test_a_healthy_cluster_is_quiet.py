@@ -26,7 +26,9 @@ NEEDS = {
 def test_quiet_when_healthy(alert_watch: AlertWatch, cluster: Cluster) -> None:
     """A healthy cluster that takes writes raises no alert, not even a pending one."""
     with writing(cluster):
+        before = alert_watch.switch.renewals
         alert_watch.quiet(lasting=QUIET)
+    assert alert_watch.switch.renewals > before, "quiet, but a page would have reached nobody"
     for series in ("pgdrill:member_up", "pgdrill:timeline", "pgdrill:replication_lag_seconds"):
         seen = alert_watch.prometheus.values(series)
         assert set(seen) == set(cluster.members), f"quiet, but {series} is of {sorted(seen)} only"

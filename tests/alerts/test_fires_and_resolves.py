@@ -4,16 +4,40 @@ What each scenario does is in plays.py. Those that this run selects are played b
 far as they fit; each test judges its own.
 """
 
+import math
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
-from pgdrill.judge.alerting import UNNOTICED
+from pgdrill.judge.alerting import UNHEARD, UNNOTICED
 from pgdrill.judge.verdicts import Verdicts
+from pgdrill.observe.deadman import WATCHDOG
 from pgdrill.observe.overlap import Overlap, Played
+from pgdrill.records import About
+from pgdrill.waiting import DeadlineError, eventually
 
 Require = Callable[[str], None]
 Judge = Callable[[Played], None]
+
+
+def test_watchdog(overlap: Overlap, verdicts: Verdicts) -> None:
+    """The pager pages when the alert that always fires comes no more: then no other would."""
+    watch = overlap.watch
+    before = watch.switch.renewals
+    eventually("the watchdog", lambda: watch.switch.renewals > before, within=UNHEARD.limit)
+    with watch.alertmanager.silenced(WATCHDOG):
+        silent = time.monotonic()
+        with suppress(DeadlineError):  # the verdict says so
+            eventually(
+                "the pager's own page",
+                lambda: watch.switch.paged(silent),
+                within=UNHEARD.limit + 10,
+            )
+    paged = watch.switch.paged(silent)
+    seen = math.inf if paged is None else paged - silent
+    verdicts.check(UNHEARD, seen, WATCHDOG, about=About(alert=WATCHDOG))
 
 
 def test_replication_lag(overlap: Overlap, judge_played: Judge) -> None:

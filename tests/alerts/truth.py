@@ -61,13 +61,17 @@ def instant_when(what: str, probe: Callable[[], bool], *, within: float) -> floa
 
 
 def until_paged(watch: AlertWatch, of: Expectation, since: float) -> None:
-    """Wait for the page; somewhat longer than allowed, so that a late one is measured."""
-    watch.wait(of, "paged", since=since, within=alerting.fires(watch.path(of.alert)).limit + 10)
+    """Wait for the page; somewhat longer than allowed, so that a late one is measured.
+
+    Information pages nobody: it is waited for where it is logged.
+    """
+    within = alerting.fires(watch.path(of.alert)).limit + 10
+    watch.wait(of, watch.told(of.alert), since=since, within=within)
 
 
 def until_resolved(watch: AlertWatch, of: Expectation, since: float) -> None:
     """Wait for the page that says it is over, where there was one that said it began."""
-    paged = watch.when(of, "paged", since)
+    paged = watch.when(of, watch.told(of.alert), since)
     if paged is not None:
         watch.wait(
             of, "resolved", since=paged, within=alerting.resolves(watch.path(of.alert)).limit + 10

@@ -1,5 +1,6 @@
 """The watch over alerts, against a real Prometheus and a real Alertmanager of this test's own."""
 
+import re
 import shutil
 import socket
 import subprocess
@@ -19,9 +20,10 @@ import yaml
 from pgdrill.drills.alerts import wait_able
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.judge import alerting
-from pgdrill.observe import detection
+from pgdrill.observe import deadman, detection
 from pgdrill.observe.alertmanager import Alertmanager
 from pgdrill.observe.alerts import AlertWatch, Expectation
+from pgdrill.observe.deadman import WATCHDOG
 from pgdrill.observe.detection import seen
 from pgdrill.observe.prometheus import (
     AlertRule,
@@ -31,12 +33,13 @@ from pgdrill.observe.prometheus import (
     resource_series,
 )
 from pgdrill.records import Budget
+from pgdrill.settings import ROOT
 from pgdrill.waiting import DeadlineError, eventually
 
 WITHIN = 15.0  # seconds; on an idle machine every stage comes within one
 
 
-ALERTS = ("Brief", "Muted", "Loud")
+ALERTS = ("Brief", "Muted", "Loud", "Told")
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def _target(conditions: set[str]) -> Iterator[str]:
 
 
 def _rule(name: str, expression: str) -> dict[str, object]:
-    return {"alert": name, "expr": expression, "for": "200ms", "labels": {"severity": "info"}}
+    severity = {"Told": "info", WATCHDOG: "none"}.get(name, "warning")
+    return {"alert": name, "expr": expression, "for": "200ms", "labels": {"severity": severity}}
 
 
 def _free_port() -> int:
@@ -102,6 +106,7 @@ def monitoring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitoring]
 def _pair(at: Path, target: str, conditions: set[str]) -> Iterator[Monitoring]:
     prometheus, alertmanager, webhook, dead = (f"127.0.0.1:{_free_port()}" for _ in range(4))
     rules = [_rule(name, f'condition{{name="{name}"}} > 0') for name in ALERTS]
+    rules.append(_rule(WATCHDOG, "vector(1)"))
     rules.append(_rule("Bound", "changes(up[30s]) > 1000"))
     rules.append(_rule("Pushed", "rate(pgdrill_load_transactions_total[15s]) > 1000"))
     (at / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "unit", "rules": rules}]}))
@@ -116,9 +121,17 @@ def _pair(at: Path, target: str, conditions: set[str]) -> Iterator[Monitoring]:
         ],
     }
     (at / "prometheus.yml").write_text(yaml.safe_dump(config))
-    route = {"receiver": webhook, "group_by": ["alertname"]}
+    route: dict[str, object] = {"receiver": f"{webhook}/pager", "group_by": ["alertname"]}
     route |= {"group_wait": "100ms", "group_interval": "200ms"}
-    receivers = [{"name": webhook, "webhook_configs": [{"url": f"http://{webhook}/"}]}]
+    route["routes"] = [
+        {"receiver": f"{webhook}/log", "matchers": ['severity = "info"']},
+        {"receiver": f"{webhook}/watchdog", "matchers": ['severity = "none"']}
+        | {"repeat_interval": "1ms"},
+    ]
+    receivers = [
+        {"name": f"{webhook}/{name}", "webhook_configs": [{"url": f"http://{webhook}/{name}"}]}
+        for name in ("pager", "log", "watchdog")
+    ]
     (at / "alertmanager.yml").write_text(yaml.safe_dump({"route": route, "receivers": receivers}))
     commands = {
         f"http://{prometheus}/-/ready": [
@@ -126,6 +139,7 @@ def _pair(at: Path, target: str, conditions: set[str]) -> Iterator[Monitoring]:
             f"--config.file={at}/prometheus.yml",
             f"--storage.tsdb.path={at}/tsdb",
             f"--web.listen-address={prometheus}",
+            "--rules.alert.resend-delay=1s",
         ],
         f"http://{alertmanager}/-/ready": [
             "prometheus-alertmanager",
@@ -188,6 +202,48 @@ def test_an_alert_is_followed_from_pending_to_the_page_that_ends_it(
     assert life.paged < healed < life.resolved
 
 
+def test_information_is_logged_and_pages_nobody(monitoring: Monitoring, watch: AlertWatch) -> None:
+    """What is but information goes another way, in its whole life, and is judged by that."""
+    quiet = watch.quiet(lasting=0.3)
+    with monitoring.condition("Told") as of:
+        assert (watch.told("Told"), watch.told("Loud")) == ("logged", "paged")
+        assert watch.wait(of, "logged", since=quiet, within=WITHIN) is not None
+    assert watch.wait(of, "resolved", since=quiet, within=WITHIN) is not None
+    life = watch.life(of, scenario="unit", quiet_from=quiet, condition=quiet, healed=quiet)
+    assert life.paged is None
+    assert life.logged is not None
+    assert life.resolved is not None
+    assert life.logged < life.resolved
+
+
+def test_a_watchdog_that_is_silent_pages(
+    watch: AlertWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What always fires is no alert to anybody; when it does not come any more, the pager pages."""
+    monkeypatch.setattr(deadman, "PAGES_AFTER", 2.0)
+    eventually("the watchdog", lambda: watch.switch.renewals, lambda n: n > 2, within=WITHIN)
+    began = watch.quiet(lasting=3)
+    assert watch.switch.paged(began) is None
+    with watch.alertmanager.silenced(WATCHDOG):
+        silent = time.monotonic()
+        eventually("its page", lambda: watch.switch.paged(silent), within=WITHIN)
+        assert watch.raised(silent) == ()
+    renewals = watch.switch.renewals
+    eventually("the watchdog", lambda: watch.switch.renewals > renewals, within=WITHIN)
+    again = time.monotonic()
+    watch.quiet(lasting=3)
+    assert watch.switch.paged(again) is None
+
+
+def test_what_the_pager_promises_is_what_it_does() -> None:
+    """The promise is made of the intervals of Alertmanager's route and of the switch."""
+    route = (ROOT / "infra/local/templates/alertmanager.yml.j2").read_text()
+    (every,) = re.findall(r"/watchdog\n.*\n.*\n +group_interval: (\S+)", route)
+    assert duration(every) == deadman.RENEWED_EVERY
+    terms = {term.name: term.seconds for term in alerting.UNHEARD.terms}
+    assert list(terms.values())[:2] == [deadman.RENEWED_EVERY, deadman.PAGES_AFTER]
+
+
 def test_a_silenced_alert_pages_nobody(monitoring: Monitoring, watch: AlertWatch) -> None:
     """An alert that fires but is muted never reaches the stages that a person would notice."""
     with watch.alertmanager.silenced("Muted"), monitoring.condition("Muted") as of:
@@ -218,7 +274,7 @@ def test_a_late_page_breaks_the_quiet(watch: AlertWatch) -> None:
     """A page of an alert that nobody holds any more counts against the window it comes in."""
     host, port = watch.alertmanager.webhook()
     page = {"alerts": [{"labels": {"alertname": "Late"}, "status": "firing"}]}
-    late = threading.Timer(0.5, requests.post, (f"http://{host}:{port}",), {"json": page})
+    late = threading.Timer(0.5, requests.post, (f"http://{host}:{port}/pager",), {"json": page})
     late.start()
     with pytest.raises(DeadlineError, match="Late paged"):
         watch.quiet(lasting=WITHIN)
@@ -320,7 +376,7 @@ def test_a_watch_without_pages_leaves_the_pager_alone(
         assert second.raised(since) == (of,)
         assert second.when(of, "paged", since) is None
         (came,) = seen(second, since, since)
-        assert (came.alert, came.severity, came.member) == ("Loud", "info", "")
+        assert (came.alert, came.severity, came.member) == ("Loud", "warning", "")
         assert came.firing is not None
         assert came.alertmanager is not None
         assert 0 < came.firing <= came.alertmanager

@@ -417,6 +417,7 @@ def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:
         KillMember(platform, "standby_away", "standby", comes_back=False),
         KillPostmaster(platform, "postmaster_kill", "primary"),
         KillMemberBackend(platform, "backend_kill", "primary"),
+        KillMemberBackend(platform, "standby_backend_kill", "standby"),
         FreezeMemberPostmaster(platform, "postmaster_freeze", "primary"),
         FreezePatroni(platform, "agent_freeze", "primary"),
         HangMemberVolume(platform, "volume_hang", "primary"),

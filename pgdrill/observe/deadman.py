@@ -1,0 +1,50 @@
+"""The pager's own alert: it is told of a watchdog every few seconds, and pages when that ends.
+
+Nothing else notices that alerts reach nobody any more: a Prometheus, an Alertmanager or a network
+that is gone is as silent as a healthy cluster.
+"""
+
+import threading
+import time
+
+WATCHDOG = "PgWatchdog"  # infra/alerts/rules/monitoring.yaml
+SEVERITY = "none"  # of what always fires: it is no news
+RENEWED_EVERY = 5.0  # seconds; infra/local/templates/alertmanager.yml.j2
+PAGES_AFTER = 15.0  # seconds without: two that were lost, and the third
+
+
+class DeadMansSwitch:
+    """Pages when it has not been told for PAGES_AFTER seconds, once for each silence."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._heard = time.monotonic()
+        self._due = True
+        self._paged: list[float] = []
+        self._heard_of = 0
+
+    def renew(self) -> None:
+        """Note that the watchdog came."""
+        with self._lock:
+            self._heard, self._due = time.monotonic(), True
+            self._heard_of += 1
+
+    def look(self) -> bool:
+        """Page where it is time for it; whether that was now."""
+        with self._lock:
+            now = time.monotonic()
+            if not self._due or now - self._heard <= PAGES_AFTER:
+                return False
+            self._due = False
+            self._paged.append(now)
+            return True
+
+    @property
+    def renewals(self) -> int:
+        """How often the watchdog came."""
+        return self._heard_of
+
+    def paged(self, since: float) -> float | None:
+        """Return the first instant after since at which it paged."""
+        with self._lock:
+            return next((at for at in self._paged if at >= since), None)
