@@ -1,5 +1,6 @@
 """How each scenario raises its alert, for a real reason, and takes the reason away again."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -12,7 +13,9 @@ from pgdrill.engines.base import NoPrimaryError
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import healing
 from pgdrill.judge import failover
+from pgdrill.judge.alerting import UNHEARD
 from pgdrill.observe.alerts import Expectation
+from pgdrill.observe.deadman import WATCHDOG
 from pgdrill.observe.detection import OLD_ALERTS_GONE
 from pgdrill.observe.overlap import EVERYTHING, Course, Scenario, Thing, Turn
 from pgdrill.observe.prometheus import NoDataError
@@ -29,6 +32,7 @@ from pgdrill.platforms.base import (
 )
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
+from pgdrill.waiting import DeadlineError
 from pgdrill.workload.pgbench_program import Program
 from tests.alerts.load import bad_instants, bad_share, good_again, published_load, stalls
 from tests.alerts.strikes import Strikes, Struck
@@ -352,6 +356,25 @@ def operator_away(scene: Scene, turn: Turn) -> Course:
     return Course(down, f"{away} away", quiet, gone, back)
 
 
+def watchdog(scene: Scene, turn: Turn) -> Course:
+    """Silence the alert that always fires; what ends the wait is the pager's own page."""
+    watch = turn.watch
+    before = watch.switch.renewals
+    _instant(turn, "the watchdog", lambda: watch.switch.renewals > before, within=UNHEARD.limit)
+    with watch.alertmanager.silenced(WATCHDOG):
+        silent = time.monotonic()
+        with suppress(DeadlineError):  # the verdict says so
+            _instant(
+                turn,
+                "the pager's own page",
+                lambda: watch.switch.paged(silent) is not None,
+                within=UNHEARD.limit + 10,
+            )
+    paged = watch.switch.paged(silent)
+    ended = math.inf if paged is None else paged
+    return Course(Expectation(WATCHDOG), "watchdog silenced", silent, silent, ended)
+
+
 def failover_off(scene: Scene, turn: Turn) -> Course:
     """Switch failover off, and on again."""
     quiet = _quiet(scene, turn)
@@ -600,6 +623,13 @@ def scenarios(scene: Scene) -> tuple[Scenario, ...]:
             partial(disk_filling, scene),
             disturbs=frozenset(("volume",)),
             needs=steady,
+        ),
+        Scenario(
+            "watchdog",
+            WATCHDOG,
+            partial(watchdog, scene),
+            disturbs=frozenset(),
+            needs=frozenset(),
         ),
         Scenario(
             "failover_off",

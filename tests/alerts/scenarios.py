@@ -37,7 +37,7 @@ SCENARIOS: dict[str, str | Exemption] = {
     "PgReplicationUnmeasured": Exemption(
         "the dead exporter of PgSourceDown, by its member: on the platforms each has one of its own"
     ),
-    "PgWatchdog": Exemption("it fires always; that its silence pages is test_watchdog"),
+    "PgWatchdog": "test_watchdog",
     "PgFailoverOff": "test_failover_off",
     "PgSourceDown": "test_source_gone",
     "PgConnectionsNearLimit": "test_connections_near_limit",

@@ -4,10 +4,7 @@ What each scenario does is in plays.py. Those that this run selects are played b
 far as they fit; each test judges its own.
 """
 
-import math
-import time
 from collections.abc import Callable
-from contextlib import suppress
 
 import pytest
 
@@ -16,28 +13,9 @@ from pgdrill.judge.verdicts import Verdicts
 from pgdrill.observe.deadman import WATCHDOG
 from pgdrill.observe.overlap import Overlap, Played
 from pgdrill.records import About
-from pgdrill.waiting import DeadlineError, eventually
 
 Require = Callable[[str], None]
 Judge = Callable[[Played], None]
-
-
-def test_watchdog(overlap: Overlap, verdicts: Verdicts) -> None:
-    """The pager pages when the alert that always fires comes no more: then no other would."""
-    watch = overlap.watch
-    before = watch.switch.renewals
-    eventually("the watchdog", lambda: watch.switch.renewals > before, within=UNHEARD.limit)
-    with watch.alertmanager.silenced(WATCHDOG):
-        silent = time.monotonic()
-        with suppress(DeadlineError):  # the verdict says so
-            eventually(
-                "the pager's own page",
-                lambda: watch.switch.paged(silent),
-                within=UNHEARD.limit + 10,
-            )
-    paged = watch.switch.paged(silent)
-    seen = math.inf if paged is None else paged - silent
-    verdicts.check(UNHEARD, seen, WATCHDOG, about=About(alert=WATCHDOG))
 
 
 def test_replication_lag(overlap: Overlap, judge_played: Judge) -> None:
@@ -146,6 +124,13 @@ def test_stalled_load(require: Require, overlap: Overlap, judge_played: Judge) -
     """A load that waits for a lock pages as a burning budget, though nothing is down."""
     require("pushgateway")
     judge_played(overlap.played("stalled_load"))
+
+
+def test_watchdog(overlap: Overlap, verdicts: Verdicts) -> None:
+    """The pager pages when the alert that always fires comes no more: then no other would."""
+    course = overlap.played("watchdog").course
+    about = About(alert=WATCHDOG)
+    verdicts.check(UNHEARD, course.healed - course.condition, course.scenario, about=about)
 
 
 def test_failover_off(require: Require, overlap: Overlap, judge_played: Judge) -> None:
