@@ -76,6 +76,7 @@ MEMBER_AWAY = frozenset(
         "PgSynchronousStandbyMissing",
         "PgSourceDown",
         "PgNoNewSession",
+        "PgConnectionsNearLimit",  # of clients that gave up while their commits waited
     )
 )
 # An old primary that wakes up goes on beside its successor until its agent has noticed, and its
@@ -477,12 +478,18 @@ def crash_loop(scene: Scene, turn: Turn) -> Course:
         # A start that is over before it was scraped is one that nobody can count.
         scraped = partial(_changed, partial(_known_start, turn, member), known[member])
         _instant(turn, "its scrape", scraped, within=30)
-        wait_healthy(platform.engine, within=HEALTHY)
+        # The fault hits a standby that a commit may rely on: it has to be one again.
+        again = partial(_synchronous, platform, member)
+        _instant(turn, f"{member} synchronous", again, within=HEALTHY)
     loop = Expectation("PgCrashLoop", member)
     until_paged(turn.watch, loop, quiet)
     turn.acted()
     until_resolved(turn.watch, loop, quiet)
     return Course(loop, f"{CRASHES} backends of {member} killed", quiet, crashed, crashed)
+
+
+def _synchronous(platform: Platform, member: str) -> bool:
+    return any(m.name == member and m.synchronous for m in platform.engine.members())
 
 
 def _changed(look: Callable[[], float], before: float) -> bool:
