@@ -151,9 +151,8 @@ _RESTARTED: dict[Where, Cost] = {
         ),
     ),
 }
-_SEEN = (
-    20.0  # seconds: scrape 2, two evaluations of 1, for 8, and the same again for a busy machine
-)
+# Seconds: scrape 2, two evaluations of 1, for 8, and some for a busy machine.
+_SEEN = 20.0
 _HANGS = 40.0  # seconds: a lease of 20 and what an alert needs on top, twice
 
 _NEW_PRIMARY = ("PgFailoverHappened",)

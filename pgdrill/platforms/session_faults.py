@@ -21,6 +21,17 @@ GIVEN_WITHIN = 15.0  # seconds for the backends of closed sessions to end
 # What PostgreSQL says: no slot, none but for superusers, none for this role or database.
 FULL = ("too many clients", "connection slots are reserved", "too many connections for")
 
+# Of the limit of whoever asks, or else of the server's, without the slots of superusers.
+SHARE = """SELECT count(*)::float / CASE WHEN rolconnlimit > 0 THEN rolconnlimit
+      ELSE current_setting('max_connections')::int
+        - current_setting('superuser_reserved_connections')::int END
+    FROM pg_roles, pg_stat_activity
+    WHERE rolname = current_user AND backend_type = 'client backend'
+      AND (usename = rolname OR rolconnlimit <= 0)
+    GROUP BY rolconnlimit"""
+AT_ONCE = 10  # sessions between two looks at how many are taken
+TAKEN_BEFORE = 0.7  # of the slots, before anybody writes: less than an alert is about
+
 
 class TakeConnections:
     """Hold every slot that an ordinary role can have on the primary, with sessions that idle.
@@ -39,10 +50,34 @@ class TakeConnections:
         self._given_up = threading.Event()
         self._taker: threading.Thread | None = None
 
+    def place(self) -> None:
+        """Take most of them before: 250 log-ins last longer on a busy machine than what they cost.
+
+        Raises:
+            BrokenEnvironmentError: the primary gives no session.
+            DeadlineError: it does not give them in time.
+        """
+        self.heal()
+        self._member = self._engine.primary().name
+
+        def fill() -> float:
+            for _ in range(AT_ONCE):
+                self._refused()
+            return self._share()
+
+        eventually(
+            "most slots taken", fill, lambda s: s > TAKEN_BEFORE, within=TAKEN_WITHIN, every=0
+        )
+
+    def _share(self) -> float:
+        cluster = self._cluster()
+        with cluster.connect(cluster.members[self._member]) as session:
+            row = session.execute(SHARE).fetchone()
+        return float(row[0]) if row else 0.0
+
     def inject(self) -> str:
         """Open sessions until no other gets in, and go on with what becomes free."""
         self._member = self._engine.primary().name
-        self._count = 0
         refused = 0
 
         def fill() -> bool:
@@ -85,7 +120,7 @@ class TakeConnections:
         Raises:
             FaultNotRealError: one after the other does.
         """
-        if not self._count:
+        if self._taker is None:
             raise FaultNotRealError(f"{self.name} was not injected")
         try:
             said = eventually("a refused session", self._refused, within=REFUSED_WITHIN, every=0)
@@ -97,9 +132,10 @@ class TakeConnections:
         """Close them."""
         self._given_up.set()
         if self._taker:
-            self._taker.join()
+            self._taker.join(GIVEN_WITHIN)
             self._taker = None
         self._held.close()
+        self._count = 0
 
     def verify_healed(self) -> str:
         """A session gets in again.

@@ -14,6 +14,7 @@ from pgdrill.judge import alerting
 from pgdrill.observe.alerts import AlertWatch, Expectation
 from pgdrill.observe.archiver import archiver
 from pgdrill.platforms.base import Cluster, Platform
+from pgdrill.platforms.session_faults import SHARE
 from pgdrill.waiting import eventually
 
 # Seconds for a standby to replay a new table. Where a million rows were loaded a minute before, it
@@ -23,13 +24,6 @@ REPLAYED_WITHIN = 60.0
 WRITE = "SELECT pg_logical_emit_message(true, 'pgdrill', 'one small write')"
 WAITS = """SELECT max(extract(epoch FROM clock_timestamp() - query_start)) FROM pg_stat_activity
     WHERE state = 'active' AND wait_event IN ('WALWrite', 'WALSync', 'SyncRep')"""
-SHARE = """SELECT count(*)::float / CASE WHEN rolconnlimit > 0 THEN rolconnlimit
-      ELSE current_setting('max_connections')::int
-        - current_setting('superuser_reserved_connections')::int END
-    FROM pg_roles, pg_stat_activity
-    WHERE rolname = current_user AND backend_type = 'client backend'
-      AND (usename = rolname OR rolconnlimit <= 0)
-    GROUP BY rolconnlimit"""
 OLDEST = """SELECT max(extract(epoch FROM clock_timestamp() - xact_start)) FROM pg_stat_activity
     WHERE backend_type = 'client backend'"""
 STARTED = """SELECT max(extract(epoch FROM backend_start)) FROM pg_stat_activity

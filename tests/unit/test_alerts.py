@@ -139,7 +139,7 @@ def _pair(at: Path, target: str, conditions: set[str]) -> Iterator[Monitoring]:
             f"--config.file={at}/prometheus.yml",
             f"--storage.tsdb.path={at}/tsdb",
             f"--web.listen-address={prometheus}",
-            "--rules.alert.resend-delay=1s",
+            "--rules.alert.resend-delay=5s",
         ],
         f"http://{alertmanager}/-/ready": [
             "prometheus-alertmanager",

@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from pgdrill.engines.base import Engine, Member
-from pgdrill.faults.base import FaultNotRealError
+from pgdrill.faults.base import FaultNotRealError, Placed
+from pgdrill.platforms import session_faults
 from pgdrill.platforms.base import Cluster, Endpoint
 from pgdrill.platforms.session_faults import TakeConnections
 from pgdrill.waiting import eventually
@@ -48,6 +49,7 @@ def cluster(scratch_postgres: ScratchPostgres, tmp_path: Path) -> Iterator[Clust
 def test_nobody_gets_in_until_it_is_healed(cluster: Cluster) -> None:
     """Every slot is taken, one that becomes free is taken as well, and all are given back."""
     fault = TakeConnections(cast("Engine", _Engine()), lambda: cluster)
+    assert isinstance(fault, Placed)
     with cluster.connect() as before:
         assert fault.inject() == "pg1"
         try:
@@ -65,6 +67,25 @@ def test_nobody_gets_in_until_it_is_healed(cluster: Cluster) -> None:
             fault.heal()
     assert fault.verify_healed() == "pg1: its slots are free"
     fault.heal()
+
+
+def test_most_is_taken_before_and_all_by_the_fault(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held before lets others in, and is given back with the rest."""
+    monkeypatch.setattr(session_faults, "AT_ONCE", 1)
+    fault = TakeConnections(cast("Engine", _Engine()), lambda: cluster)
+    fault.place()
+    try:
+        cluster.connect().close()
+        with pytest.raises(FaultNotRealError):
+            fault.verify_injected()
+        fault.inject()
+        with pytest.raises(psycopg.OperationalError, match="too many connections"):
+            cluster.connect()
+    finally:
+        fault.heal()
+    assert fault.verify_healed() == "pg1: its slots are free"
 
 
 def test_what_was_not_injected_is_no_fault(cluster: Cluster) -> None:
