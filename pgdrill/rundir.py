@@ -1,10 +1,14 @@
-"""The run directory: one file name for each kind of record, raw first."""
+"""The run directory: one file for each kind of record, raw first."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, cast
 
 from pgdrill.errors import BadUsageError
-from pgdrill.records import Clock, write
+from pgdrill.records import Clock, Record, append, read, read_lines, write
+
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -26,118 +30,22 @@ class RunDir:
             )
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
-        write(run.clock, Clock.now())
+        run.keep(Clock.now())
         return run
 
-    @property
-    def clock(self) -> Path:
-        """records.Clock."""
-        return self.path / "clock.json"
+    def file(self, kind: type[Record]) -> Path:
+        """Return where the records of a kind are."""
+        return self.path / kind.FILE
 
-    @property
-    def fingerprint(self) -> Path:
-        """records.Fingerprint."""
-        return self.path / "fingerprint.json"
-
-    @property
-    def collected(self) -> Path:
-        """records.Collected."""
-        return self.path / "collected.json"
-
-    @property
-    def outcomes(self) -> Path:
-        """records.TestEnd, one a line."""
-        return self.path / "outcomes.jsonl"
-
-    @property
-    def ended(self) -> Path:
-        """records.RunEnd."""
-        return self.path / "ended.json"
-
-    @property
-    def verdicts(self) -> Path:
-        """records.Verdict, one a line."""
-        return self.path / "verdicts.jsonl"
-
-    @property
-    def events(self) -> Path:
-        """records.Event, one a line."""
-        return self.path / "events.jsonl"
-
-    @property
-    def trials(self) -> Path:
-        """records.Trial, one a line."""
-        return self.path / "trials.jsonl"
-
-    @property
-    def watch(self) -> Path:
-        """records.Watch."""
-        return self.path / "watch.json"
-
-    @property
-    def kept(self) -> Path:
-        """records.Kept."""
-        return self.path / "kept.json"
-
-    @property
-    def alerts(self) -> Path:
-        """records.AlertLife, one a line."""
-        return self.path / "alerts.jsonl"
-
-    @property
-    def scaling(self) -> Path:
-        """records.Scaling, one a line."""
-        return self.path / "scaling.jsonl"
-
-    @property
-    def recoveries(self) -> Path:
-        """records.Recovery, one a line."""
-        return self.path / "recoveries.jsonl"
-
-    @property
-    def rebuilds(self) -> Path:
-        """records.Rebuild, one a line."""
-        return self.path / "rebuilds.jsonl"
-
-    @property
-    def detections(self) -> Path:
-        """records.Detection, one a line."""
-        return self.path / "detections.jsonl"
-
-    @property
-    def seed(self) -> Path:
-        """records.Seed."""
-        return self.path / "seed.json"
-
-    @property
-    def bench(self) -> Path:
-        """records.Bench."""
-        return self.path / "bench.json"
-
-    @property
-    def machine(self) -> Path:
-        """records.MachineSecond, one a line."""
-        return self.path / "machine.jsonl"
-
-    @property
-    def waits(self) -> Path:
-        """records.WaitLook, one a line."""
-        return self.path / "waits.jsonl"
-
-    @property
-    def slos(self) -> Path:
-        """records.SloComparison, one a line."""
-        return self.path / "slos.jsonl"
+    def keep(self, record: Record) -> None:
+        """Write a record down, beside those of its kind where there may be several."""
+        file = self.file(type(record))
+        (append if file.suffix == ".jsonl" else write)(file, record)
 
     @property
     def benchmark(self) -> Path:
         """pytest-benchmark's own JSON."""
         return self.path / "benchmark.json"
-
-    @property
-    def dashboards(self) -> Path:
-        """dashboards.panels.Snapshot, one a line."""
-        return self.path / "dashboards.jsonl"
 
     @property
     def report(self) -> Path:
@@ -158,3 +66,44 @@ class RunDir:
     def diagnostics(self) -> Path:
         """Logs and state, one folder for each failed test."""
         return self.path / "diagnostics"
+
+
+class Records:
+    """The records of a run by kind, each file read once.
+
+    A damaged file becomes a complaint; of its lines, those before the damage count.
+    """
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._kept: dict[type[Record], tuple[Record, ...]] = {}
+        self.complaints: list[str] = []
+
+    def all(self, kind: type[R]) -> tuple[R, ...]:
+        """Return every record of a kind, in the order in which the run wrote them."""
+        if kind not in self._kept:
+            self._kept[kind] = tuple(self._read(kind))
+        return cast("tuple[R, ...]", self._kept[kind])
+
+    def one(self, kind: type[R]) -> R | None:
+        """Return the record of a kind that a run has one of; None where it wrote none."""
+        return next(iter(self.all(kind)), None)
+
+    def replace(self, kind: type[R], records: tuple[R, ...]) -> None:
+        """Let the records of a kind be these, on no disk."""
+        self._kept[kind] = records
+
+    def _read(self, kind: type[R]) -> Iterator[R]:
+        file = self._run.file(kind)
+        try:
+            if file.suffix == ".jsonl":
+                yield from read_lines(file, kind)
+            elif found := read(file, kind):
+                yield found
+        except ValueError as error:
+            self.complaints.append(first_lines(error))
+
+
+def first_lines(error: Exception) -> str:
+    """Return what an error says, short enough for a page."""
+    return "; ".join(str(error).splitlines()[:3])

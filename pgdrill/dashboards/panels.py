@@ -60,7 +60,7 @@ class Panel(Record):
         return (said or passed or [self.base])[-1]
 
 
-class Snapshot(Record):
+class Snapshot(Record, file="dashboards.jsonl"):
     """A panel as its own queries drew it over a run; no series: they found nothing."""
 
     dashboard: str

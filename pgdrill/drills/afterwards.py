@@ -1,7 +1,7 @@
 """Whether what was there before the faults of a run is there after the last of them."""
 
 from pgdrill.platforms.base import Cluster
-from pgdrill.records import Kept, Trial, read_lines, write
+from pgdrill.records import Kept, Trial, read_lines
 from pgdrill.rundir import RunDir
 from pgdrill.workload import dataset, ledger
 from pgdrill.workload.attempts import Attempts
@@ -20,7 +20,7 @@ def read_again(cluster: Cluster, run: RunDir) -> Kept:
     """
     acked = lost = number = 0
     first = ""
-    for trial in read_lines(run.trials, Trial):
+    for trial in read_lines(run.file(Trial), Trial):
         if trial.control:
             continue
         file = run.path / trial.attempts_file
@@ -34,7 +34,7 @@ def read_again(cluster: Cluster, run: RunDir) -> Kept:
     kept = Kept(
         trials=number, acked=acked, lost=lost, first_lost=first, differing=_differing(cluster)
     )
-    write(run.kept, kept)
+    run.keep(kept)
     return kept
 
 

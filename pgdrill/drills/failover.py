@@ -21,7 +21,7 @@ from pgdrill.observe.detection import Onlooker
 from pgdrill.observe.events import EventLog, FailoverWatch
 from pgdrill.platforms.base import Cluster, Platform, rested, wait_healthy, where
 from pgdrill.progress import Reporter
-from pgdrill.records import Detection, Trial, append
+from pgdrill.records import Detection, Trial
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.waiting import DeadlineError, eventually, pause
@@ -89,7 +89,7 @@ def run_trials(
         if onlooker:
             due = detection.due(onlooker.promised, trials[-1])
             found.append(onlooker.look(trials[-1], due, detection.UNMOVED))
-            append(bench.run.detections, found[-1])
+            bench.run.keep(found[-1])
 
 
 def lanes(cluster: Cluster) -> list[Lane]:
@@ -190,7 +190,7 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
         schedule_error_p99_ms=attempts.schedule_error_p99_ms(),
         attempts_file=str(prober.file.relative_to(bench.run.path)),
     )
-    append(bench.run.trials, trial)
+    bench.run.keep(trial)
     return trial
 
 

@@ -19,7 +19,7 @@ from pgdrill.platforms import session
 from pgdrill.platforms.base import Cluster, Platform
 from pgdrill.platforms.checkpoints import write_out
 from pgdrill.progress import Reporter
-from pgdrill.records import Bench, SloComparison, append, write
+from pgdrill.records import Bench, SloComparison
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.workload import pgbench
@@ -111,7 +111,7 @@ class Load:
         self._reporter = reporter
         self._what = (program, cluster, settings, self.directory, reporter)
         self._run = settings.run_id
-        self._record, self._machine, self._looks = run.bench, run.machine, run.waits
+        self._records = run
         self._bench: Bench | None = None
         self._error: Exception | None = None
 
@@ -132,10 +132,10 @@ class Load:
                 with MachineWatch() as machine:
                     self._bench = self._measure(waits)
                 for second in machine.seen:
-                    append(self._machine, second)
+                    self._records.keep(second)
                 for look in waits.seen:
-                    append(self._looks, look)
-                write(self._record, self._bench)
+                    self._records.keep(look)
+                self._records.keep(self._bench)
             except Exception as error:
                 self._error = error
         if self._bench is None:

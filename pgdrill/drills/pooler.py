@@ -10,7 +10,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.autoscale import Autoscaler, Limits, ScalingWatch, unrest
 from pgdrill.platforms.base import Autoscaled
 from pgdrill.progress import Update
-from pgdrill.records import Scaling, Surge, append
+from pgdrill.records import Scaling, Surge
 from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload import ledger, pgbench, surge
 from pgdrill.workload.pgbench_program import Program, described
@@ -91,7 +91,7 @@ def run_scaling(bench: Bench) -> Scaling:
         ledger=ledger.reconcile(attempts, ids),
         attempts_file=str(prober.file.relative_to(bench.run.path)),
     )
-    append(bench.run.scaling, scaling)
+    bench.run.keep(scaling)
     return scaling
 
 

@@ -21,7 +21,7 @@ from pgdrill.platforms.archive import Archive, Archived, Rebuilt, Restored, Targ
 from pgdrill.platforms.base import Cluster, rested, wait_healthy, where
 from pgdrill.platforms.checkpoints import write_out
 from pgdrill.progress import Update
-from pgdrill.records import BackupTaken, Neighbour, Part, Rebuild, Recovery, append
+from pgdrill.records import BackupTaken, Neighbour, Part, Rebuild, Recovery
 from pgdrill.waiting import DeadlineError, eventually, pause
 from pgdrill.workload import dataset, ledger, soundness
 from pgdrill.workload.attempts import Attempts
@@ -118,7 +118,7 @@ def run_oops(bench: Bench, number: int, *, failover: bool = False) -> Recovery:
         came,
         str(prober.file.relative_to(bench.run.path)),
     )
-    append(bench.run.recoveries, recovery)
+    bench.run.keep(recovery)
     return recovery
 
 
@@ -183,7 +183,7 @@ def run_everything(bench: Bench, number: int) -> Recovery:
             "holes": missing.holes,
         }
     )
-    append(bench.run.recoveries, recovery)
+    bench.run.keep(recovery)
     return recovery
 
 
@@ -220,7 +220,7 @@ def run_rebuild(bench: Bench, number: int) -> Rebuild:
         p99_ms=attempts.p99_ms("held", (began, began + seconds)),
         attempts_file=str(prober.file.relative_to(bench.run.path)),
     )
-    append(bench.run.rebuilds, found)
+    bench.run.keep(found)
     return found
 
 

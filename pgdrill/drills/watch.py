@@ -20,7 +20,18 @@ from pgdrill.judge import watching
 from pgdrill.judge.catalogue import limits
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
 from pgdrill.observe.events import EventLog
-from pgdrill.records import Fingerprint, Handover, Pause, Reads, RunEnd, Server, Watch, step, write
+from pgdrill.records import (
+    Event,
+    Fingerprint,
+    Handover,
+    Pause,
+    Reads,
+    RunEnd,
+    Server,
+    Verdict,
+    Watch,
+    step,
+)
 from pgdrill.report import splice, terminal
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
@@ -158,14 +169,14 @@ def watch(order: Order, settings: Settings, screen: Screen, ending: Ending) -> i
         if not run.raw.exists() or not any(run.raw.glob("*.npz")):
             shutil.rmtree(run.path)
         raise
-    write(run.watch, found)
-    write(run.fingerprint, _fingerprint(order, guest, reader, settings))
+    run.keep(found)
+    run.keep(_fingerprint(order, guest, reader, settings))
     code = 0
     try:
-        watching.judge(found, Verdicts(run.verdicts, "watch", limits=own), own)
+        watching.judge(found, Verdicts(run.file(Verdict), "watch", limits=own), own)
     except BrokenBudgetError:
         code = 1
-    write(run.ended, RunEnd(exit_status=code))
+    run.keep(RunEnd(exit_status=code))
     splice(run.path)
     for line in terminal(run.path):
         screen.say(line)
@@ -245,7 +256,7 @@ def _look_on(
     ending: Ending,
 ) -> Seen:
     """Write and look until somebody ends it."""
-    events = EventLog(run.events)
+    events = EventLog(run.file(Event))
 
     def answers(who: str) -> Callable[[str], object]:
         return lambda seen: events.record("cluster", f"{who}: {seen}")

@@ -5,7 +5,7 @@ from typing import Literal
 from pgdrill.records.base import Record
 
 
-class AlertLife(Record):
+class AlertLife(Record, file="alerts.jsonl"):
     """One alert's life, each stage an instant on the run's clock (None: never seen)."""
 
     alert: str
@@ -37,7 +37,7 @@ class Seen(Record):
     alertmanager: float | None
 
 
-class Detection(Record):
+class Detection(Record, file="detections.jsonl"):
     """What monitoring made of one fault: every alert that came after it, expected or not."""
 
     suite: Literal["chaos", "alerts"]

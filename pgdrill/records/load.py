@@ -40,7 +40,7 @@ class ScriptResult(Record):
     failed: int
 
 
-class Bench(Record):
+class Bench(Record, file="bench.json"):
     """One pgbench run: calibration, offered rate, percentiles from the per-transaction log."""
 
     started_at: float
@@ -57,7 +57,7 @@ class Bench(Record):
     pgbench: str = ""  # version, place, and why there; '' in runs of before that was kept
 
 
-class MachineSecond(Record):
+class MachineSecond(Record, file="machine.jsonl"):
     """How the machine that carries the load fared in one second."""
 
     at: float
@@ -73,7 +73,7 @@ class MachineSecond(Record):
     run_queue: float | None = None
 
 
-class WaitLook(Record):
+class WaitLook(Record, file="waits.jsonl"):
     """What the load's sessions on the primary did at one moment."""
 
     at: float
@@ -81,7 +81,7 @@ class WaitLook(Record):
     trouble: str = ""  # why nobody could look; sessions is empty then
 
 
-class SloComparison(Record):
+class SloComparison(Record, file="slos.jsonl"):
     """One quantity of a load as its client's log has it and as Prometheus has it."""
 
     quantity: str
@@ -112,7 +112,7 @@ class TableSeed(Record):
     checksum: str
 
 
-class Seed(Record):
+class Seed(Record, file="seed.json"):
     """The dataset: what was loaded, how fast, and that every member holds the same."""
 
     rows: int

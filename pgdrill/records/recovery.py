@@ -25,7 +25,7 @@ class Neighbour(Record):
     there: bool  # in the restored database
 
 
-class Recovery(Record):
+class Recovery(Record, file="recoveries.jsonl"):
     """One restore: what was destroyed, what was asked for, and what came back, row by row."""
 
     scenario: str
@@ -61,7 +61,7 @@ class Recovery(Record):
         return next((part.after for part in self.steps if part.name == name), None)
 
 
-class Rebuild(Record):
+class Rebuild(Record, file="rebuilds.jsonl"):
     """One standby that lost its volume and came back, from the archive or from the primary."""
 
     number: int

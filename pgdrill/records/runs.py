@@ -7,14 +7,14 @@ from typing import Literal
 from pgdrill.records.base import Record
 
 
-class Collected(Record):
+class Collected(Record, file="collected.json"):
     """What a run set out to do: the ids of its tests, and of those that its profile leaves out."""
 
     tests: tuple[str, ...]
     left_out: tuple[str, ...]
 
 
-class TestEnd(Record):
+class TestEnd(Record, file="outcomes.jsonl"):
     """How a test ended, or its set-up or teardown; written at once, whatever ends the run."""
 
     __test__ = False  # pytest would collect it by its name
@@ -24,14 +24,14 @@ class TestEnd(Record):
     reason: str = ""  # of one that was skipped
 
 
-class RunEnd(Record):
+class RunEnd(Record, file="ended.json"):
     """How a run ended; there is none where it was killed."""
 
     exit_status: int
     reason: str = ""  # what cut it off, where something did
 
 
-class Event(Record):
+class Event(Record, file="events.jsonl"):
     """Something that happened, on the one clock of the run."""
 
     at: float
@@ -49,7 +49,7 @@ class Series(Record):
     points: tuple[tuple[float, float], ...]
 
 
-class Fingerprint(Record):
+class Fingerprint(Record, file="fingerprint.json"):
     """Where the numbers come from: everything that is not a default belongs here."""
 
     command: str
@@ -65,7 +65,7 @@ class Fingerprint(Record):
 VERSION = 2
 
 
-class Clock(Record):
+class Clock(Record, file="clock.json"):
     """Anchor of the monotonic clock in wall-clock time."""
 
     monotonic: float

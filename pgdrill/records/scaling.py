@@ -46,7 +46,7 @@ class Surge(Record):
         return self.ended_at - self.started_at
 
 
-class Scaling(Record):
+class Scaling(Record, file="scaling.jsonl"):
     """One rise and fall of the pooler: the load, the pods, and what became of every write."""
 
     least: int

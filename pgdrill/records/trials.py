@@ -45,7 +45,7 @@ class Part(Record):
     after: float
 
 
-class Trial(Record):
+class Trial(Record, file="trials.jsonl"):
     """One fault, once: what was hit, what clients saw, what was lost, when all was well again."""
 
     experiment: str
@@ -75,7 +75,7 @@ class Trial(Record):
     attempts_file: str
 
 
-class Kept(Record):
+class Kept(Record, file="kept.json"):
     """What was read again after the last fault: every ledger on the primary, and the dataset."""
 
     trials: int  # whose ledgers were read

@@ -86,7 +86,7 @@ class About(Record):
     member: str = ""
 
 
-class Verdict(Record):
+class Verdict(Record, file="verdicts.jsonl"):
     """A budget, what was observed, and the outcome; invalid means: no evidence it was real."""
 
     budget: Budget

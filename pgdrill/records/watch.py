@@ -69,7 +69,7 @@ class Reads(Record):
     most_ms: float | None
 
 
-class Watch(Record):
+class Watch(Record, file="watch.json"):
     """All that one watch saw; an instant is on the run's clock."""
 
     target: str  # the connection string without secrets

@@ -1,9 +1,7 @@
 """The records of one run as the report needs them: read once, grouped, nothing invented."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from pgdrill.dashboards.panels import Snapshot
 from pgdrill.errors import BadUsageError
@@ -22,7 +20,6 @@ from pgdrill.records import (
     LedgerCount,
     MachineSecond,
     Rebuild,
-    Record,
     Recovery,
     RunEnd,
     Scaling,
@@ -33,14 +30,11 @@ from pgdrill.records import (
     Verdict,
     WaitLook,
     Watch,
-    read,
-    read_lines,
 )
 from pgdrill.report import legacy
 from pgdrill.report.results import PytestResult, read_results
-from pgdrill.rundir import RunDir
+from pgdrill.rundir import Records, RunDir, first_lines
 
-R = TypeVar("R", bound=Record)
 CONFIDENCE = 0.95
 ORDER = {"broken": 0, "invalid": 1, "met": 2}
 
@@ -217,56 +211,45 @@ def read_run(path: Path) -> Material:
         BadUsageError: there is no run in this directory.
     """
     run = RunDir(path)
-    if not run.clock.is_file():
+    if not run.file(Clock).is_file():
         raise BadUsageError(f"{path} is no run directory (no clock.json): give a path in reports/")
-    complaints: list[str] = []
-
-    def one(file: Path, kind: type[R]) -> R | None:
-        try:
-            return read(file, kind)
-        except ValueError as error:
-            complaints.append(_first_lines(error))
-            return None
-
-    def many(file: Path, kind: type[R]) -> tuple[R, ...]:
-        return tuple(_until_damaged(read_lines(file, kind), complaints))
-
-    ends = many(run.outcomes, TestEnd)
+    records = Records(run)
+    ends = records.all(TestEnd)
     results = tuple(PytestResult(end.test, end.outcome, end.reason) for end in ends)
     try:
         results = results or read_results(run.report)  # a run of before they were written down
     except (ValueError, KeyError) as error:
-        complaints.append(f"{run.report}: {_first_lines(error)}")
-    clock = one(run.clock, Clock)
-    verdicts, trials = many(run.verdicts, Verdict), many(run.trials, Trial)
-    lives = many(run.alerts, AlertLife)
+        records.complaints.append(f"{run.report}: {first_lines(error)}")
+    clock = records.one(Clock)
     if clock and clock.version < 2:
-        verdicts = legacy.with_facts(verdicts, trials, lives)
-        trials = legacy.with_controls(trials)
+        trials, lives = records.all(Trial), records.all(AlertLife)
+        records.replace(Verdict, legacy.with_facts(records.all(Verdict), trials, lives))
+        records.replace(Trial, legacy.with_controls(trials))
+    verdicts = records.all(Verdict)
     return Material(
         path=path,
         start=clock.monotonic if clock else 0.0,
         wall=clock.wall if clock else "",
-        fingerprint=one(run.fingerprint, Fingerprint),
+        fingerprint=records.one(Fingerprint),
         verdicts=verdicts,
-        events=tuple(sorted(many(run.events, Event), key=lambda event: event.at)),
-        alerts=lives,
-        scalings=many(run.scaling, Scaling),
-        recoveries=many(run.recoveries, Recovery),
-        rebuilds=many(run.rebuilds, Rebuild),
-        detections=many(run.detections, Detection),
-        watch=one(run.watch, Watch),
-        seed=one(run.seed, Seed),
-        bench=one(run.bench, Bench),
-        machine=many(run.machine, MachineSecond),
-        waits=many(run.waits, WaitLook),
-        snapshots=many(run.dashboards, Snapshot),
-        slos=many(run.slos, SloComparison),
-        groups=_groups(trials, verdicts),
+        events=tuple(sorted(records.all(Event), key=lambda event: event.at)),
+        alerts=records.all(AlertLife),
+        scalings=records.all(Scaling),
+        recoveries=records.all(Recovery),
+        rebuilds=records.all(Rebuild),
+        detections=records.all(Detection),
+        watch=records.one(Watch),
+        seed=records.one(Seed),
+        bench=records.one(Bench),
+        machine=records.all(MachineSecond),
+        waits=records.all(WaitLook),
+        snapshots=records.all(Snapshot),
+        slos=records.all(SloComparison),
+        groups=_groups(records.all(Trial), verdicts),
         results=results,
-        collected=one(run.collected, Collected),
-        ended=one(run.ended, RunEnd),
-        complaints=tuple(complaints),
+        collected=records.one(Collected),
+        ended=records.one(RunEnd),
+        complaints=tuple(records.complaints),
     )
 
 
@@ -283,17 +266,6 @@ def total(counts: list[LedgerCount]) -> LedgerCount:
     return LedgerCount(
         **{name: sum(getattr(count, name) for count in counts) for name in LedgerCount.model_fields}
     )
-
-
-def _until_damaged(records: Iterator[R], complaints: list[str]) -> Iterator[R]:
-    try:
-        yield from records
-    except ValueError as error:
-        complaints.append(_first_lines(error))
-
-
-def _first_lines(error: Exception) -> str:
-    return "; ".join(str(error).splitlines()[:3])
 
 
 def _groups(trials: tuple[Trial, ...], verdicts: tuple[Verdict, ...]) -> tuple[Group, ...]:

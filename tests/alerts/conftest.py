@@ -14,7 +14,7 @@ from pgdrill.observe.prometheus import Prometheus
 from pgdrill.platforms.base import Cluster, Platform, RuleObjects, demand_healthy, rested
 from pgdrill.plugin.drill import Made
 from pgdrill.progress import Reporter
-from pgdrill.records import Detection, append
+from pgdrill.records import Detection
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.workload.pgbench_program import Program
@@ -62,8 +62,8 @@ def judge_played(overlap: Overlap, verdicts: Verdicts, run: RunDir) -> Callable[
     """Keep an alert's life, and judge how fast it came and went."""
 
     def judge(played: Played) -> None:
-        append(run.alerts, played.life)
-        append(run.detections, _detection(played))
+        run.keep(played.life)
+        run.keep(_detection(played))
         judge_life(overlap.watch, verdicts, played)
 
     return judge

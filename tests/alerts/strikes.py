@@ -8,7 +8,6 @@ from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import detection
 from pgdrill.observe.overlap import Turn
 from pgdrill.plugin.drill import Made
-from pgdrill.records import append
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,6 @@ class Strikes:
         found = onlooker.look(trial, due, detection.UNMOVED)
         own = {of.alert for of in turn.raised(trial.injected_at)}
         found = found.model_copy(update={"seen": tuple(s for s in found.seen if s.alert in own)})
-        append(bench.run.detections, found)
+        bench.run.keep(found)
         self.made[name] = (trial, found)
         return Struck(trial.target, trial.injected_at)

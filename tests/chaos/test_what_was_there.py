@@ -6,11 +6,12 @@ from pgdrill.drills.afterwards import read_again
 from pgdrill.judge.afterwards import judge
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.platforms.base import Cluster
+from pgdrill.records import Trial
 from pgdrill.rundir import RunDir
 
 
 def test_what_was_there_is_there(healthy: Cluster, run: RunDir, verdicts: Verdicts) -> None:
     """After the last fault the dataset is whole on every member, and so is every trial's ledger."""
-    if not run.trials.exists():
+    if not run.file(Trial).exists():
         pytest.skip("no fault was drilled in this run")
     judge(read_again(healthy, run), verdicts)

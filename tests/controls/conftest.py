@@ -8,6 +8,7 @@ import pytest
 
 from pgdrill.drills.failover import Bench
 from pgdrill.judge import catalogue
+from pgdrill.records import Verdict
 from pgdrill.rundir import RunDir
 from tests.controls import inventory
 from tests.controls.control import Control
@@ -46,7 +47,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.fixture
 def control(run: RunDir, request: pytest.FixtureRequest) -> Control:
     """Demand that a sabotage turns verdicts, and keep them."""
-    return Control(run.verdicts, request.node.nodeid)
+    return Control(run.file(Verdict), request.node.nodeid)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from pgdrill.drills.failover import Bench, run_trial
 from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge.afterwards import LOST_LATER, OLD_ROWS, judge
 from pgdrill.platforms.base import Cluster
-from pgdrill.records import append
 from pgdrill.rundir import RunDir
 from tests.controls.control import Control
 from tests.controls.inventory import breaks
@@ -32,7 +31,7 @@ def test_rows_that_vanish_later_are_broken(sabotaged: Bench, control: Control) -
     scratch = RunDir(sabotaged.run.path / "later")
     scratch.path.mkdir()
     moved = {"control": False, "attempts_file": f"../{trial.attempts_file}"}
-    append(scratch.trials, trial.model_copy(update=moved))
+    scratch.keep(trial.model_copy(update=moved))
     table = Path(trial.attempts_file).stem
     promised = (LOST_LATER, OLD_ROWS)
     with (

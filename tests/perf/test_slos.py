@@ -8,7 +8,7 @@ from pgdrill.judge import budgets, slos
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.observe.prometheus import Prometheus
 from pgdrill.platforms.base import Cluster
-from pgdrill.records import Bench, append
+from pgdrill.records import Bench
 from pgdrill.rundir import RunDir
 
 
@@ -18,7 +18,7 @@ def test_objectives_are_the_same_in_prometheus(
     """Prometheus has seen as many transactions, as many bad ones and the same p99 as the client."""
     found = objectives_twice(bench, publication, prometheus)
     for one in found:
-        append(run.slos, one)
+        run.keep(one)
     slos.judge(found, verdicts)
 
 
@@ -33,7 +33,7 @@ def test_server_committed_what_clients_were_told(
 ) -> None:
     """PostgreSQL's own count of commits, by way of Prometheus, is that of the clients."""
     found = commits_twice(load, bench, cluster.database, prometheus)
-    append(run.slos, found)
+    run.keep(found)
     slos.judge([found], verdicts)
 
 

@@ -36,8 +36,6 @@ from pgdrill.records import (
     Trial,
     Verdict,
     WaitLook,
-    append,
-    write,
 )
 from pgdrill.records.runs import VERSION
 from pgdrill.rundir import RunDir
@@ -512,10 +510,10 @@ def fingerprint() -> Fingerprint:
 
 
 def write_run(path: Path, without: tuple[str, ...] = ()) -> RunDir:
-    """Write a whole made-up run, except the record files named by their attribute in RunDir."""
+    """Write a whole made-up run, except the record files of these names, without their endings."""
     path.mkdir(parents=True)
     run = RunDir(path)
-    write(run.clock, Clock(monotonic=START, wall="2026-11-23T20:00:00+00:00", version=VERSION))
+    run.keep(Clock(monotonic=START, wall="2026-11-23T20:00:00+00:00", version=VERSION))
     seed = Seed(
         rows=1_000_000,
         seed=42,
@@ -527,25 +525,22 @@ def write_run(path: Path, without: tuple[str, ...] = ()) -> RunDir:
         ),
         agreeing_members=MEMBERS,
     )
-    single: dict[str, Record] = {"fingerprint": fingerprint(), "seed": seed, "bench": bench()}
-    lines: dict[str, list[Record]] = {
-        "trials": [*trials()],
-        "verdicts": [*verdicts(trials())],
-        "events": [*events(trials())],
-        "alerts": [*alerts()],
-        "scaling": [scaling()],
-        "dashboards": [*snapshots(START, MEMBERS)],
-        "machine": [*machine()],
-        "waits": [*waits()],
-        "slos": [*slos()],
-        "detections": [*detections()],
-        "recoveries": [recovery(1), recovery(2)],
-        "rebuilds": [rebuild()],
-    }
-    for name, record in single.items():
-        if name not in without:
-            write(getattr(run, name), record)
-    for name, records in lines.items():
-        for record in records if name not in without else []:
-            append(getattr(run, name), record)
+    records: list[Record] = [
+        *(fingerprint(), seed, bench()),
+        *trials(),
+        *verdicts(trials()),
+        *events(trials()),
+        *alerts(),
+        scaling(),
+        *snapshots(START, MEMBERS),
+        *machine(),
+        *waits(),
+        *slos(),
+        *detections(),
+        *(recovery(1), recovery(2)),
+        rebuild(),
+    ]
+    for record in records:
+        if Path(record.FILE).stem not in without:
+            run.keep(record)
     return run

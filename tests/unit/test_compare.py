@@ -6,7 +6,6 @@ import pytest
 
 from pgdrill.__main__ import main
 from pgdrill.errors import BadUsageError
-from pgdrill.records import append
 from pgdrill.report.compare import Measure, compare, write
 from pgdrill.rundir import RunDir
 from tests.unit.fake_run import START, trial, write_run
@@ -19,7 +18,7 @@ def gaps(run: RunDir, *values: float, lost: int = 0) -> None:
     for number, gap in enumerate(values, 1):
         one = trial("primary-kill", number, gap, START + 60 * number)
         ledger = one.ledger.model_copy(update={"acked_lost": lost})
-        append(run.trials, one.model_copy(update={"ledger": ledger}))
+        run.keep(one.model_copy(update={"ledger": ledger}))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pgdrill.judge import alerting
 from pgdrill.judge import detection as promises
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
 from pgdrill.observe import rulefiles
-from pgdrill.records import Budget, Detection, append, total
+from pgdrill.records import Budget, Detection, total
 from pgdrill.report import splice, terminal
 from pgdrill.report.detection import matrix
 from pgdrill.waiting import pause
@@ -146,7 +146,7 @@ def test_report_and_terminal_name_who_saw_nothing(tmp_path: Path) -> None:
         "detection: 2 of 3 faults made an alert fire, the last of them after 11.5 s"
         " (pause-primary); need not be seen: kill-standby"
     )
-    append(run.detections, detection("freeze-standby", 1))
+    run.keep(detection("freeze-standby", 1))
     line = next(text for text in terminal(run.path) if text.startswith("detection: "))
     assert line.endswith("; need not be seen: kill-standby; seen by nobody: freeze-standby")
     page = splice(run.path).read_text()

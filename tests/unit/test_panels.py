@@ -8,7 +8,7 @@ import pytest
 
 from pgdrill.dashboards.catalogue import DASHBOARDS
 from pgdrill.dashboards.panels import Kind, Panel, Query, Snapshot, Step, Word
-from pgdrill.records import Series, append
+from pgdrill.records import Series
 from pgdrill.report import panels, splice
 from pgdrill.report.svg import Point
 from tests.unit.fake_run import START, write_run
@@ -61,8 +61,8 @@ def test_a_panel_without_data_says_why(tmp_path: Path) -> None:
     """A run without a load has no curve of one, and says so instead of drawing nothing."""
     run = write_run(tmp_path / "run", without=("dashboards",))
     (latency,) = {p for _, p in DASHBOARDS[0].panels() if p.title == "Latency of the load"}
-    append(run.dashboards, shown("lines", pg1=[(0, 1), (2, 2)]))
-    append(run.dashboards, Snapshot(dashboard="Page", row="Row", panel=latency, series=()))
+    run.keep(shown("lines", pg1=[(0, 1), (2, 2)]))
+    run.keep(Snapshot(dashboard="Page", row="Row", panel=latency, series=()))
     assert "exists only while the steady load runs" in splice(run.path).read_text()
 
 

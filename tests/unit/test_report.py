@@ -20,12 +20,13 @@ from pgdrill.records import (
     Bench,
     Clock,
     Collected,
+    MachineSecond,
     RunEnd,
     Surge,
     TestEnd,
+    Trial,
+    Verdict,
     WaitLook,
-    append,
-    write,
 )
 from pgdrill.report import loadplots, plots, rebuild, splice, terminal
 from pgdrill.report.attempts import traces
@@ -58,14 +59,14 @@ pytestmark = pytest.mark.unit
 
 def as_of_version_1(run: RunDir) -> None:
     """Take away what records did not say before version 2."""
-    for file, field in ((run.verdicts, "about"), (run.trials, "control")):
+    for file, field in ((run.file(Verdict), "about"), (run.file(Trial), "control")):
         records = [json.loads(line) for line in file.read_text().splitlines()]
         for record in records:
             del record[field]
         file.write_text("".join(f"{json.dumps(record)}\n" for record in records))
-    clock = json.loads(run.clock.read_text())
+    clock = json.loads(run.file(Clock).read_text())
     del clock["version"]
-    run.clock.write_text(json.dumps(clock))
+    run.file(Clock).write_text(json.dumps(clock))
 
 
 class Page(HTMLParser):
@@ -101,7 +102,7 @@ def whole(tmp_path: Path) -> RunDir:
 def bare(path: Path) -> RunDir:
     """A run that wrote down nothing but its clock."""
     path.mkdir()
-    write(RunDir(path).clock, Clock(monotonic=START, wall="2026-11-23T20:00:00+00:00"))
+    RunDir(path).keep(Clock(monotonic=START, wall="2026-11-23T20:00:00+00:00"))
     return RunDir(path)
 
 
@@ -153,7 +154,7 @@ def test_kept_promises_give_the_numbers(whole: RunDir) -> None:
 
 def test_broken_promise_is_named_first(whole: RunDir) -> None:
     """One broken promise is the headline, with observed and allowed, and the first table row."""
-    append(whole.verdicts, verdict(GAP, "primary-kill trial 9 fresh", 10.0004))
+    whole.keep(verdict(GAP, "primary-kill trial 9 fresh", 10.0004))
     assert first_screen(whole) == (
         "broken: 1 of 29 promises broken: primary-kill trial 9 fresh: write gap 10.0004\xa0s"
         " (allowed ≤ 10\xa0s)."
@@ -166,7 +167,7 @@ def test_broken_promise_is_named_first(whole: RunDir) -> None:
 
 def test_what_never_happened_is_broken(whole: RunDir) -> None:
     """An alert that never came is judged as infinite, which JSON cannot hold: it reads 'never'."""
-    append(whole.verdicts, verdict(PAGED, "PostgresDown resolved", math.inf))
+    whole.keep(verdict(PAGED, "PostgresDown resolved", math.inf))
     said = "broken: 1 of 29 promises broken: PostgresDown resolved: condition to alert never"
     assert first_screen(whole).startswith(said)
 
@@ -175,7 +176,7 @@ def test_lost_write_cannot_be_overlooked(whole: RunDir) -> None:
     """One lost write is in the figure, the answer and the terminal, and the claim is gone."""
     last = trial("primary-kill", 10, 2.0, START + 700)
     lossy = last.model_copy(update={"ledger": last.ledger.model_copy(update={"acked_lost": 1})})
-    append(whole.trials, lossy)
+    whole.keep(lossy)
     head = headline(read_run(whole.path))
     assert (head.tiles[1].value, head.tiles[1].state) == ("1", "broken")
     assert "1 of 70,262 acknowledged writes." in dict(head.answers)["Was anything lost?"]
@@ -193,13 +194,13 @@ def test_upper_bounds_are_rounded_up(value: float, text: str) -> None:
 
 def test_missing_evidence_is_not_kept(whole: RunDir) -> None:
     """A verdict without evidence turns the headline, though nothing was broken."""
-    append(whole.verdicts, verdict(P99, "steady load", None))
+    whole.keep(verdict(P99, "steady load", None))
     assert first_screen(whole).startswith("invalid: 1 of 29 promises without evidence: steady load")
 
 
 def test_control_that_stays_green_breaks_the_run(whole: RunDir) -> None:
     """A control whose verdict was met is as bad as a broken promise."""
-    append(whole.verdicts, verdict(LOST, "control: asynchronous kill", 0, expected="broken"))
+    whole.keep(verdict(LOST, "control: asynchronous kill", 0, expected="broken"))
     said = first_screen(whole)
     assert said.startswith("broken: ")
     assert "1 control did not come out as it must (control: asynchronous kill" in said
@@ -234,7 +235,7 @@ def test_headline_is_silent_on_what_was_not_measured(tmp_path: Path, missing: st
 
 def test_trial_without_a_gap_takes_the_bound_away(whole: RunDir) -> None:
     """When one trial had too few acks to tell, no maximum is claimed for its lane."""
-    append(whole.trials, trial("primary-kill", 10, None, START + 700))
+    whole.keep(trial("primary-kill", 10, None, START + 700))
     assert "went without" not in first_screen(whole)
     text = splice(whole.path).read_text()
     assert "1 trial had too few acknowledged writes to say" in text
@@ -244,7 +245,7 @@ def test_trial_without_a_gap_takes_the_bound_away(whole: RunDir) -> None:
 def test_unverified_trial_is_shown_but_not_counted(whole: RunDir) -> None:
     """A fault without evidence stays in the table as not verified, and out of the statistics."""
     ghost = trial("primary-kill", 10, 0.02, START + 700).model_copy(update={"verified": False})
-    append(whole.trials, ghost)
+    whole.keep(ghost)
     kill = read_run(whole.path).groups[0]
     assert [len(lane.gaps) for lane in kill.lanes] == [9, 9]
     assert "lost in 12 trials (64,851 acknowledged)" in first_screen(whole)
@@ -261,7 +262,7 @@ def test_control_trials_stay_out_of_the_sums(whole: RunDir) -> None:
             "ledger": sample.ledger.model_copy(update={"acked_lost": 31}),
         }
     )
-    append(whole.trials, lossy)
+    whole.keep(lossy)
     assert "no acknowledged write was lost in 12 trials" in first_screen(whole)
     assert "acked-lost 0" in "\n".join(terminal(whole.path))
 
@@ -289,8 +290,8 @@ def test_single_attempts_are_drawn_where_their_answers_came(whole: RunDir) -> No
 def test_budget_of_a_lane_is_drawn_for_that_lane(tmp_path: Path) -> None:
     """A promise that names one lane is not drawn for the other."""
     run = bare(tmp_path / "lanes")
-    append(run.trials, trial("primary-kill", 1, 2.0, START + 60))
-    append(run.verdicts, verdict(GAP, "primary-kill fresh", 2.0))
+    run.keep(trial("primary-kill", 1, 2.0, START + 60))
+    run.keep(verdict(GAP, "primary-kill fresh", 2.0))
     (group,) = read_run(run.path).groups
     assert {lane.lane: lane.limit for lane in group.lanes} == {"fresh": 10, "held": None}
 
@@ -298,10 +299,10 @@ def test_budget_of_a_lane_is_drawn_for_that_lane(tmp_path: Path) -> None:
 def test_other_settings_are_compared_and_not_the_headline(whole: RunDir) -> None:
     """A trial under other fail-over settings is drawn beside the run's own, with its own budget."""
     other = trial("primary-kill", 1, 48.0, START + 60).model_copy(update={"tuning": "default"})
-    append(whole.trials, other)
+    whole.keep(other)
     about = About(fault="primary-kill", timing="default", lane="fresh")
     lenient = GAP.model_copy(update={"limit": 90})
-    append(whole.verdicts, verdict(lenient, "primary-kill on default timing", 48.0, about=about))
+    whole.keep(verdict(lenient, "primary-kill on default timing", 48.0, about=about))
     m = read_run(whole.path)
     ((own, compared),) = m.compared
     limits = [
@@ -316,7 +317,7 @@ def test_other_settings_are_compared_and_not_the_headline(whole: RunDir) -> None
 def test_settings_that_were_not_judged_borrow_no_budget(whole: RunDir) -> None:
     """Trials whose test ended before its verdict are not measured by another settings' promise."""
     other = trial("primary-kill", 1, 48.0, START + 60).model_copy(update={"tuning": "default"})
-    append(whole.trials, other)
+    whole.keep(other)
     ((own, compared),) = read_run(whole.path).compared
     assert {lane.limit for lane in own.lanes if lane.lane == "fresh"} == {10}
     assert {lane.limit for lane in compared.lanes} == {None}
@@ -325,8 +326,8 @@ def test_settings_that_were_not_judged_borrow_no_budget(whole: RunDir) -> None:
 def test_text_from_outside_cannot_become_markup(whole: RunDir) -> None:
     """Evidence with script and our own end marker is shown as text, and the page stays whole."""
     bad = trial("primary-kill", 10, 2.0, START + 700)
-    append(whole.trials, bad.model_copy(update={"evidence": HOSTILE, "target": HOSTILE}))
-    append(whole.verdicts, verdict(GAP, f"primary-kill {HOSTILE}", 2.0))
+    whole.keep(bad.model_copy(update={"evidence": HOSTILE, "target": HOSTILE}))
+    whole.keep(verdict(GAP, f"primary-kill {HOSTILE}", 2.0))
     text = splice(whole.path).read_text()
     assert Page(text).scripts == 0
     assert (text.count(BEGIN), text.count(END)) == (1, 1)
@@ -339,7 +340,7 @@ def test_splice_replaces_only_its_own_part(whole: RunDir) -> None:
     theirs = "<html><body>\n<h1 id='title'>run</h1>", "\n<p>results \\1 \\g<0></p></body></html>"
     whole.report.write_text("".join(theirs))
     first = splice(whole.path).read_text()
-    append(whole.verdicts, verdict(GAP, "primary-kill trial 9 fresh", 11))
+    whole.keep(verdict(GAP, "primary-kill trial 9 fresh", 11))
     second = rebuild(whole.path).read_text()
     for text in (first, second):
         assert text.startswith(theirs[0] + "\n" + BEGIN)
@@ -350,7 +351,7 @@ def test_splice_replaces_only_its_own_part(whole: RunDir) -> None:
 
 def test_damaged_record_is_shown_and_never_green(whole: RunDir) -> None:
     """A half-written line keeps the readable ones, is named on top, and spoils the green."""
-    with whole.verdicts.open("a") as file:
+    with whole.file(Verdict).open("a") as file:
         file.write('{"budget": {"na')
     head = headline(read_run(whole.path))
     assert head.state == "invalid"
@@ -360,7 +361,7 @@ def test_damaged_record_is_shown_and_never_green(whole: RunDir) -> None:
 
 def test_damaged_single_record_is_named(whole: RunDir) -> None:
     """A record that is no JSON is not taken for one that was never measured."""
-    whole.bench.write_text("{}")
+    whole.file(Bench).write_text("{}")
     head = headline(read_run(whole.path))
     assert head.state == "invalid"
     assert "bench.json is no Bench" in splice(whole.path).read_text()
@@ -448,7 +449,7 @@ def test_the_pgbench_in_use_is_told_everywhere(whole: RunDir) -> None:
 def test_runs_of_before_the_pgbench_was_kept_are_read(whole: RunDir) -> None:
     """Their records lack the field, and their reports the sentence."""
     old = bench().model_dump(mode="json", exclude={"pgbench"})
-    whole.bench.write_text(json.dumps(old))
+    whole.file(Bench).write_text(json.dumps(old))
     surge = scaling().surge.model_dump(mode="json", exclude={"pgbench"})
     assert Surge.model_validate(surge).pgbench == Bench.model_validate(old).pgbench == ""
     assert "Load and calibration were made by" not in splice(whole.path).read_text()
@@ -462,8 +463,8 @@ def test_objectives_that_disagree_are_in_the_page_and_on_the_terminal(whole: Run
     assert '<td class="r">44.25\xa0ms</td><td class="r big">2.55</td>' in agreed
     assert "row-broken" not in agreed.split("</table>")[0]
     one = slos()[0]
-    append(whole.slos, one.model_copy(update={"prometheus": 125_999.0}))
-    append(whole.slos, one.model_copy(update={"prometheus": None, "note": "gateway away"}))
+    whole.keep(one.model_copy(update={"prometheus": 125_999.0}))
+    whole.keep(one.model_copy(update={"prometheus": None, "note": "gateway away"}))
     told = splice(whole.path).read_text()
     rows = re.findall(r'<tr class="row-(\w+)"><td>.*?</tr>', told[told.index("computed twice") :])
     assert rows[:2] == ["broken", "invalid"]
@@ -481,7 +482,7 @@ def test_pace_of_the_machine_is_in_the_page_and_on_the_terminal(whole: RunDir) -
     assert 'aria-label="The machine during the load"' in told
     (line,) = (line for line in terminal(whole.path) if line.startswith("pace of the machine"))
     assert "98.3 under the load, 50 in the slowest 10 s, 100 before the load, 50 where" in line
-    whole.machine.unlink()
+    whole.file(MachineSecond).unlink()
     assert "Not measured: this run has no look at the machine" in splice(whole.path).read_text()
     assert not [line for line in terminal(whole.path) if line.startswith("pace")]
 
@@ -515,9 +516,9 @@ def test_waits_are_in_the_page_and_on_the_terminal(whole: RunDir) -> None:
 
 def test_runs_of_before_waits_were_looked_at_are_read(whole: RunDir) -> None:
     """They have no such file, and no pressure in the seconds of their machine."""
-    whole.waits.unlink()
-    whole.machine.unlink()
-    with whole.machine.open("w") as file:
+    whole.file(WaitLook).unlink()
+    whole.file(MachineSecond).unlink()
+    with whole.file(MachineSecond).open("w") as file:
         file.writelines(f"{json.dumps(one.model_dump(exclude=PRESSED))}\n" for one in machine())
     page = splice(whole.path).read_text()
     assert "Not measured: this run has no look at the sessions of its load" in page
@@ -529,9 +530,9 @@ def test_runs_of_before_waits_were_looked_at_are_read(whole: RunDir) -> None:
 @pytest.mark.parametrize("looked", [False, True])
 def test_waits_without_pressure_are_drawn_alone(whole: RunDir, looked: bool) -> None:
     """As on macOS: the page says that the kernel tells none, and draws no empty axis."""
-    whole.machine.unlink()
+    whole.file(MachineSecond).unlink()
     for one in machine() if looked else []:
-        append(whole.machine, one.model_copy(update=dict.fromkeys(PRESSED)))
+        whole.keep(one.model_copy(update=dict.fromkeys(PRESSED)))
     page = splice(whole.path).read_text()
     (height,) = re.findall(r'1120 (\d+)"[^>]*="What the sessions waited for over time"', page)
     assert int(height) < 300
@@ -543,9 +544,9 @@ def test_waits_without_pressure_are_drawn_alone(whole: RunDir, looked: bool) -> 
 
 def test_one_pressure_without_the_other_is_drawn(whole: RunDir) -> None:
     """What a kernel does not tell has no curve and no name."""
-    whole.machine.unlink()
+    whole.file(MachineSecond).unlink()
     for one in machine():
-        append(whole.machine, one.model_copy(update={"io_pressure": None}))
+        whole.keep(one.model_copy(update={"io_pressure": None}))
     page = splice(whole.path).read_text()
     part = page[page.index("What the sessions waited for over time") :].split("</svg>")[0]
     assert ("<title>CPU, %</title>" in part, "<title>I/O, %</title>" in part) == (True, False)
@@ -573,17 +574,17 @@ RUN_TESTS = ("tests/chaos/test_failover.py::test_kill", "tests/perf/test_load.py
 def kept_run(path: Path) -> RunDir:
     """Make a run whose one verdict is met."""
     run = write_run(path, without=("verdicts",))
-    append(run.verdicts, verdict(GAP, "primary_kill fresh", 3.2))
+    run.keep(verdict(GAP, "primary_kill fresh", 3.2))
     return run
 
 
 def ended(run: RunDir, *done: str, end: RunEnd | None, left_out: tuple[str, ...] = ()) -> None:
     """Write down what a run set out to do, what of that ended, and how the run did."""
-    write(run.collected, Collected(tests=RUN_TESTS, left_out=left_out))
+    run.keep(Collected(tests=RUN_TESTS, left_out=left_out))
     for test in done:
-        append(run.outcomes, TestEnd(test=test, outcome="passed"))
+        run.keep(TestEnd(test=test, outcome="passed"))
     if end:
-        write(run.ended, end)
+        run.keep(end)
 
 
 @pytest.mark.parametrize(
@@ -615,7 +616,7 @@ def test_a_run_that_ended_says_what_it_left_out(tmp_path: Path) -> None:
     run = kept_run(tmp_path / "run")
     left = ("tests/recovery/test_restore.py::test_everything_gone",)
     ended(run, RUN_TESTS[0], end=RunEnd(exit_status=0), left_out=left)
-    append(run.outcomes, TestEnd(test=RUN_TESTS[1], outcome="skipped", reason="needs a pooler"))
+    run.keep(TestEnd(test=RUN_TESTS[1], outcome="skipped", reason="needs a pooler"))
     first = headline(read_run(run.path))
     assert first.state == "met"
     assert first.missing == (
@@ -628,7 +629,7 @@ def test_how_tests_ended_is_known_without_the_page_of_pytest(tmp_path: Path) -> 
     """A page that was written elsewhere, or never, hides no test that failed."""
     run = kept_run(tmp_path / "run")
     ended(run, RUN_TESTS[0], end=RunEnd(exit_status=1))
-    append(run.outcomes, TestEnd(test=RUN_TESTS[1], outcome="failed"))
+    run.keep(TestEnd(test=RUN_TESTS[1], outcome="failed"))
     first = headline(read_run(run.path))
     assert first.state == "invalid"
     assert "1 test failed before it could judge: test_slo" in first.sentence
@@ -638,7 +639,7 @@ def test_a_run_of_before_is_reported_as_it_was(tmp_path: Path) -> None:
     """What a verdict is about is read off its sentence where its record does not say."""
     run = write_run(tmp_path / "run")
     control = trial("control_lossy", 1, 2.0, START).model_copy(update={"control": True})
-    append(run.trials, control)
+    run.keep(control)
     today = (terminal(run.path), tables(run.path), rebuild(run.path).read_text())
     as_of_version_1(run)
     assert (terminal(run.path), tables(run.path), rebuild(run.path).read_text()) == today

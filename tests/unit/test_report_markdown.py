@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from pgdrill.errors import BadUsageError
-from pgdrill.records import append
 from pgdrill.report.markdown import BEGIN, END, tables, update
 from tests.unit.fake_run import START, trial, write_run
 
@@ -29,7 +28,7 @@ def test_tables_hold_the_measured_numbers(tmp_path: Path) -> None:
 def test_table_cells_stay_cells(tmp_path: Path) -> None:
     """A bar or a tag in a name cannot tear the table."""
     run = write_run(tmp_path / "run")
-    append(run.trials, trial("a|b <i>", 1, 2.0, START + 900))
+    run.keep(trial("a|b <i>", 1, 2.0, START + 900))
     assert "| a\\|b &lt;i> | tuned | fresh |" in tables(run.path)
 
 

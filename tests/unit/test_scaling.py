@@ -13,7 +13,7 @@ from pgdrill.judge.scaling import carried, claims, fair_share, grown_after, shru
 from pgdrill.observe import pooler
 from pgdrill.observe.autoscale import Limits, ScalingWatch, unrest
 from pgdrill.observe.events import EventLog
-from pgdrill.records import Budget, Event, ScalePoint, Scaling, append, read_lines
+from pgdrill.records import Budget, Event, ScalePoint, Scaling, read_lines
 from pgdrill.report import scaleplots, splice, terminal
 from pgdrill.report.markdown import tables
 from pgdrill.waiting import eventually
@@ -329,7 +329,7 @@ def test_a_pooler_that_was_never_seen_is_reported_without_a_plot(tmp_path: Path)
     """Not a single look: the section says what is not known and draws nothing."""
     run = write_run(tmp_path / "run", without=("scaling",))
     unseen = with_points(scaling(), ())
-    append(run.scaling, unseen)
+    run.keep(unseen)
     assert not scaleplots.over_time(unseen)
     assert 'id="pgd-scaling"' in splice(run.path).read_text()
     assert any("never grew, not seen to shrink" in line for line in terminal(run.path))

@@ -99,13 +99,13 @@ class Watching:
 
     def record(self) -> Watch:
         """What it wrote down."""
-        found = read(self.run.watch, Watch)
+        found = read(self.run.file(Watch), Watch)
         assert found is not None
         return found
 
     def events(self) -> list[Event]:
         """What it saw happen."""
-        return list(read_lines(self.run.events, Event))
+        return list(read_lines(self.run.file(Event), Event))
 
 
 @contextmanager

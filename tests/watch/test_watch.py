@@ -147,7 +147,7 @@ def test_a_gap_is_judged_where_its_owner_sets_a_limit(
     words = (kept.conninfo, "--for=2s", f"--budget=watch.write-gap={limit}")
     with watching(installation, *words) as seen:
         assert seen.ended().code == code
-    verdicts = list(read_lines(seen.run.verdicts, Verdict))
+    verdicts = list(read_lines(seen.run.file(Verdict), Verdict))
     judged = {v.about.lane: v.outcome for v in verdicts if v.budget.id == "watch.write-gap"}
     assert judged == dict.fromkeys(("fresh", "held"), "broken" if code else "met")
 
