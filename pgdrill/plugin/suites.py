@@ -2,23 +2,24 @@
 
 import pytest
 
-from pgdrill.plugin.options import SETTINGS, WITHOUT_PLATFORM
+from pgdrill.plugin.options import SETTINGS, is_ours
+from pgdrill.report.suites import in_order
 from pgdrill.settings import IN_CHECKOUT, PROFILES, ROOT, below
 
 # What each suite does to somebody's cluster; what none of these is breaks it.
 LEVELS = {"smoke": "observe", "perf": "load", "scale": "load"}
 LEFT_OUT = pytest.StashKey[list[pytest.Item]]()
 TESTS = ROOT / "tests"
-
-# Cheap and decisive first; what leaves the cluster young again last.
-ORDER = (
-    *("unit", "watch", "smoke", "alerts", "perf", "scale", "chaos", "recovery"),
-    *("controls", "badinput"),
-)
+LAST = 1_000  # of tests that are of no suite
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marks that the plugin reads."""
+    """Declare the mark of each suite of this repository, and those that the plugin reads."""
+    for suite in in_order() if is_ours(config) else []:
+        if suite.marker:
+            config.addinivalue_line("markers", f"{suite.name}: {suite.marker}")
+    if is_ours(config):
+        config.addinivalue_line("markers", "breaks: the keys of the promises that a control breaks")
     config.addinivalue_line("markers", "claim(sentence): what a test proves, for the report")
     config.addinivalue_line(
         "markers",
@@ -38,17 +39,13 @@ def _suite(item: pytest.Item) -> str:
     return path.relative_to(TESTS).parts[0] if IN_CHECKOUT and path.is_relative_to(TESTS) else ""
 
 
-def _place(item: pytest.Item) -> int:
-    suite = _suite(item)
-    return ORDER.index(suite) if suite in ORDER else len(ORDER)
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the suites in a fixed order; leave out, aloud, what is too thorough for the profile.
 
     A test that is asked for by name (-k) always runs.
     """
-    items.sort(key=_place)
+    order = {suite.name: suite.order for suite in in_order()}
+    items.sort(key=lambda item: order.get(_suite(item), LAST))
     if SETTINGS in config.stash and not config.option.keyword:
         profile = PROFILES.index(config.stash[SETTINGS].profile)
         config.stash[LEFT_OUT] = [i for i in items if PROFILES.index(_smallest(i)) > profile]
@@ -67,10 +64,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     if settings.platform != "kube" and not (settings.platform == "auto" and settings.context):
         return
+    drilling = {suite.name for suite in in_order() if suite.drills}
     for item in session.items:
         suite = _suite(item)
         level = LEVELS.get(suite, "fault")
-        if suite not in WITHOUT_PLATFORM and level not in below(settings.level):
+        if suite in drilling and level not in below(settings.level):
             raise pytest.UsageError(
                 f"pgdrill: {item.nodeid} needs --level={level}, and this is"
                 f" --level={settings.level}: nothing was done"

@@ -12,8 +12,12 @@ from rich.table import Column, Table
 from pgdrill.errors import BadUsageError
 from pgdrill.judge.bench import bad_percent, due
 from pgdrill.judge.failover import CLIENT_LANES
-from pgdrill.report.html import page
-from pgdrill.report.material import Group, Material, read_run
+from pgdrill.records import AlertLife, Bench
+from pgdrill.report import plots
+from pgdrill.report.material import Material
+from pgdrill.report.pages import page, render
+from pgdrill.report.reading import read_run
+from pgdrill.report.trials import Group, own_drills
 from pgdrill.report.words import number
 
 MARGIN = 25.0  # %: the same trial differs by as much between two hours of one machine
@@ -127,7 +131,7 @@ class Comparison:
         return found
 
     def _faults(self) -> list[str]:
-        return list(dict.fromkeys(g.experiment for m in self.runs for g in m.own_drills))
+        return list(dict.fromkeys(g.experiment for m in self.runs for g in own_drills(m)))
 
     def _of_faults(self) -> Iterable[Measure]:
         for name in self._faults():
@@ -137,14 +141,15 @@ class Comparison:
             yield Measure(name, "acknowledged writes lost", "rows", self._each(_lost(name)))
 
     def _of_loads(self) -> Iterable[Measure]:
-        loads = [m.bench.scripts[0] if m.bench and m.bench.scripts else None for m in self.runs]
+        benches = [m.one(Bench) for m in self.runs]
+        loads = [bench.scripts[0] if bench and bench.scripts else None for bench in benches]
         p99 = tuple((every.p99_ms,) if every else () for every in loads)
         bad = tuple((bad_percent(every),) if every and due(every) else () for every in loads)
         yield Measure("load", "p99", "ms", p99)
         yield Measure("load", "bad transactions", "%", bad)
 
     def _of_alerts(self) -> Iterable[Measure]:
-        for alert in dict.fromkeys(life.alert for m in self.runs for life in m.alerts):
+        for alert in dict.fromkeys(life.alert for m in self.runs for life in m.all(AlertLife)):
             yield Measure(alert, "condition to page", "s", self._each(_paged(alert)))
 
     def _each(self, take: Callable[[Material], Iterable[float]]) -> tuple[tuple[float, ...], ...]:
@@ -152,7 +157,7 @@ class Comparison:
 
 
 def _groups(m: Material, name: str) -> list[Group]:
-    return [group for group in m.own_drills if group.experiment == name]
+    return [group for group in own_drills(m) if group.experiment == name]
 
 
 def _gaps(name: str, lane: str) -> Callable[[Material], Iterable[float]]:
@@ -185,7 +190,7 @@ def _lost(name: str) -> Callable[[Material], Iterable[float]]:
 def _paged(alert: str) -> Callable[[Material], Iterable[float]]:
     return lambda m: [
         life.paged - life.condition
-        for life in m.alerts
+        for life in m.all(AlertLife)
         if life.alert == alert and life.paged is not None and life.condition is not None
     ]
 
@@ -231,5 +236,6 @@ def tables(found: Comparison) -> tuple[Table, Table]:
 def write(found: Comparison, to: Path) -> Path:
     """Write a page of its own; return it."""
     to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_text(page("compare.html.j2", f"pgdrill: {' and '.join(found.names)}", c=found))
+    title = f"pgdrill: {' and '.join(found.names)}"
+    to.write_text(page(title, render("compare.html.j2", c=found, plots=plots)))
     return to

@@ -2,19 +2,10 @@
 
 from dataclasses import dataclass
 
-from pgdrill.report import watchwords
-from pgdrill.report.facts import (
-    all_trials,
-    done_of,
-    drilled_ledger,
-    proven,
-    proven_acks,
-    worst_fresh,
-    wrong_controls,
-)
-from pgdrill.report.material import Material
-from pgdrill.report.tiles import Tile, tiles
-from pgdrill.report.words import allowed, at_most, count, number, observed, seconds
+from pgdrill.report.material import Material, done_of, wrong_controls
+from pgdrill.report.suites import alone, in_order, shown
+from pgdrill.report.tiles import Tile
+from pgdrill.report.words import allowed, count, observed
 
 
 @dataclass(frozen=True)
@@ -34,7 +25,7 @@ def headline(m: Material) -> Headline:
         state=state(m),
         sentence=_sentence(m),
         answers=tuple((question, " ".join(text)) for question, text in _answers(m) if text),
-        tiles=tiles(m),
+        tiles=tuple(tile for suite in shown(m) for tile in suite.tiles(m)),
         missing=missing(m),
     )
 
@@ -91,8 +82,7 @@ def _judged(m: Material) -> str:
     bad = [verdict for verdict in promises if verdict.outcome != "met"]
     if not bad:
         kept = "The one promise was" if len(promises) == 1 else f"All {len(promises)} promises were"
-        own = watchwords.claims(m.watch) if m.watch else []
-        claims = [c for c in (*own, _gap_claim(m), _loss_claim(m), _alert_claim(m)) if c]
+        claims = [claim for suite in shown(m) for claim in suite.claims(m)]
         return f"{kept} kept: {', '.join(claims)}." if claims else f"{kept} kept."
     broken = sum(verdict.outcome == "broken" for verdict in bad)
     invalid = len(bad) - broken
@@ -130,130 +120,15 @@ def _names(tests: list[str]) -> str:
     return ", ".join(test.rpartition("::")[2] for test in tests[:5]) + more
 
 
-def _gap_claim(m: Material) -> str:
-    worst = worst_fresh(m)
-    if worst is None:
-        return ""
-    group, lane = worst
-    return (
-        f"new connections went without an acknowledged write for at most"
-        f" {at_most(lane.values[-1])} ({group.experiment})"
-    )
-
-
-def _loss_claim(m: Material) -> str:
-    ledger = drilled_ledger(m)
-    if not proven_acks(m) or ledger.acked_lost:
-        return ""
-    return (
-        f"no acknowledged write was lost in {count(len(proven(m)), 'trial')}"
-        f" ({proven_acks(m):,} acknowledged)"
-    )
-
-
-def _alert_claim(m: Material) -> str:
-    reached = sum(life.alertmanager is not None for life in m.alerts)
-    return f"{reached} of {count(len(m.alerts), 'alert')} reached Alertmanager" if m.alerts else ""
-
-
 def _answers(m: Material) -> list[tuple[str, list[str]]]:
-    if m.watch:
-        return watchwords.answers(m.watch)
+    if alone(m):
+        return [(asked, list(said)) for suite in shown(m) for asked, said in suite.answers(m)]
     return [
-        ("What was done", _done(m)),
-        ("Would users notice?", _noticed(m)),
-        ("Was anything lost?", _lost(m)),
-        ("Would it come back from a backup?", _restored(m)),
-        ("Would anyone be paged?", _paged(m)),
+        ("What was done", [line for suite in in_order() for line in suite.done(m)]),
+        *((asked, list(said)) for suite in shown(m) for asked, said in suite.answers(m)),
         ("Can these checks fail?", _proven(m)),
         ("What was not tested", _skipped(m)),
     ]
-
-
-def _done(m: Material) -> list[str]:
-    said = []
-    if m.seed:
-        said.append(f"{m.seed.rows:,} rows seeded in {count(len(m.seed.tables), 'table')}.")
-    if m.bench:
-        said.append(
-            f"{seconds(m.bench.duration)} of load at {number(m.bench.rate)} transactions/s"
-            f" from {count(m.bench.clients, 'client')}."
-        )
-    trials = all_trials(m)
-    if trials:
-        names = ", ".join(dict.fromkeys(trial.experiment for trial in trials))
-        real = sum(trial.verified for trial in trials)
-        said.append(
-            f"{count(len(trials), 'fault')} injected ({names}), {real} of them proven by evidence."
-        )
-    said += [f"{number(s.surge.rate)} connections/s through the pooler." for s in m.scalings]
-    if m.recoveries:
-        said.append(f"{count(len(m.recoveries), 'restore')} from the archive.")
-    if m.alerts:
-        said.append(f"{count(len(m.alerts), 'alert')} provoked.")
-    return said
-
-
-def _noticed(m: Material) -> list[str]:
-    said = []
-    for group in m.drills:
-        each = [
-            f"{at_most(lane.values[-1])} on {lane.lane}"
-            + (f" (and {count(lane.unknown, 'trial')} that could not say)" if lane.unknown else "")
-            for lane in group.lanes
-            if lane.gaps
-        ]
-        if each:
-            tuning = f" ({group.tuning})" if group.tuning else ""
-            said.append(f"{group.experiment}{tuning}: no write for {', '.join(each)} connections.")
-    return said
-
-
-def _lost(m: Material) -> list[str]:
-    trials = all_trials(m)
-    ledger = drilled_ledger(m)
-    if not trials:
-        return []
-    if not proven_acks(m) and not ledger.acked_lost:
-        return ["Unknown: no write was acknowledged around a fault with evidence."]
-    writers = max(trial.two_writers for trial in trials)
-    return [
-        f"{number(ledger.acked_lost)} of {proven_acks(m):,} acknowledged writes.",
-        f"{ledger.refused_present:,} refused writes turned up, {ledger.duplicate:,} twice.",
-        f"Two members acknowledged writes at the same time for {seconds(writers)}."
-        if writers
-        else "No two members ever acknowledged writes at the same time.",
-    ]
-
-
-def _restored(m: Material) -> list[str]:
-    if not m.recoveries:
-        return []
-    wanted = sum(r.wanted for r in m.recoveries)
-    absent = sum(r.absent for r in m.recoveries)
-    surplus = sum(r.surplus for r in m.recoveries)
-    firsts = [r.step("first write") for r in m.recoveries]
-    slowest = max((after for after in firsts if after is not None), default=None)
-    when = f"It took writes after at most {at_most(slowest)}." if slowest is not None else ""
-    return [
-        f"{number(absent)} of {wanted:,} rows written before the point were absent in"
-        f" {count(len(m.recoveries), 'restored cluster')}, {number(surplus)} too many.",
-        *filter(None, [when]),
-    ]
-
-
-def _paged(m: Material) -> list[str]:
-    said = []
-    for life in m.alerts:
-        if life.severity == "info":  # the log's, in which somebody looks tomorrow
-            continue
-        when = life.paged if life.paged is not None else life.alertmanager
-        if life.condition is None or when is None:
-            said.append(f"{life.alert}: no.")
-        else:
-            verb = "paged" if life.paged is not None else "at Alertmanager"
-            said.append(f"{life.alert}: {verb} after {at_most(when - life.condition)}.")
-    return said
 
 
 def _proven(m: Material) -> list[str]:

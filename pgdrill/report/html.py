@@ -1,34 +1,18 @@
 """report.html: our sections on top of pytest-html's page, or on a page of their own."""
 
 import re
-from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from pgdrill.dashboards.panels import ABSENT
-from pgdrill.judge import machine, scaling
-from pgdrill.judge import waits as judged_waits
-from pgdrill.report import (
-    loadplots,
-    panels,
-    plots,
-    recoveryplots,
-    scaleplots,
-    waits,
-    watchplots,
-    words,
-)
-from pgdrill.report.attempts import traces
-from pgdrill.report.detection import matrix
-from pgdrill.report.facts import drilled_ledger
+from pgdrill.dashboards.panels import ABSENT, Snapshot
+from pgdrill.report import loadplots, panels, plots
 from pgdrill.report.headline import headline
-from pgdrill.report.material import Material, coverage, read_run
+from pgdrill.report.material import Material
+from pgdrill.report.pages import page, render
+from pgdrill.report.reading import read_run
+from pgdrill.report.suites import Section, alone, shown
 from pgdrill.rundir import RunDir
 
 BEGIN, END = "<!-- pgdrill:begin -->", "<!-- pgdrill:end -->"
-HERE = Path(__file__).parent
-ICONS = {"met": "✔", "broken": "✘", "invalid": "?", "plain": "·"}
 
 
 def rebuild(run: Path) -> Path:
@@ -50,23 +34,12 @@ def splice(run: Path) -> Path:
     """
     material = read_run(run)
     part = f"{BEGIN}\n{sections(material)}\n{END}"
-    page = RunDir(run).report
-    whole = page.read_text() if page.is_file() else ""
-    draft = page.with_suffix(".html.part")
-    draft.write_text(
-        _placed(whole, part)
-        or _environment()
-        .get_template("page.html.j2")
-        .render(title=f"pgdrill {run.name}", part=part)
-    )
-    draft.replace(page)
-    return page
-
-
-def page(template: str, title: str, **values: object) -> str:
-    """Return a page of its own from a template of ours."""
-    part = _environment().get_template(template).render(**values)
-    return _environment().get_template("page.html.j2").render(title=title, part=part)
+    file = RunDir(run).report
+    whole = file.read_text() if file.is_file() else ""
+    draft = file.with_suffix(".html.part")
+    draft.write_text(_placed(whole, part) or page(f"pgdrill {run.name}", part))
+    draft.replace(file)
+    return file
 
 
 def _placed(whole: str, part: str) -> str | None:
@@ -83,52 +56,35 @@ def _placed(whole: str, part: str) -> str | None:
 
 def sections(material: Material) -> str:
     """Render our part: its own style and all sections, no script, nothing to fetch."""
-    return (
-        _environment()
-        .get_template("sections.html.j2")
-        .render(
-            m=material,
-            head=headline(material),
-            drilled=drilled_ledger(material),
-        )
+    parts = [(one, one.render(material)) for one in _sections(material)]
+    there = [(one, part) for one, part in parts if part]
+    return render(
+        "sections.html.j2",
+        m=material,
+        head=headline(material),
+        shown=[one for one, _ in there],
+        parts=[part for _, part in there],
     )
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "num": words.number,
-        "secs": words.seconds,
-        "at_most": words.at_most,
-        "observed": words.observed,
-        "measured": words.measured,
-        "allowed": words.allowed,
-        "count": words.count,
-    }
-    environment.globals |= {
-        "style": (HERE / "style.css").read_text(),
-        "plots": plots,
-        "loadplots": loadplots,
-        "scaleplots": scaleplots,
-        "recoveryplots": recoveryplots,
-        "watchplots": watchplots,
-        "scaling": scaling,
-        "machine": machine,
-        "judged_waits": judged_waits,
-        "waits": waits,
-        "panels": panels,
-        "absent": ABSENT,
-        "coverage": coverage,
-        "matrix": matrix,
-        "icons": ICONS,
-        "traces": traces,
-        "clock_time": words.clock_time,
-    }
-    return environment
+def _sections(m: Material) -> list[Section]:
+    own = [section for suite in shown(m) for section in suite.sections]
+    return [VERDICTS, *own, *([] if alone(m) else [DASHBOARDS]), *OF_THE_RUN]
+
+
+def _dashboards(m: Material) -> str:
+    snapshots = m.all(Snapshot)
+    made = {"panels": panels, "loadplots": loadplots, "absent": ABSENT}
+    return render("dashboards.html.j2", m=m, snapshots=snapshots, **made)
+
+
+VERDICTS = Section(
+    "verdicts", "Verdicts", lambda m: render("verdicts.html.j2", m=m, alone=alone(m))
+)
+DASHBOARDS = Section("dashboards", "Dashboards", _dashboards)
+OF_THE_RUN = (
+    Section("events", "Events", lambda m: render("events.html.j2", m=m, plots=plots)),
+    Section(
+        "environment", "Environment", lambda m: render("environment.html.j2", m=m, alone=alone(m))
+    ),
+)

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from pgdrill.records import AlertLife, Event, LaneResult, Trial
 from pgdrill.report.attempts import Trace
-from pgdrill.report.material import Group, LaneGaps, is_routed
 from pgdrill.report.svg import CHARACTER, WIDTH, Canvas, Scale, nice_top, staggered, thin
+from pgdrill.report.trials import Group, LaneGaps, is_routed
 from pgdrill.report.words import number, seconds
 
 LEFT, RIGHT = 118, WIDTH - 18

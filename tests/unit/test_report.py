@@ -33,7 +33,8 @@ from pgdrill.report.attempts import traces
 from pgdrill.report.headline import headline
 from pgdrill.report.html import BEGIN, END
 from pgdrill.report.markdown import tables
-from pgdrill.report.material import coverage, read_run
+from pgdrill.report.reading import read_run
+from pgdrill.report.trials import compared, coverage, groups
 from pgdrill.report.words import at_most
 from pgdrill.rundir import RunDir
 from tests.unit.fake_run import (
@@ -129,12 +130,12 @@ def test_every_section_is_there_and_in_order(whole: RunDir) -> None:
         "failover",
         "ledger",
         "load",
+        "dataset",
         "scaling",
         "recovery",
         "alerts",
         "detection",
         "dashboards",
-        "dataset",
         "events",
         "environment",
     ]
@@ -246,7 +247,7 @@ def test_unverified_trial_is_shown_but_not_counted(whole: RunDir) -> None:
     """A fault without evidence stays in the table as not verified, and out of the statistics."""
     ghost = trial("primary-kill", 10, 0.02, START + 700).model_copy(update={"verified": False})
     whole.keep(ghost)
-    kill = read_run(whole.path).groups[0]
+    kill = groups(read_run(whole.path))[0]
     assert [len(lane.gaps) for lane in kill.lanes] == [9, 9]
     assert "lost in 12 trials (64,851 acknowledged)" in first_screen(whole)
     assert "? not verified" in splice(whole.path).read_text()
@@ -292,7 +293,7 @@ def test_budget_of_a_lane_is_drawn_for_that_lane(tmp_path: Path) -> None:
     run = bare(tmp_path / "lanes")
     run.keep(trial("primary-kill", 1, 2.0, START + 60))
     run.keep(verdict(GAP, "primary-kill fresh", 2.0))
-    (group,) = read_run(run.path).groups
+    (group,) = groups(read_run(run.path))
     assert {lane.lane: lane.limit for lane in group.lanes} == {"fresh": 10, "held": None}
 
 
@@ -304,13 +305,13 @@ def test_other_settings_are_compared_and_not_the_headline(whole: RunDir) -> None
     lenient = GAP.model_copy(update={"limit": 90})
     whole.keep(verdict(lenient, "primary-kill on default timing", 48.0, about=about))
     m = read_run(whole.path)
-    ((own, compared),) = m.compared
+    ((own, other_one),) = compared(m)
     limits = [
-        {lane.limit for lane in group.lanes if lane.lane == "fresh"} for group in m.compared[0]
+        {lane.limit for lane in group.lanes if lane.lane == "fresh"} for group in (own, other_one)
     ]
-    assert (own.tuning, compared.tuning) == ("tuned", "default")
+    assert (own.tuning, other_one.tuning) == ("tuned", "default")
     assert limits == [{10}, {90}]
-    assert "fresh, default" in str(plots.compared(m.compared[0]))
+    assert "fresh, default" in str(plots.compared([own, other_one]))
     assert all(word not in headline(m).sentence for word in ("48", "default"))
 
 
@@ -318,9 +319,9 @@ def test_settings_that_were_not_judged_borrow_no_budget(whole: RunDir) -> None:
     """Trials whose test ended before its verdict are not measured by another settings' promise."""
     other = trial("primary-kill", 1, 48.0, START + 60).model_copy(update={"tuning": "default"})
     whole.keep(other)
-    ((own, compared),) = read_run(whole.path).compared
+    ((own, other_one),) = compared(read_run(whole.path))
     assert {lane.limit for lane in own.lanes if lane.lane == "fresh"} == {10}
-    assert {lane.limit for lane in compared.lanes} == {None}
+    assert {lane.limit for lane in other_one.lanes} == {None}
 
 
 def test_text_from_outside_cannot_become_markup(whole: RunDir) -> None:
@@ -643,6 +644,6 @@ def test_a_run_of_before_is_reported_as_it_was(tmp_path: Path) -> None:
     today = (terminal(run.path), tables(run.path), rebuild(run.path).read_text())
     as_of_version_1(run)
     assert (terminal(run.path), tables(run.path), rebuild(run.path).read_text()) == today
-    assert [group.experiment for group in read_run(run.path).groups if group.is_control] == [
+    assert [group.experiment for group in groups(read_run(run.path)) if group.is_control] == [
         "control_lossy"
     ]

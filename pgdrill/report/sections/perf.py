@@ -1,0 +1,171 @@
+"""The steady load against its service-level objectives, and the dataset below it."""
+
+from pgdrill.judge import budgets, machine
+from pgdrill.judge import waits as judged_waits
+from pgdrill.records import Bench, Budget, MachineSecond, Seed, SloComparison, Verdict, WaitLook
+from pgdrill.report import loadplots, waits
+from pgdrill.report.material import Material
+from pgdrill.report.pages import render
+from pgdrill.report.suites import Question, Section, Suite
+from pgdrill.report.tables import cell, table
+from pgdrill.report.tiles import Tile, state_of, unmeasured
+from pgdrill.report.words import allowed, count, number, observed, seconds
+
+
+def budget_p99(m: Material) -> Budget | None:
+    """Return the promise about the 99th percentile of transactions, in ms."""
+    return next((v.budget for v in m.promises if v.budget.kind == budgets.P99.kind), None)
+
+
+def objectives(m: Material) -> list[Verdict]:
+    """Return what was promised of the load: its p99, and the share that was bad."""
+    kinds = (budgets.P99.kind, budgets.BAD_TRANSACTIONS.kind)
+    return [v for v in m.promises if v.budget.kind in kinds]
+
+
+def _load(m: Material) -> str:
+    return render(
+        "load.html.j2",
+        m=m,
+        b=m.one(Bench),
+        seconds=m.all(MachineSecond),
+        looks=m.all(WaitLook),
+        slos=m.all(SloComparison),
+        budget_p99=budget_p99(m),
+        loadplots=loadplots,
+        judged_waits=judged_waits,
+        waits=waits,
+        machine=machine,
+    )
+
+
+def _dataset(m: Material) -> str:
+    return render("dataset.html.j2", seed=m.one(Seed))
+
+
+def _tiles(m: Material) -> list[Tile]:
+    name, bench = "p99 under load", m.one(Bench)
+    if not bench or not bench.scripts:
+        return [unmeasured(name)]
+    budget = budget_p99(m)
+    limit = f"promised {allowed(budget)}" if budget else "no promise judged"
+    detail = f"{limit}, at {number(bench.rate)} transactions/s"
+    p99 = f"{number(bench.scripts[0].p99_ms)} ms"
+    return [Tile(name, p99, detail, state_of(m, budgets.P99.kind))]
+
+
+def _done(m: Material) -> list[str]:
+    said, seed, bench = [], m.one(Seed), m.one(Bench)
+    if seed:
+        said.append(f"{seed.rows:,} rows seeded in {count(len(seed.tables), 'table')}.")
+    if bench:
+        said.append(
+            f"{seconds(bench.duration)} of load at {number(bench.rate)} transactions/s"
+            f" from {count(bench.clients, 'client')}."
+        )
+    return said
+
+
+def _tables(m: Material) -> list[str]:
+    return [_load_table(m), _seed_table(m)]
+
+
+def _load_table(m: Material) -> str:
+    bench = m.one(Bench)
+    if not bench:
+        return ""
+    heads = ["load", "tx/s", "p50 ms", "p95 ms", "p99 ms", "p99.9 ms", "late", "skipped", "failed"]
+    rows = [
+        [
+            s.script,
+            *(number(value) for value in (s.tps, s.p50_ms, s.p95_ms, s.p99_ms, s.p999_ms)),
+            *(f"{value:,}" for value in (s.late, s.skipped, s.failed)),
+        ]
+        for s in bench.scripts
+    ]
+    slo = "; ".join(
+        f"{v.budget.name} {observed(v)} (promised {allowed(v.budget)}): **{v.outcome}**"
+        for v in objectives(m)
+    )
+    offered = (
+        f"Offered {number(bench.rate)} tx/s for {seconds(bench.duration)}, calibrated"
+        f" {number(bench.calibration_tps)} tx/s"
+        + (f", by {cell(bench.pgbench)}." if bench.pgbench else ".")
+    )
+    return table(heads, rows) + f"\n\n{offered} {f'SLO: {slo}.' if slo else ''}".rstrip()
+
+
+def _seed_table(m: Material) -> str:
+    seed = m.one(Seed)
+    if not seed:
+        return ""
+    took = "reused" if seed.reused else f"loaded in {seconds(seed.seconds)}"
+    return (
+        f"Dataset: {seed.rows:,} rows in {len(seed.tables)} tables (seed {seed.seed}),"
+        f" {took}; {len(seed.agreeing_members)} members agree on every checksum."
+    )
+
+
+def _lines(m: Material) -> list[str]:
+    bench = m.one(Bench)
+    if not bench:
+        return []
+    lines = [
+        f"load: {number(all_.tps)} tx/s of {number(bench.rate)} offered,"
+        f" mean {number(all_.mean_ms)} ms, p50 {number(all_.p50_ms)}, p95 {number(all_.p95_ms)},"
+        f" p99 {number(all_.p99_ms)}, p99.9 {number(all_.p999_ms)} ms,"
+        f" {all_.late + all_.skipped + all_.failed:,} bad of {all_.transactions:,}"
+        + (f"; {bench.pgbench}" if bench.pgbench else "")
+        for all_ in bench.scripts[:1]
+    ]
+    told = [f"SLO {v.outcome}: {v.line()}" for v in objectives(m)]
+    return lines + told + _waits_line(m, bench) + _machine_line(m, bench) + _twice_line(m)
+
+
+def _waits_line(m: Material, bench: Bench) -> list[str]:
+    seen = judged_waits.waits(bench, m.all(WaitLook))
+    told = waits.sentences(seen, judged_waits.strains(bench, m.all(MachineSecond)))
+    gap = f" Nobody could look in {count(seen.unseen, 'second')}." if seen and seen.unseen else ""
+    return [f"waits: {' '.join(told)}{gap}"] if told else []
+
+
+def _machine_line(m: Material, bench: Bench) -> list[str]:
+    pace = machine.pace(bench, m.all(MachineSecond))
+    if pace is None:
+        return []
+    parts = [
+        f"pace of the machine, in % of its best: {number(pace.during)} under the load,"
+        f" {number(pace.slowest)} in the slowest {machine.SPELL} s",
+        *([f"{number(pace.before)} before the load"] if pace.before is not None else []),
+        *([f"{number(pace.late)} where transactions came late"] if pace.late is not None else []),
+    ]
+    return [f"{', '.join(parts)}; CPUs {number(pace.busy)} % in use"]
+
+
+def _twice_line(m: Material) -> list[str]:
+    told = [
+        f"{s.quantity} {number(s.client, 6)} and {number(s.prometheus, 6)} {s.unit}".rstrip()
+        + f" ({s.outcome})"
+        for s in m.all(SloComparison)
+    ]
+    return [f"computed twice, client and Prometheus: {', '.join(told)}"] if told else []
+
+
+SUITE = Suite(
+    name="perf",
+    order=30,
+    marker="steady load against the service-level objectives",
+    records=(Bench, MachineSecond, WaitLook, SloComparison, Seed),
+    place=20,
+    questions=(
+        Question(
+            "Does it hold its service level?",
+            (budgets.P99.kind, budgets.BAD_TRANSACTIONS.kind),
+        ),
+    ),
+    sections=(Section("load", "Load", _load), Section("dataset", "Dataset", _dataset)),
+    tiles=_tiles,
+    done=_done,
+    tables=_tables,
+    lines=_lines,
+)

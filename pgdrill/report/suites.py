@@ -1,0 +1,119 @@
+"""What a suite adds to a run, to its judgement and to its report; and every suite there is.
+
+A suite of pgdrill is a module of `pgdrill/report/sections` with a SUITE, which is found there.
+Another project registers its own with `register`, in a conftest.
+"""
+
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Never
+
+from pgdrill.judge.verdicts import Verdicts
+from pgdrill.records import Record
+from pgdrill.report import sections
+from pgdrill.report.material import Material
+from pgdrill.report.tiles import Tile
+from pgdrill.rundir import Records
+
+Lines = Callable[[Material], Sequence[str]]
+
+
+def nothing(m: Material) -> tuple[Never, ...]:
+    """Add nothing."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the page: its anchor is pgd-<name>."""
+
+    name: str
+    title: str  # in the list of sections
+    render: Callable[[Material], str]  # HTML; '' where the page is to go without it
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a reader wants to know, and the kinds of promise (Budget.kind) that answer it."""
+
+    text: str
+    kinds: tuple[str, ...] = ()  # none: every verdict of the suite's own tests does
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One suite; whatever it does not have is left out."""
+
+    name: str  # of its directory below tests/, and its marker
+    order: int = 0  # of its tests in a run: cheap and decisive first
+    marker: str = ""  # what it is, for `pytest --markers`; '': it has no tests
+    drills: bool = True  # whether its tests need a platform
+    records: tuple[type[Record], ...] = ()  # that it leaves in the run directory
+    judge: Callable[[Records, Verdicts], None] | None = None  # from these records alone
+    alone: bool = False  # the report of a run with such records is of this suite alone
+    place: int = 0  # of all that follows, on page and terminal
+    questions: tuple[Question, ...] = ()
+    sections: tuple[Section, ...] = ()
+    tiles: Callable[[Material], Sequence[Tile]] = nothing
+    claims: Lines = nothing  # parts of the first sentence where every promise was kept
+    done: Lines = nothing  # sentences on what was done, in the order of the run
+    answers: Callable[[Material], Sequence[tuple[str, Sequence[str]]]] = nothing
+    excused: Lines = nothing  # what need not have been seen, for the first screen
+    tables: Lines = nothing  # Markdown
+    lines: Lines = nothing  # the terminal
+
+
+# Suites that only judge: what they find is in the verdicts.
+_REGISTERED = {
+    suite.name: suite
+    for suite in (
+        Suite("unit", 0, "the library itself, no cluster needed", drills=False),
+        Suite("smoke", 10, "the cluster is what it claims to be"),
+        Suite("controls", 80, "deliberately bad set-ups that must come out broken"),
+        Suite(
+            "badinput",
+            90,
+            "what the commands say and leave behind when something is wrong",
+            drills=False,
+        ),
+    )
+}
+
+
+def register(suite: Suite) -> None:
+    """Add a suite that is not pgdrill's own, or put it in the place of one called alike."""
+    _REGISTERED[suite.name] = suite
+
+
+def in_order() -> list[Suite]:
+    """Return every suite in the order in which their tests run."""
+    return sorted((_found() | _REGISTERED).values(), key=lambda suite: suite.order)
+
+
+def alone(m: Material) -> bool:
+    """Whether a run's report is of one suite alone."""
+    return len(shown(m)) == 1
+
+
+def shown(m: Material) -> list[Suite]:
+    """Return the suites that a run's report is of, in its order."""
+    suites = on_paper()
+    one = [s for s in suites if s.alone and any(m.all(kind) for kind in s.records)]
+    return one or suites
+
+
+def on_paper() -> list[Suite]:
+    """Return every suite in the order in which a report has them."""
+    return sorted(in_order(), key=lambda suite: suite.place)
+
+
+@cache
+def _found() -> dict[str, Suite]:
+    modules = (
+        import_module(f"{sections.__name__}.{found.name}")
+        for found in pkgutil.iter_modules(sections.__path__)
+    )
+    return {module.SUITE.name: module.SUITE for module in modules if hasattr(module, "SUITE")}
