@@ -74,7 +74,7 @@ controls: venv ## bad set-ups that must come out broken
 
 RUN ?= latest
 .PHONY: report
-report: venv ## recompute the report of RUN (default: the latest)
+report: venv ## judge RUN (default: the latest) anew from its records, BUDGET=KEY=LIMIT,... in place of pgdrill's
 	@$(BIN)/python -m pgdrill report $(RUN)
 
 .PHONY: compare

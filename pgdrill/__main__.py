@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         ("backup", "take a backup"),
         ("restore", "make a new cluster of what the archive holds up to a point"),
         ("discard", "remove the cluster that was restored"),
-        ("report", "recompute a run's report from its records"),
+        ("report", "judge a run anew from its records, and make its report"),
         ("compare", "put runs side by side: what differs, and what became worse"),
         ("budgets", "list the promises, by the key that sets another limit"),
         ("experiment", "print a fault as a file for `chaos run`; without a name, list the faults"),
@@ -290,11 +290,12 @@ COMMANDS: dict[str, Callable[[Platform, Settings, Reporter], None]] = {
 
 def _report(run: str, document: Path | None, settings: Settings, reporter: Reporter) -> None:
     path = _find_run(settings.reports_dir, run)
-    report.rebuild(path)
+    own = catalogue.limits(settings)
+    report.splice(path, own)
     if document:
-        markdown.update(document, path)
+        markdown.update(document, path, own)
         reporter.line(f"tables: {document}")
-    for line in report.terminal(path):
+    for line in report.terminal(path, own):
         reporter.line(line)
 
 

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.judge import alerting
-from pgdrill.judge.verdicts import Verdicts
 from pgdrill.observe import rulefiles
 from pgdrill.observe.alertmanager import Alertmanager
 from pgdrill.observe.alerts import AlertWatch, Sighting
@@ -14,6 +12,7 @@ from pgdrill.observe.events import EventLog
 from pgdrill.observe.overlap import Played
 from pgdrill.observe.prometheus import NoDataError, Prometheus
 from pgdrill.platforms.base import Platform, RuleObjects
+from pgdrill.records import AlertLife
 from pgdrill.waiting import DeadlineError, eventually
 
 # Seconds until monitoring is able: an exporter needs a scrape or two after its member came back,
@@ -67,8 +66,8 @@ def teller(events: EventLog) -> Callable[[Sighting], object]:
     )
 
 
-def judge_life(watch: AlertWatch, verdicts: Verdicts, played: Played) -> None:
-    """Judge the two ways of an alert to a person, and the way back.
+def life_of(watch: AlertWatch, played: Played) -> AlertLife:
+    """Return an alert's life with all that it is judged by.
 
     None of it is evidence where an alert came meanwhile that is nobody's: whose it is, and what it
     held back, is not known.
@@ -80,8 +79,14 @@ def judge_life(watch: AlertWatch, verdicts: Verdicts, played: Played) -> None:
             f" {', '.join(played.beside)}: of which is not known"
         )
     of = played.course.of
-    path = watch.path(of.alert)
-    alerting.judge(played.life, path, played.ended, verdicts, member=of.member, doubt=doubt)
+    return played.life.model_copy(
+        update={
+            "member": of.member,
+            "path": watch.path(of.alert),
+            "ended": played.ended,
+            "doubt": doubt,
+        }
+    )
 
 
 def _ailing(client: Prometheus) -> list[str]:

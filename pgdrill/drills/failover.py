@@ -64,8 +64,9 @@ def look_at(platform: Platform, spec: FaultSpec, watch: AlertWatch | None) -> On
     name = failover.named(spec.name, here)
     if isinstance(wanted, Excused):
         return Onlooker(watch, name, {}, wanted.reason)
-    fires = {alert: alerting.fires(watch.path(alert)) for alert in wanted}
-    return Onlooker(watch, name, detection.within(here, spec, fires))
+    paths = {alert: watch.path(alert) for alert in wanted}
+    fires = {alert: alerting.fires(path) for alert, path in paths.items()}
+    return Onlooker(watch, name, detection.within(here, spec, fires), paths=paths)
 
 
 def run_trials(

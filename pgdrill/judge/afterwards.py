@@ -2,6 +2,7 @@
 
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.records import Budget, Kept
+from pgdrill.rundir import Records
 
 LOST_LATER = Budget(
     key="afterwards.rows-lost",
@@ -19,6 +20,13 @@ OLD_ROWS = Budget(
     better="lower",
     because="nothing wrote to them: each has the checksum of its load, on every member",
 )
+
+
+def anew(records: Records, verdicts: Verdicts) -> None:
+    """Judge again what was read after the last fault."""
+    kept = records.one(Kept)
+    if kept:
+        judge(kept, verdicts)
 
 
 def judge(kept: Kept, verdicts: Verdicts) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.records import About, AlertLife, AlertPath, Budget, total
+from pgdrill.rundir import Records
 
 MARGIN = 5.0  # seconds beyond the intervals; alerts read recorded series, hence the second one
 WHY = "a second evaluation, a scrape that runs into its time-out, delivery"
@@ -59,22 +60,17 @@ def _through(path: AlertPath, name: str, waits: Mapping[str, float]) -> Budget:
     return total(name, {**intervals, **waits}, margin=MARGIN, why=WHY)
 
 
-def judge(
-    life: AlertLife,
-    path: AlertPath,
-    ended: float,
-    verdicts: Verdicts,
-    *,
-    member: str = "",
-    doubt: str = "",
-) -> None:
+def judge(life: AlertLife, verdicts: Verdicts) -> None:
     """Judge the two ways of an alert to a person, and the way back; information is but logged.
 
-    ended: when the watch over it did; member: whose alert it is, '' where it is the cluster's;
-    doubt: why none of it is evidence, where that is so.
+    Raises:
+        ValueError: the life is of an older run: what the alert passed is not known.
     """
-    called = f"{life.alert}({member})" if member else life.alert
-    about = About(alert=life.alert, member=member)
+    path = life.path
+    if path is None:
+        raise ValueError(f"{life.alert}: its path to a person was not kept")
+    called = f"{life.alert}({life.member})" if life.member else life.alert
+    about = About(alert=life.alert, member=life.member)
     told = ("logged", life.logged) if life.severity == "info" else ("paged", life.paged)
     with verdicts.together():
         for budget, stage, start, end in (
@@ -82,8 +78,15 @@ def judge(
             (fires(path), told[0], life.condition, told[1]),
             (resolves(path), "resolved", life.healed, life.resolved),
         ):
-            seen, note = (None, doubt) if doubt else _lasted(start, end, ended)
+            seen, note = (None, life.doubt) if life.doubt else _lasted(start, end, life.ended)
             verdicts.check(budget, seen, f"{called} {stage}", note, about)
+
+
+def anew(records: Records, verdicts: Verdicts) -> None:
+    """Judge every alert's life again; those of older runs lack what they are judged by."""
+    for life in records.all(AlertLife):
+        if life.path:
+            judge(life, verdicts)
 
 
 def _lasted(start: float | None, end: float | None, ended: float) -> tuple[float | None, str]:

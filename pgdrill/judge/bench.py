@@ -1,5 +1,6 @@
 """What a benchmark proves: each claim with its evidence, and a table for people."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich.console import Group
@@ -7,7 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from pgdrill.judge import budgets
-from pgdrill.records import Bench, Budget, ScriptResult
+from pgdrill.judge.verdicts import Verdicts
+from pgdrill.records import Bench, Budget, ScriptResult, Seed
+from pgdrill.rundir import Records
+
+SUBJECT = "pgbench at the read-write address"
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,34 @@ def reality(bench: Bench) -> tuple[Claim, ...]:
             100 * every.transactions / due(every),
             f"{every.tps:.1f} answered of {bench.rate:g} offered each second",
         ),
+    )
+
+
+def anew(records: Records, verdicts: Verdicts) -> None:
+    """Judge the load again, and the time that its dataset took."""
+    bench, seed = records.one(Bench), records.one(Seed)
+    if bench is None:
+        return
+    check((*reality(bench), *objectives(bench)), SUBJECT, verdicts)
+    if seed:
+        seeded(seed, verdicts)
+
+
+def check(claims: Iterable[Claim], subject: str, verdicts: Verdicts) -> None:
+    """Judge claims together."""
+    with verdicts.together():
+        for claim in claims:
+            verdicts.check(claim.budget, claim.observed, subject, claim.note)
+
+
+def seeded(seed: Seed, verdicts: Verdicts) -> None:
+    """Judge how fast the dataset came in."""
+    when = ", when it was loaded by an earlier run" if seed.reused else ""
+    verdicts.check(
+        budgets.seed_time(seed.rows),
+        seed.seconds,
+        f"{seed.rows:,} rows",
+        f"{seed.rows / seed.seconds:,.0f} rows/s{when}",
     )
 
 

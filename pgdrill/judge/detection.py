@@ -6,9 +6,10 @@ What an alert can see is what the engine leaves undone for longer than two scrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from pgdrill.faults.catalogue import FaultSpec, Where
-from pgdrill.judge import alerting
+from pgdrill.judge import alerting, failover
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.records import About, Budget, Detection, Trial, total
+from pgdrill.rundir import Records
 
 # Alerts whose condition begins not with the fault but with the new primary.
 AFTER_PROMOTION = frozenset({"PgFailoverHappened", "PgTwoPrimaries"})
@@ -59,6 +60,17 @@ def judge(found: Sequence[Detection], promised: Mapping[str, Budget], verdicts: 
             slowest = _slowest(d.arrived(alert) for d in telling)
             about = About(fault=found[0].fault, alert=alert)
             verdicts.check(budget, slowest, subject, note, about)
+
+
+def anew(records: Records, verdicts: Verdicts) -> None:
+    """Judge what was made of each fault again; older runs lack what alerts passed on their way."""
+    for spec, where, _ in failover.drilled(records):
+        fault = failover.named(spec.name, where)
+        found = [d for d in records.all(Detection) if (d.suite, d.fault) == ("chaos", fault)]
+        paths = found[0].paths if found else {}
+        if paths:
+            fires = {alert: alerting.fires(path) for alert, path in paths.items()}
+            judge(found, within(where, spec, fires), verdicts)
 
 
 def _slowest(arrivals: Iterable[float | None]) -> float | None:

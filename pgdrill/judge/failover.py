@@ -8,7 +8,8 @@ from statistics import median_low
 from pgdrill.faults.catalogue import FAULTS, TUNED, FaultSpec, Where
 from pgdrill.judge.budgets import SCHEDULE_ERROR
 from pgdrill.judge.verdicts import Verdicts, worst
-from pgdrill.records import About, Budget, LaneResult, Trial, total
+from pgdrill.records import About, Budget, Fingerprint, LaneResult, Trial, total
+from pgdrill.rundir import Records
 
 WRITE_GAP = "write-gap"  # the kind of the promise, as `--budget` calls it
 CLIENT_LANES = ("fresh", "held")  # through the load balancer: what a user would notice
@@ -114,6 +115,30 @@ def _after(gap: Budget) -> Budget:
     terms = {t.name: t.seconds for t in REDUNDANCY.terms}
     margin = terms.pop("margin")
     return total(REDUNDANCY.name, {"write gap, at most": gap.limit, **terms}, margin=margin)
+
+
+def drilled(records: Records) -> list[tuple[FaultSpec, Where, list[Trial]]]:
+    """Return a run's faults with their trials, no controls; those without promises are left out.
+
+    A run of before its edition was kept names the operator's version among others.
+    """
+    where = records.one(Fingerprint)
+    if where is None:
+        return []
+    operator = where.versions.get("cloudnative-pg")
+    edition = where.edition or (f"{where.engine} {operator}" if operator else where.engine)
+    found: dict[tuple[str, Where], list[Trial]] = {}
+    for trial in records.all(Trial):
+        spec, here = FAULTS.get(trial.experiment), Where(where.platform, edition, trial.tuning)
+        if spec and here in spec.cost and not trial.control and trial.verified:
+            found.setdefault((spec.name, here), []).append(trial)
+    return [(FAULTS[name], here, trials) for (name, here), trials in found.items()]
+
+
+def anew(records: Records, verdicts: Verdicts) -> None:
+    """Judge the trials of every fault again."""
+    for spec, where, trials in drilled(records):
+        judge(trials, spec, where, verdicts)
 
 
 def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verdicts) -> None:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 from statistics import median_low
 
-from pgdrill.judge.bench import Claim
+from pgdrill.judge.bench import Claim, check
 from pgdrill.judge.budgets import P99
-from pgdrill.judge.verdicts import worst
-from pgdrill.records import Budget, Rebuild, Recovery, total
+from pgdrill.judge.verdicts import Verdicts, worst
+from pgdrill.records import Budget, Fingerprint, Rebuild, Recovery, total
+from pgdrill.rundir import Records
 
 ABSENT = Budget(
     name="rows absent",
@@ -124,6 +125,32 @@ def loss(promised: float) -> Budget:
         "writes lost with every volume",
         {"archive_timeout": promised - STORE, "to store the file": STORE},
     )
+
+
+# By what a record calls the scenario: what its verdicts are about.
+SUBJECTS = {
+    "oops": "oops",
+    "failover": "oops after a failover",
+    "everything gone": "everything gone",
+}
+REBUILT = "new member"
+LOSS = 70.0  # archive_timeout of 60 s on every platform, and STORE
+
+
+def anew(records: Records, verdicts: Verdicts) -> None:
+    """Judge every restore and every standby that was made anew again."""
+    where = records.one(Fingerprint)
+    if where is None or where.engine not in _BACK_UP:
+        return
+    for scenario, subject in SUBJECTS.items():
+        found = [r for r in records.all(Recovery) if r.scenario == scenario]
+        if found and scenario == "everything gone":
+            check(claims_of_loss(where.engine, LOSS, found), subject, verdicts)
+        elif found:
+            check(claims(where.engine, found), subject, verdicts)
+    rebuilt = records.all(Rebuild)
+    if rebuilt and where.engine in _REBUILT:
+        check(claims_of_rebuild(where.engine, rebuilt), REBUILT, verdicts)
 
 
 def claims(engine: str, found: Sequence[Recovery]) -> list[Claim]:

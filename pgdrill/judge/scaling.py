@@ -4,9 +4,12 @@ import math
 from collections.abc import Sequence
 
 from pgdrill.judge import budgets, failover
-from pgdrill.judge.bench import Claim
+from pgdrill.judge.bench import Claim, check
+from pgdrill.judge.verdicts import Verdicts
 from pgdrill.records import ScalePoint, Scaling
+from pgdrill.rundir import Records
 
+SUBJECT = "pooler"
 SHARED_LEAST = 10.0  # seconds with all pods ready: some thousand connections, enough for shares
 TOLERANCE = 1.1  # Kubernetes' own: up to a tenth above its target an autoscaler does nothing
 
@@ -57,6 +60,12 @@ def fair_share(counts: dict[str, int]) -> float | None:
     """What the idlest pod carried, in % of the mean; None where nothing was carried."""
     total = sum(counts.values())
     return 100 * min(counts.values()) * len(counts) / total if total else None
+
+
+def anew(records: Records, verdicts: Verdicts) -> None:
+    """Judge every rise and fall again."""
+    for one in records.all(Scaling):
+        check(claims(one), SUBJECT, verdicts)
 
 
 def claims(s: Scaling) -> tuple[Claim, ...]:

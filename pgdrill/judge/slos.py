@@ -7,6 +7,7 @@ from pgdrill.judge import budgets
 from pgdrill.judge.bench import bad_percent, due
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.records import BOUNDS_MS, Bench, Commits, Published, ScriptResult, SloComparison
+from pgdrill.rundir import Records
 
 
 def compare_objectives(
@@ -74,6 +75,11 @@ def bucket_ms(latency_ms: float) -> float:
     """Width of the histogram bucket that holds a latency."""
     upper = min(bisect_left(BOUNDS_MS, latency_ms), len(BOUNDS_MS) - 1)
     return BOUNDS_MS[upper] - (BOUNDS_MS[upper - 1] if upper else 0)
+
+
+def anew(records: Records, verdicts: Verdicts) -> None:
+    """Judge every comparison of a run again, by the bound that it was made with."""
+    judge(records.all(SloComparison), verdicts)
 
 
 def judge(found: Iterable[SloComparison], verdicts: Verdicts) -> None:

@@ -35,7 +35,7 @@ class Verdicts:
         limits: Limits = NONE,
     ) -> None:
         self._slow = slow
-        self._limits = limits
+        self.limits = limits
         self._file = file
         self._test = test
         self._expected: Outcome = expected
@@ -56,7 +56,7 @@ class Verdicts:
             BrokenBudgetError: the budget is broken or the evidence missing (inside `together`
                 only when the block ends).
         """
-        budget = self._limits.apply(budget)
+        budget = self.limits.apply(budget)
         if observed is None or observed != observed:
             outcome: Outcome = "invalid"
             observed = None

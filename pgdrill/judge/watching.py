@@ -5,6 +5,7 @@ import math
 from pgdrill.judge.promises import Limits
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.records import About, Budget, LaneResult, Watch
+from pgdrill.rundir import Records
 
 NOTHING_PROMISED = "shown; judged where you set a limit, for only its owner knows what is right"
 
@@ -61,6 +62,13 @@ def judge(watch: Watch, verdicts: Verdicts, limits: Limits) -> None:
         ):
             if budget.id in limits.own:
                 verdicts.check(budget, seen, subject)
+
+
+def anew(records: Records, verdicts: Verdicts) -> None:
+    """Judge a watch again, by the limits that its user sets today."""
+    watch = records.one(Watch)
+    if watch:
+        judge(watch, verdicts, verdicts.limits)
 
 
 def longest(lane: LaneResult, limit: float) -> tuple[float | None, bool]:

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pgdrill.observe.alerts import POLL, AlertWatch, Expectation, Stage
-from pgdrill.records import Budget, Detection, Seen, Trial
+from pgdrill.records import AlertPath, Budget, Detection, Seen, Trial
 from pgdrill.waiting import DeadlineError, eventually
 
 OLD_ALERTS_GONE = 90.0  # seconds; PgFailoverHappened looks back 30
@@ -47,6 +47,7 @@ class Onlooker:
     fault: str
     promised: Mapping[str, Budget]  # alerts that must come: seconds after the fault
     excused: str = ""
+    paths: Mapping[str, AlertPath] = field(default_factory=dict)  # of those alerts
 
     def settle(self) -> None:
         """Wait until no alert that must see the fault is left of what came before, or still comes.
@@ -96,6 +97,7 @@ class Onlooker:
             expected=tuple(due),
             excused=self.excused or ("" if due else unmoved),
             before=before,
+            paths=dict(self.paths),
             seen=seen(self.watch, trial.injected_at, trial.injected_at),
         )
 

@@ -2,7 +2,21 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from pgdrill.records.base import Record
+
+
+class AlertPath(Record):
+    """What each change of an alert passes on its way to a person, seconds; as it runs here."""
+
+    push: float  # until what it reads is at a gateway; 0 where it is scraped at its source
+    scrape: float
+    evaluation: float
+    hold: float  # the rule's `for`
+    memory: float  # how far back its expression looks: so long it stays true after the fact
+    group_wait: float
+    group_interval: float
 
 
 class AlertLife(Record, file="alerts.jsonl"):
@@ -24,6 +38,10 @@ class AlertLife(Record, file="alerts.jsonl"):
     logged: float | None = None  # information goes to the log, and pages nobody
     healed: float | None
     resolved: float | None
+    member: str = ""  # whose alert it is; '' where it is the cluster's
+    path: AlertPath | None = None  # None: the run is older than this and the two below
+    ended: float = 0.0  # when the watch over it did
+    doubt: str = ""  # why none of it is evidence, where that is so
 
 
 class Seen(Record):
@@ -49,6 +67,9 @@ class Detection(Record, file="detections.jsonl"):
     excused: str  # why no alert need see it; '' where one must
     before: tuple[str, ...]  # raised when the fault came: their silence says nothing
     seen: tuple[Seen, ...]
+    paths: dict[str, AlertPath] = Field(
+        default_factory=dict
+    )  # of the alerts that must see the fault; none in older runs
 
     def arrived(self, alert: str) -> float | None:
         """Seconds until an alert about this target reached Alertmanager; None: never."""
@@ -58,15 +79,3 @@ class Detection(Record, file="detections.jsonl"):
     def was_raised(self, alert: str) -> bool:
         """Whether that alert, about this target or the cluster, was raised when the fault came."""
         return not {alert, f"{alert}({self.target})"}.isdisjoint(self.before)
-
-
-class AlertPath(Record):
-    """What each change of an alert passes on its way to a person, seconds; as it runs here."""
-
-    push: float  # until what it reads is at a gateway; 0 where it is scraped at its source
-    scrape: float
-    evaluation: float
-    hold: float  # the rule's `for`
-    memory: float  # how far back its expression looks: so long it stays true after the fact
-    group_wait: float
-    group_interval: float

@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 from pgdrill.dashboards.panels import ABSENT, Snapshot
+from pgdrill.judge.promises import Limits
 from pgdrill.report import loadplots, panels, plots
 from pgdrill.report.headline import headline
-from pgdrill.report.material import Material
+from pgdrill.report.material import Material, judged_anew
 from pgdrill.report.pages import page, render
 from pgdrill.report.reading import read_run
 from pgdrill.report.suites import Section, alone, shown
@@ -15,24 +16,16 @@ from pgdrill.rundir import RunDir
 BEGIN, END = "<!-- pgdrill:begin -->", "<!-- pgdrill:end -->"
 
 
-def rebuild(run: Path) -> Path:
-    """Compute our part of report.html again from the run's records; return the page.
-
-    Raises:
-        BadUsageError: there is no run in this directory.
-    """
-    return splice(run)
-
-
-def splice(run: Path) -> Path:
+def splice(run: Path, limits: Limits | None = None) -> Path:
     """Put our sections on top of report.html, replacing older ones; return the page.
 
     pytest-html writes that file when a session ends; without it we write a page of our own.
+    limits: of the user's, where every verdict is to be judged anew from the records.
 
     Raises:
         BadUsageError: there is no run in this directory.
     """
-    material = read_run(run)
+    material = read_run(run, limits)
     part = f"{BEGIN}\n{sections(material)}\n{END}"
     file = RunDir(run).report
     whole = file.read_text() if file.is_file() else ""
@@ -62,6 +55,7 @@ def sections(material: Material) -> str:
         "sections.html.j2",
         m=material,
         head=headline(material),
+        anew=judged_anew(material),
         shown=[one for one, _ in there],
         parts=[part for _, part in there],
     )

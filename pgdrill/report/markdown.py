@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pgdrill.errors import BadUsageError
+from pgdrill.judge.promises import Limits
 from pgdrill.report.material import Material
 from pgdrill.report.reading import read_run
 from pgdrill.report.suites import on_paper
@@ -11,8 +12,10 @@ from pgdrill.report.tables import cell
 BEGIN, END = "<!-- tables:begin -->", "<!-- tables:end -->"
 
 
-def update(document: Path, run: Path) -> None:
+def update(document: Path, run: Path, limits: Limits | None = None) -> None:
     """Replace what stands between the document's markers by the tables of a run.
+
+    limits: of the user's, where every verdict is to be judged anew from the records.
 
     Raises:
         BadUsageError: no run in the directory, or a document without both markers.
@@ -22,16 +25,16 @@ def update(document: Path, run: Path) -> None:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise BadUsageError(f"{document} has no place for tables: put {BEGIN} and {END} into it")
-    document.write_text(f"{before}{BEGIN}\n{tables(run)}\n{END}{after}")
+    document.write_text(f"{before}{BEGIN}\n{tables(run, limits)}\n{END}{after}")
 
 
-def tables(run: Path) -> str:
+def tables(run: Path, limits: Limits | None = None) -> str:
     """Return all tables of a run as markdown; what it did not measure is left out.
 
     Raises:
         BadUsageError: there is no run in this directory.
     """
-    m = read_run(run)
+    m = read_run(run, limits)
     parts = [_origin(m), *(part for suite in on_paper() for part in suite.tables(m))]
     return "\n\n".join(part for part in parts if part)
 

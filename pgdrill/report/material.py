@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from pgdrill import __version__
+from pgdrill.judge.anew import Anew
 from pgdrill.records import (
     Clock,
     Collected,
@@ -28,6 +30,7 @@ class Material:
     path: Path
     records: Records
     results: tuple[PytestResult, ...]
+    anew: Anew | None = None  # None: the verdicts are those that fell in the run
 
     def all(self, kind: type[R]) -> tuple[R, ...]:
         """Return every record of a kind."""
@@ -127,3 +130,28 @@ def done_of(m: Material) -> str:
     """Say how many of the tests that were to be run have ended."""
     tests = m.collected.tests if m.collected else ()
     return f"{len(tests) - len(m.unended)} of {count(len(tests), 'test')}"
+
+
+def judged_anew(m: Material) -> list[str]:
+    """Say when and by which limits the verdicts were judged, where it was not in the run."""
+    anew = m.anew
+    if anew is None:
+        return []
+    own = f" and yours, {', '.join(anew.own)}" if anew.own else ""
+    live = dict.fromkeys(v.budget.name for v in anew.kept if v.expected == "met")
+    controls = any(v.expected != "met" for v in anew.kept)
+    kept = [*live, *(["all controls"] if controls else [])]
+    said = [
+        f"judged anew on {anew.on} from the run's records, with the limits of pgdrill"
+        f" {__version__}{own}: {len(anew.verdicts) - len(anew.kept)} of"
+        f" {count(len(anew.verdicts), 'verdict')}"
+    ]
+    if kept:
+        said.append(
+            f"kept as they fell, for no record holds what they came from: {', '.join(kept)}"
+        )
+    said += [
+        f"{now.subject}, {now.budget.name}: {before.outcome} in the run, {now.outcome} today"
+        for before, now in anew.changed
+    ]
+    return said

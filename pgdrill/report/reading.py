@@ -1,8 +1,11 @@
 """Reading a run directory for its report."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pgdrill.errors import BadUsageError
+from pgdrill.judge.anew import anew
+from pgdrill.judge.promises import Limits
 from pgdrill.records import AlertLife, Clock, TestEnd, Trial, Verdict
 from pgdrill.report import legacy, suites
 from pgdrill.report.material import Material
@@ -10,8 +13,10 @@ from pgdrill.report.results import PytestResult, read_results
 from pgdrill.rundir import Records, RunDir, first_lines
 
 
-def read_run(path: Path) -> Material:
+def read_run(path: Path, limits: Limits | None = None) -> Material:
     """Read a run directory; a damaged file becomes a complaint that the report shows on top.
+
+    limits: of the user's, where every verdict is to be judged anew from the records.
 
     Raises:
         BadUsageError: there is no run in this directory.
@@ -34,4 +39,9 @@ def read_run(path: Path) -> Material:
         trials, lives = records.all(Trial), records.all(AlertLife)
         records.replace(Verdict, legacy.with_facts(records.all(Verdict), trials, lives))
         records.replace(Trial, legacy.with_controls(trials))
-    return Material(path, records, results)
+    if limits is None:
+        return Material(path, records, results)
+    judges = [judge for suite in suites.in_order() for judge in suite.judges]
+    found = anew(records, judges, limits, on=f"{datetime.now(UTC):%Y-%m-%d}")
+    records.replace(Verdict, found.verdicts)
+    return Material(path, records, results, found)

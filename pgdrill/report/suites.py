@@ -11,12 +11,11 @@ from functools import cache
 from importlib import import_module
 from typing import Never
 
-from pgdrill.judge.verdicts import Verdicts
+from pgdrill.judge.anew import Judge
 from pgdrill.records import Record
 from pgdrill.report import sections
 from pgdrill.report.material import Material
 from pgdrill.report.tiles import Tile
-from pgdrill.rundir import Records
 
 Lines = Callable[[Material], Sequence[str]]
 
@@ -52,7 +51,7 @@ class Suite:
     marker: str = ""  # what it is, for `pytest --markers`; '': it has no tests
     drills: bool = True  # whether its tests need a platform
     records: tuple[type[Record], ...] = ()  # that it leaves in the run directory
-    judge: Callable[[Records, Verdicts], None] | None = None  # from these records alone
+    judges: tuple[Judge, ...] = ()  # of those records, and of nothing else
     alone: bool = False  # the report of a run with such records is of this suite alone
     place: int = 0  # of all that follows, on page and terminal
     questions: tuple[Question, ...] = ()
@@ -112,6 +111,7 @@ def on_paper() -> list[Suite]:
 
 @cache
 def _found() -> dict[str, Suite]:
+    """Return pgdrill's own suites that have a part in the report."""
     modules = (
         import_module(f"{sections.__name__}.{found.name}")
         for found in pkgutil.iter_modules(sections.__path__)

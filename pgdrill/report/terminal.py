@@ -3,21 +3,25 @@
 from collections import Counter
 from pathlib import Path
 
-from pgdrill.report.material import Material, done_of, wrong_controls
+from pgdrill.judge.promises import Limits
+from pgdrill.report.material import Material, done_of, judged_anew, wrong_controls
 from pgdrill.report.reading import read_run
 from pgdrill.report.suites import on_paper
 from pgdrill.rundir import RunDir
 
 
-def terminal(run: Path) -> list[str]:
+def terminal(run: Path, limits: Limits | None = None) -> list[str]:
     """Return the final summary, a line for each fact; only facts that this run measured.
+
+    limits: of the user's, where every verdict is to be judged anew from the records.
 
     Raises:
         BadUsageError: there is no run in this directory.
     """
-    m = read_run(run)
+    m = read_run(run, limits)
     return [
         *_cut_off(m),
+        *judged_anew(m),
         *_outcomes(m),
         *(line for suite in on_paper() for line in suite.lines(m)),
         *(f"damaged record: {complaint}" for complaint in m.complaints),

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pgdrill.drills.alerts import demand_declared, judge_life, open_watch
+from pgdrill.drills.alerts import demand_declared, life_of, open_watch
 from pgdrill.drills.failover import SETTLE, Bench
 from pgdrill.faults.catalogue import FAULTS
+from pgdrill.judge import alerting
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.observe.events import EventLog
 from pgdrill.observe.overlap import Overlap, Played
@@ -62,9 +63,10 @@ def judge_played(overlap: Overlap, verdicts: Verdicts, run: RunDir) -> Callable[
     """Keep an alert's life, and judge how fast it came and went."""
 
     def judge(played: Played) -> None:
-        run.keep(played.life)
+        life = life_of(overlap.watch, played)
+        run.keep(life)
         run.keep(_detection(played))
-        judge_life(overlap.watch, verdicts, played)
+        alerting.judge(life, verdicts)
 
     return judge
 

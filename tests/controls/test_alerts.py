@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pgdrill.drills.alerts import demand_declared, judge_life
+from pgdrill.drills.alerts import demand_declared, life_of
 from pgdrill.drills.experiment import control_of
 from pgdrill.drills.failover import Bench, look_at, run_trials
 from pgdrill.errors import BrokenEnvironmentError
@@ -56,7 +56,7 @@ def test_muted_alert_is_broken(
     ):
         played = alone("disk_filling")
         assert played.life.firing, "never fired: then it is not the silence that keeps it away"
-        judge_life(alert_watch, verdicts, played)
+        alerting.judge(life_of(alert_watch, played), verdicts)
 
 
 @breaks("fault-to-alert")

@@ -10,7 +10,6 @@ from pgdrill.platforms.base import Cluster
 from pgdrill.records import Bench
 from pgdrill.workload import dataset, pgbench
 
-SUBJECT = "pgbench at the read-write address"
 VERIFY = 120.0  # seconds to compare the checksums of every member
 
 
@@ -21,9 +20,7 @@ def test_load_is_real(
     assert not load.measured, "measured by an earlier test: pytest-benchmark would time nothing"
     bench = benchmark.pedantic(load.measure, rounds=1)
     benchmark.extra_info |= bench.model_dump(mode="json", exclude={"slices"})
-    with verdicts.together():
-        for claim in judged.reality(bench):
-            verdicts.check(claim.budget, claim.observed, SUBJECT, claim.note)
+    judged.check(judged.reality(bench), judged.SUBJECT, verdicts)
 
 
 @pytest.mark.parametrize("script", [script.name for script in pgbench.MIX])
@@ -35,14 +32,12 @@ def test_every_script_takes_part(bench: Bench, script: str) -> None:
 
 def test_p99_objective(bench: Bench, verdicts: Verdicts) -> None:
     """99 % of all transactions are answered within the objective."""
-    claim = judged.p99(bench)
-    verdicts.check(claim.budget, claim.observed, SUBJECT, claim.note)
+    judged.check([judged.p99(bench)], judged.SUBJECT, verdicts)
 
 
 def test_bad_transactions_objective(bench: Bench, verdicts: Verdicts) -> None:
     """Late, skipped and failed transactions together stay within the objective."""
-    claim = judged.bad_transactions(bench)
-    verdicts.check(claim.budget, claim.observed, SUBJECT, claim.note)
+    judged.check([judged.bad_transactions(bench)], judged.SUBJECT, verdicts)
 
 
 @pytest.mark.usefixtures("bench")

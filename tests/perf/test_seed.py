@@ -1,6 +1,6 @@
 """The dataset: how fast it came in, and that it is what it claims to be."""
 
-from pgdrill.judge import budgets
+from pgdrill.judge import bench
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.platforms.base import Cluster
 from pgdrill.records import Seed
@@ -11,13 +11,7 @@ FEWEST_TABLES = 10
 
 def test_seed_is_fast(seeded: Seed, verdicts: Verdicts) -> None:
     """Loading, linking and verifying the rows on every member stays within its budget."""
-    when = ", when it was loaded by an earlier run" if seeded.reused else ""
-    verdicts.check(
-        budgets.seed_time(seeded.rows),
-        seeded.seconds,
-        f"{seeded.rows:,} rows",
-        f"{seeded.rows / seeded.seconds:,.0f} rows/s{when}",
-    )
+    bench.seeded(seeded, verdicts)
 
 
 def test_seed_is_whole(seeded: Seed, settings: Settings, cluster: Cluster) -> None:

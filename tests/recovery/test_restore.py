@@ -7,6 +7,7 @@ import pytest
 from pgdrill.drills.failover import Bench
 from pgdrill.drills.recovery import run_everything, run_oops, run_rebuild
 from pgdrill.judge import recovery
+from pgdrill.judge.bench import check
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.platforms.archive import Archived
 from pgdrill.records import Seed
@@ -39,9 +40,8 @@ def test_everything_gone(
     assert isinstance(bench.platform, Archived)
     promised = bench.platform.archive.promised_loss
     found = [run_everything(bench, number) for number in _trials(bench)]
-    with verdicts.together():
-        for claim in recovery.claims_of_loss(bench.platform.engine.name, promised, found):
-            verdicts.check(claim.budget, claim.observed, "everything gone", claim.note)
+    claims = recovery.claims_of_loss(bench.platform.engine.name, promised, found)
+    check(claims, "everything gone", verdicts)
 
 
 def test_new_member_from_the_archive(
@@ -51,9 +51,8 @@ def test_new_member_from_the_archive(
     require("rebuild")
     bench = bench_of_trials
     found = [run_rebuild(bench, number) for number in _trials(bench)]
-    with verdicts.together():
-        for claim in recovery.claims_of_rebuild(bench.platform.engine.name, found):
-            verdicts.check(claim.budget, claim.observed, "new member", claim.note)
+    claims = recovery.claims_of_rebuild(bench.platform.engine.name, found)
+    check(claims, recovery.REBUILT, verdicts)
 
 
 def _trials(bench: Bench) -> range:
@@ -62,6 +61,4 @@ def _trials(bench: Bench) -> range:
 
 def _judge(bench: Bench, verdicts: Verdicts, subject: str, *, failover: bool) -> None:
     found = [run_oops(bench, number, failover=failover) for number in _trials(bench)]
-    with verdicts.together():
-        for claim in recovery.claims(bench.platform.engine.name, found):
-            verdicts.check(claim.budget, claim.observed, subject, claim.note)
+    check(recovery.claims(bench.platform.engine.name, found), subject, verdicts)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from pgdrill.drills.failover import Bench
 from pgdrill.drills.pooler import run_scaling
-from pgdrill.judge.scaling import claims
+from pgdrill.judge.bench import check
+from pgdrill.judge.scaling import SUBJECT, claims
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.platforms.base import Autoscaled, Cluster, Platform
 
@@ -29,7 +30,4 @@ def test_pooler_follows_its_load(
 ) -> None:
     """More pods within 90 s of a load, fewer after it, each used; no acknowledged write is lost."""
     require("hpa")
-    scaling = run_scaling(bench_of_trials)
-    with verdicts.together():
-        for claim in claims(scaling):
-            verdicts.check(claim.budget, claim.observed, "pooler", claim.note)
+    check(claims(run_scaling(bench_of_trials)), SUBJECT, verdicts)

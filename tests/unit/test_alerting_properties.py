@@ -32,11 +32,14 @@ def test_an_alert_is_in_time_only_after_what_it_is_about(
             "paged": paged,
             "healed": healed,
             "resolved": resolved,
+            "path": PATH,
+            "ended": 100.0,
+            "doubt": "strangers" if doubt else "",
         }
     )
     verdicts = Verdicts(None)
     with suppress(BrokenBudgetError):
-        alerting.judge(life, PATH, 100.0, verdicts, doubt="strangers" if doubt else "")
+        alerting.judge(life, verdicts)
     spans = ((condition, arrived), (condition, paged), (healed, resolved))
     limits_of = (alerting.fires(PATH), alerting.fires(PATH), alerting.resolves(PATH))
     for (start, end), promise, verdict in zip(spans, limits_of, verdicts.given, strict=True):

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from pgdrill.drills.alerts import judge_life
+from pgdrill.drills.alerts import life_of
 from pgdrill.faults.base import FaultNotRealError
+from pgdrill.judge import alerting
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
 from pgdrill.observe.alerts import AlertWatch, Expectation, GivenUpError
 from pgdrill.observe.overlap import EVERYTHING, Course, Overlap, Scenario, Thing, Turn
@@ -90,7 +91,7 @@ def test_what_fits_is_played_at_once_and_each_alert_has_its_own_cause(
     for played, alert in ((one, "Brief"), (other, "Loud")):
         assert [seen.alert for seen in played.seen] == [alert]
         assert played.strangers == ()
-        judge_life(watch, Verdicts(None), played)
+        alerting.judge(life_of(watch, played), Verdicts(None))
 
 
 def test_what_would_disturb_waits_until_the_other_is_over(
@@ -138,10 +139,10 @@ def test_an_alert_that_stays_is_red_for_its_own_scenario_alone(
     ]
     with Overlap(watch, chosen) as overlap:
         stays, goes = overlap.played("stays"), overlap.played("goes")
-    judge_life(watch, Verdicts(None), goes)
+    alerting.judge(life_of(watch, goes), Verdicts(None))
     kept = Verdicts(None)
     with pytest.raises(BrokenBudgetError, match="Loud resolved"):
-        judge_life(watch, kept, stays)
+        alerting.judge(life_of(watch, stays), kept)
     assert [v.outcome for v in kept.given] == ["met", "met", "broken"]
     assert "not seen within" in kept.given[-1].note
 
@@ -165,7 +166,7 @@ def test_an_alert_that_is_nobodys_makes_all_invalid(pair: Monitoring, watch: Ale
     for one in played:
         kept = Verdicts(None)
         with pytest.raises(BrokenBudgetError, match="Muted came during"):
-            judge_life(watch, kept, one)
+            alerting.judge(life_of(watch, one), kept)
         assert [v.outcome for v in kept.given] == ["invalid"] * 3
         assert {seen.alert for seen in one.seen} == {one.course.of.alert, "Muted"}
 
@@ -180,7 +181,7 @@ def test_what_a_scenario_alone_raises_is_its_own(pair: Monitoring, watch: AlertW
     with Overlap(watch, [_scenario("one", "Brief", _play(pair, "Brief", acting=and_more))]) as all_:
         played = all_.played("one")
     assert {seen.alert for seen in played.seen} == {"Brief", "Muted"}
-    judge_life(watch, Verdicts(None), played)
+    alerting.judge(life_of(watch, played), Verdicts(None))
 
 
 def test_what_an_earlier_scenario_left_is_known_and_waited_for_where_it_matters(
@@ -216,7 +217,7 @@ def test_what_an_earlier_scenario_left_is_known_and_waited_for_where_it_matters(
     assert other.strangers == ()
     assert held_back.course.quiet > other.course.condition
     for played in (leaves, other, held_back):
-        judge_life(watch, Verdicts(None), played)
+        alerting.judge(life_of(watch, played), Verdicts(None))
 
 
 def test_an_error_is_raised_to_whom_it_concerns(pair: Monitoring, watch: AlertWatch) -> None:
@@ -232,7 +233,7 @@ def test_an_error_is_raised_to_whom_it_concerns(pair: Monitoring, watch: AlertWa
     with Overlap(watch, chosen) as overlap:
         with pytest.raises(LookupError, match="no such member"):
             overlap.played("fails")
-        judge_life(watch, Verdicts(None), overlap.played("works"))
+        alerting.judge(life_of(watch, overlap.played("works")), Verdicts(None))
 
 
 def test_a_run_that_ends_early_heals_and_begins_nothing(

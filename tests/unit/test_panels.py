@@ -49,7 +49,7 @@ def axis(of: Snapshot) -> panels.TimeAxis:
 def test_every_panel_is_in_the_report(tmp_path: Path) -> None:
     """Each dashboard has its heading and each of its panels a tile, a picture, or a reason."""
     page = splice(write_run(tmp_path / "run").path).read_text()
-    section = page[page.index('id="pgd-dashboards"') : page.index('id="pgd-dataset"')]
+    section = page[page.index('id="pgd-dashboards"') : page.index('id="pgd-events"')]
     texts = set(re.findall(r">([^<>]+)<", section))
     for dashboard in DASHBOARDS:
         assert dashboard.title in texts

@@ -28,7 +28,7 @@ from pgdrill.records import (
     Verdict,
     WaitLook,
 )
-from pgdrill.report import loadplots, plots, rebuild, splice, terminal
+from pgdrill.report import loadplots, plots, splice, terminal
 from pgdrill.report.attempts import traces
 from pgdrill.report.headline import headline
 from pgdrill.report.html import BEGIN, END
@@ -332,7 +332,7 @@ def test_text_from_outside_cannot_become_markup(whole: RunDir) -> None:
     text = splice(whole.path).read_text()
     assert Page(text).scripts == 0
     assert (text.count(BEGIN), text.count(END)) == (1, 1)
-    again = rebuild(whole.path).read_text()
+    again = splice(whole.path).read_text()
     assert again == text
 
 
@@ -342,7 +342,7 @@ def test_splice_replaces_only_its_own_part(whole: RunDir) -> None:
     whole.report.write_text("".join(theirs))
     first = splice(whole.path).read_text()
     whole.keep(verdict(GAP, "primary-kill trial 9 fresh", 11))
-    second = rebuild(whole.path).read_text()
+    second = splice(whole.path).read_text()
     for text in (first, second):
         assert text.startswith(theirs[0] + "\n" + BEGIN)
         assert text.endswith(END + theirs[1])
@@ -371,7 +371,7 @@ def test_damaged_single_record_is_named(whole: RunDir) -> None:
 def test_directory_without_a_run_is_refused(tmp_path: Path) -> None:
     """A wrong path is one clear line, and nothing is written there."""
     with pytest.raises(BadUsageError, match="is no run directory"):
-        rebuild(tmp_path)
+        splice(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -641,9 +641,9 @@ def test_a_run_of_before_is_reported_as_it_was(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     control = trial("control_lossy", 1, 2.0, START).model_copy(update={"control": True})
     run.keep(control)
-    today = (terminal(run.path), tables(run.path), rebuild(run.path).read_text())
+    today = (terminal(run.path), tables(run.path), splice(run.path).read_text())
     as_of_version_1(run)
-    assert (terminal(run.path), tables(run.path), rebuild(run.path).read_text()) == today
+    assert (terminal(run.path), tables(run.path), splice(run.path).read_text()) == today
     assert [group.experiment for group in groups(read_run(run.path)) if group.is_control] == [
         "control_lossy"
     ]

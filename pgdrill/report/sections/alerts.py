@@ -1,6 +1,6 @@
 """Alerts: would anyone be paged, and does any alert see each fault?"""
 
-from pgdrill.judge import alerting
+from pgdrill.judge import alerting, detection
 from pgdrill.judge.alerting import CONDITION, PAGED
 from pgdrill.records import AlertLife, Detection
 from pgdrill.report import plots
@@ -122,6 +122,7 @@ SUITE = Suite(
     order=20,
     marker="alerts fire, reach Alertmanager and resolve",
     records=(AlertLife, Detection),
+    judges=(alerting.anew, detection.anew),
     place=50,
     questions=(
         Question(

@@ -207,6 +207,7 @@ SUITE = Suite(
     order=50,
     marker="faults, fail-over time and the ledger of writes",
     records=(Trial, Kept),
+    judges=(failover.anew, afterwards.anew),
     place=10,
     questions=(
         Question(

@@ -1,6 +1,6 @@
 """The steady load against its service-level objectives, and the dataset below it."""
 
-from pgdrill.judge import budgets, machine
+from pgdrill.judge import bench, budgets, machine, slos
 from pgdrill.judge import waits as judged_waits
 from pgdrill.records import Bench, Budget, MachineSecond, Seed, SloComparison, Verdict, WaitLook
 from pgdrill.report import loadplots, waits
@@ -156,6 +156,7 @@ SUITE = Suite(
     order=30,
     marker="steady load against the service-level objectives",
     records=(Bench, MachineSecond, WaitLook, SloComparison, Seed),
+    judges=(bench.anew, slos.anew),
     place=20,
     questions=(
         Question(

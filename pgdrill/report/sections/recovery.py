@@ -1,5 +1,6 @@
 """Backup and restore: does what was destroyed come back?"""
 
+from pgdrill.judge import recovery
 from pgdrill.records import Rebuild, Recovery
 from pgdrill.report import recoveryplots
 from pgdrill.report.material import Material
@@ -63,6 +64,7 @@ SUITE = Suite(
     order=60,
     marker="what was destroyed comes back from the archive, row by row",
     records=(Recovery, Rebuild),
+    judges=(recovery.anew,),
     place=40,
     questions=(Question("Does a backup bring back what was destroyed?"),),
     sections=(Section("recovery", "Recovery", _recovery),),

@@ -70,6 +70,7 @@ SUITE = Suite(
     order=40,
     marker="the pooler grows and shrinks with its load",
     records=(Scaling,),
+    judges=(judged.anew,),
     place=30,
     questions=(Question("Does the connection pooler follow its load?"),),
     sections=(Section("scaling", "Scaling", _scaling),),

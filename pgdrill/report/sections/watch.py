@@ -57,6 +57,7 @@ SUITE = Suite(
     marker="a database of somebody else's, watched while it is broken",
     drills=False,
     records=(Watch,),
+    judges=(watching.anew,),
     alone=True,
     sections=(Section("watch", "Watch", _watch),),
     tiles=_tiles,
