@@ -77,6 +77,10 @@ RUN ?= latest
 report: venv ## judge RUN (default: the latest) anew from its records, BUDGET=KEY=LIMIT,... in place of pgdrill's
 	@$(BIN)/python -m pgdrill report $(RUN)
 
+.PHONY: picture
+picture: venv ## make docs/report.png, the picture of the README, from the page of RUN=<directory> (Chromium)
+	@$(BIN)/python -m tests.browser $(RUN)/report.html docs/report.png
+
 .PHONY: compare
 compare: venv ## put RUNS="first ... last" side by side: what differs, and what became worse
 	@$(BIN)/python -m pgdrill compare $(RUNS)
@@ -96,11 +100,14 @@ dashboards: venv ## renew infra/dashboards/*.json from pgdrill/dashboards
 .PHONY: test unit mutants pulled lint lock
 # On `local` unless a PLATFORM is given: unit tests use its programs, controls sabotage its processes.
 test: export PGDRILL_PLATFORM ?= local
-test: venv lint up ## the project's own tests: lint, types, unit, rules, then a quick drill and what must go wrong
+test: venv chromium lint up ## the project's own tests: lint, types, unit, rules, then a quick drill and what must go wrong
 	@$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory drill
 	PGDRILL_PROFILE=quick $(PYTEST) -m "controls or badinput or watch"
 	@$(MAKE) --no-print-directory down
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get -qq update; apt-get -qq install -y --no-install-recommends -o DPkg::Lock::Timeout=300 chromium fonts-dejavu-core; }; } || echo "pgdrill: no chromium: the page is not looked at in a browser"
 unit: venv ## unit and rule tests alone: nothing is brought up
 	$(PYTEST) -rs -m unit tests/unit
 mutants: venv ## change what judges, one thing at a time: which unit tests notice? (on two free cores, by hand)

@@ -1,7 +1,7 @@
 """Judging a run anew from its records: by today's limits, or by the user's."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,19 +24,22 @@ class Anew:
     on: str  # the date
 
 
-def anew(records: Records, judges: Iterable[Judge], limits: Limits, on: str) -> Anew:
+def anew(records: Records, judges: Mapping[str, Iterable[Judge]], limits: Limits, on: str) -> Anew:
     """Judge everything that the records of a run hold.
 
     A verdict whose observation came from a live look stays as the run wrote it down, and so does a
     control's, for its set-up was another; only a limit of the user's takes the place of its own.
+
+    judges: by the suite whose records they judge.
     """
-    today = Verdicts(None, limits=limits)
-    for judge in judges:
-        with suppress(BrokenBudgetError), today.together():
-            judge(records, today)
     fresh: dict[tuple[str, str | About], list[Verdict]] = defaultdict(list)
-    for verdict in today.given:
-        fresh[_promise(verdict)].append(verdict)
+    for suite, own_judges in judges.items():
+        today = Verdicts(None, f"tests/{suite}/", limits=limits)
+        for judge in own_judges:
+            with suppress(BrokenBudgetError), today.together():
+                judge(records, today)
+        for verdict in today.given:
+            fresh[_promise(verdict)].append(verdict)
     verdicts, kept, changed = list[Verdict](), list[Verdict](), list[tuple[Verdict, Verdict]]()
     for before in records.all(Verdict):
         again = fresh[_promise(before)] if before.expected == "met" else []

@@ -18,9 +18,9 @@ class Column:
     severity: str
 
     @property
-    def heading(self) -> str:
-        """The alert's name, with room for a line break before each of its words."""
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "\N{ZERO WIDTH SPACE}", self.alert)
+    def words(self) -> list[str]:
+        """The words of the alert's name: a line may break between them."""
+        return re.split(r"(?<=[a-z])(?=[A-Z])", self.alert)
 
 
 @dataclass(frozen=True)

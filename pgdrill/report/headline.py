@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pgdrill.report.material import Material, done_of, wrong_controls
+from pgdrill.report.questions import slow
 from pgdrill.report.suites import alone, in_order, shown
 from pgdrill.report.tiles import Tile
 from pgdrill.report.words import allowed, count, observed
@@ -55,22 +56,35 @@ def _cut_off(m: Material) -> str:
 
 def missing(m: Material) -> tuple[str, ...]:
     """Return what this run says nothing about, though somebody might believe that it does."""
-    left = [test.rpartition("::")[2] for test in m.collected.left_out] if m.collected else []
-    reasons = {r.test: r.reason for r in m.results if r.outcome == "skipped"}
+    left = [_name(test) for test in m.collected.left_out] if m.collected else []
+    reasons: dict[str, list[str]] = {}
+    for result in m.results:
+        if result.outcome == "skipped":
+            reasons.setdefault(result.reason, []).append(_name(result.test))
     skipped = [
-        f"{test.rpartition('::')[2]} ({reason})" if reason else test.rpartition("::")[2]
-        for test, reason in sorted(reasons.items())
+        f"{', '.join(sorted(set(names)))}{f' ({reason})' if reason else ''}"
+        for reason, names in sorted(reasons.items())
     ]
-    unended = [test.rpartition("::")[2] for test in m.unended]
     return tuple(
-        f"{why}: {', '.join(names)}"
-        for why, names in (
-            ("Cut off before they ended", unended),
-            ("Left out by the profile", left),
-            ("Skipped", skipped),
+        f"{why}: {between.join(names)}"
+        for why, between, names in (
+            ("Cut off before they ended", ", ", [_name(test) for test in m.unended]),
+            ("Left out by the profile", ", ", left),
+            ("Skipped", "; ", skipped),
+            (
+                "Need not be seen by any alert",
+                "; ",
+                [line for suite in shown(m) for line in suite.excused(m)],
+            ),
+            ("Broken, and fails nothing because of --slow", "; ", slow(m.verdicts)),
         )
         if names
     )
+
+
+def _name(test: str) -> str:
+    """Return a test's name as `-k` takes it, without what all have in common."""
+    return test.rpartition("::")[2].removeprefix("test_")
 
 
 def _judged(m: Material) -> str:
@@ -117,7 +131,7 @@ def _unjudged(m: Material) -> str:
 
 def _names(tests: list[str]) -> str:
     more = f" and {len(tests) - 5} more" if len(tests) > 5 else ""
-    return ", ".join(test.rpartition("::")[2] for test in tests[:5]) + more
+    return ", ".join(_name(test) for test in tests[:5]) + more
 
 
 def _answers(m: Material) -> list[tuple[str, list[str]]]:
@@ -127,7 +141,6 @@ def _answers(m: Material) -> list[tuple[str, list[str]]]:
         ("What was done", [line for suite in in_order() for line in suite.done(m)]),
         *((asked, list(said)) for suite in shown(m) for asked, said in suite.answers(m)),
         ("Can these checks fail?", _proven(m)),
-        ("What was not tested", _skipped(m)),
     ]
 
 
@@ -138,7 +151,3 @@ def _proven(m: Material) -> list[str]:
     return [
         f"{right} of {count(len(m.controls), 'deliberately bad set-up')} came out as they must."
     ]
-
-
-def _skipped(m: Material) -> list[str]:
-    return [f"{count(len(m.skipped), 'test')} skipped: {_names(m.skipped)}."] if m.skipped else []

@@ -9,6 +9,7 @@ from pgdrill.report import loadplots, panels, plots
 from pgdrill.report.headline import headline
 from pgdrill.report.material import Material, judged_anew
 from pgdrill.report.pages import page, render
+from pgdrill.report.questions import asked
 from pgdrill.report.reading import read_run
 from pgdrill.report.suites import Section, alone, shown
 from pgdrill.rundir import RunDir
@@ -73,7 +74,9 @@ def _dashboards(m: Material) -> str:
 
 
 VERDICTS = Section(
-    "verdicts", "Verdicts", lambda m: render("verdicts.html.j2", m=m, alone=alone(m))
+    "verdicts",
+    "Verdicts",
+    lambda m: render("verdicts.html.j2", m=m, questions=asked(m), alone=alone(m)),
 )
 DASHBOARDS = Section("dashboards", "Dashboards", _dashboards)
 OF_THE_RUN = (

@@ -41,7 +41,7 @@ def read_run(path: Path, limits: Limits | None = None) -> Material:
         records.replace(Trial, legacy.with_controls(trials))
     if limits is None:
         return Material(path, records, results)
-    judges = [judge for suite in suites.in_order() for judge in suite.judges]
+    judges = {suite.name: suite.judges for suite in suites.in_order()}
     found = anew(records, judges, limits, on=f"{datetime.now(UTC):%Y-%m-%d}")
     records.replace(Verdict, found.verdicts)
     return Material(path, records, results, found)

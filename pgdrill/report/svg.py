@@ -124,12 +124,17 @@ class Canvas:
         self.text(x1, y.end - 7, unit, "t unit")
 
     def svg(self) -> Markup:
-        """Return the finished picture."""
-        return Markup(
+        """Return the finished picture; a wide one scrolls by itself where the screen is narrow."""
+        label = escape(self.label)
+        drawn = Markup(
             f'<svg class="plot" viewBox="0 0 {self.width} {self.height:g}" role="img"'
-            f' aria-label="{escape(self.label)}" style="max-width:{self.width}px">'
+            f' aria-label="{label}" style="max-width:{self.width}px">'
             f"{''.join(self._marks)}</svg>"
         )
+        if self.width < WIDTH:
+            return drawn
+        region = f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
+        return Markup(f"{region}{drawn}</div>")
 
 
 def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:

@@ -62,8 +62,8 @@ def allowed(budget: Budget) -> str:
 
 
 def with_unit(text: str, unit: str) -> str:
-    """Join a number and its unit by a space that no line break takes."""
-    return f"{text}\N{NO-BREAK SPACE}{unit}".strip()
+    """Join a number and its unit."""
+    return f"{text} {unit}".strip()
 
 
 def measured(value: float | None, unit: str) -> str:

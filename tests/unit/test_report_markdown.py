@@ -19,7 +19,7 @@ def test_tables_hold_the_measured_numbers(tmp_path: Path) -> None:
         "| writes in 12 trials | 64,851 | 0 | 720 | 6,480 | 0 | 0 |",
         "| all | 420 | 6.2 | 19.4 | 41.7 | 188 | 3 | 0 | 0 |",
         "| PostgresDown | 8.1 s | 9 s | 14.2 s | 46 s | ≤ 17 s |",
-        "SLO: p99 latency 41.7\xa0ms (promised ≤ 200\xa0ms): **met**.",
+        "SLO: p99 latency 41.7 ms (promised ≤ 200 ms): **met**.",
     ):
         assert row in text
     assert len(text.splitlines()) < 40

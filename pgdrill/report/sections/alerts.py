@@ -69,7 +69,8 @@ def _answers(m: Material) -> list[tuple[str, list[str]]]:
 
 
 def _paged(m: Material) -> list[str]:
-    said = []
+    """Say how long pages took, the slowest by name, and what reached nobody."""
+    came, said = list[tuple[float, str]](), list[str]()
     for life in m.all(AlertLife):
         if life.severity == "info":  # the log's, in which somebody looks tomorrow
             continue
@@ -78,7 +79,12 @@ def _paged(m: Material) -> list[str]:
             said.append(f"{life.alert}: no.")
         else:
             verb = "paged" if life.paged is not None else "at Alertmanager"
-            said.append(f"{life.alert}: {verb} after {at_most(when - life.condition)}.")
+            came.append((when - life.condition, f"{life.alert} {verb}"))
+    if came:
+        (first, _), (last, slowest) = min(came), max(came)
+        number = count(len(came), "alert")
+        after = f"{at_most(first)} to {at_most(last)}" if len(came) > 1 else at_most(last)
+        said.insert(0, f"{number} arrived, {after} after the condition: {slowest} last.")
     return said
 
 
@@ -98,6 +104,10 @@ def _tables(m: Material) -> list[str]:
         "page due",
     ]
     return [table(heads, rows)] if rows else []
+
+
+def _excused(m: Material) -> list[str]:
+    return [f"{row.fault} ({row.excused})" for row in matrix(m.all(Detection)).rows if row.excused]
 
 
 def _lines(m: Material) -> list[str]:
@@ -135,6 +145,7 @@ SUITE = Suite(
     claims=_claims,
     done=_done,
     answers=_answers,
+    excused=_excused,
     tables=_tables,
     lines=_lines,
 )

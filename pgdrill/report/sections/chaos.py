@@ -3,6 +3,7 @@
 from statistics import median_low
 
 from pgdrill.judge import afterwards, failover
+from pgdrill.judge.alerting import UNNOTICED
 from pgdrill.judge.budgets import WEAK_SETTINGS
 from pgdrill.records import Kept, Trial
 from pgdrill.report import plots
@@ -27,6 +28,8 @@ from pgdrill.report.trials import (
     worst_fresh,
 )
 from pgdrill.report.words import at_most, count, number, seconds
+
+WORST = 3  # faults that the first screen names
 
 
 def _failover(m: Material) -> str:
@@ -106,17 +109,28 @@ def _answers(m: Material) -> list[tuple[str, list[str]]]:
 
 
 def _noticed(m: Material) -> list[str]:
+    """Name the faults that cost the most, and bound the others."""
+    costs = sorted(
+        (
+            (max(lane.values[-1] for lane in group.lanes if lane.gaps), group)
+            for group in drills(m)
+            if any(lane.gaps for lane in group.lanes)
+        ),
+        key=lambda cost: -cost[0],
+    )
     said = []
-    for group in drills(m):
+    for _, group in costs[:WORST]:
         each = [
             f"{at_most(lane.values[-1])} on {lane.lane}"
             + (f" (and {count(lane.unknown, 'trial')} that could not say)" if lane.unknown else "")
             for lane in group.lanes
             if lane.gaps
         ]
-        if each:
-            tuning = f" ({group.tuning})" if group.tuning else ""
-            said.append(f"{group.experiment}{tuning}: no write for {', '.join(each)} connections.")
+        tuning = f" ({group.tuning})" if group.tuning else ""
+        said.append(f"{group.experiment}{tuning}: no write for {', '.join(each)} connections.")
+    others = costs[WORST:]
+    if others:
+        said.append(f"{count(len(others), 'more fault')}: at most {at_most(others[0][0])}.")
     return said
 
 
@@ -212,7 +226,12 @@ SUITE = Suite(
     questions=(
         Question(
             "How long could nobody write?",
-            (failover.WRITE_GAP, failover.NO_FAILOVER.kind, failover.NEEDLESS_FAILOVER.kind),
+            (
+                failover.WRITE_GAP,
+                failover.NO_FAILOVER.kind,
+                failover.NEEDLESS_FAILOVER.kind,
+                UNNOTICED.kind,
+            ),
         ),
         Question(
             "Is anything lost?",

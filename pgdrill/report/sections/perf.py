@@ -161,7 +161,26 @@ SUITE = Suite(
     questions=(
         Question(
             "Does it hold its service level?",
-            (budgets.P99.kind, budgets.BAD_TRANSACTIONS.kind),
+            (
+                budgets.P99.kind,
+                budgets.BAD_TRANSACTIONS.kind,
+                budgets.seed_time(1).kind,
+            ),
+        ),
+        Question(
+            "Was the measuring itself sound?",
+            (
+                budgets.LOAD_EXIT_STATUS.kind,
+                budgets.ABORTED_CLIENTS.kind,
+                budgets.DELIVERED_LOAD.kind,
+                budgets.SAME_TOTAL.kind,
+                budgets.SAME_ERROR_SHARE.kind,
+                budgets.same_p99(1).kind,
+                budgets.same_commits(1, 0, 0).kind,
+                budgets.PUBLISHER_COST.kind,
+                budgets.SCHEDULE_ERROR.kind,
+                budgets.PROBER_MEMORY.kind,
+            ),
         ),
     ),
     sections=(Section("load", "Load", _load), Section("dataset", "Dataset", _dataset)),

@@ -6,7 +6,7 @@ from pgdrill.records import Watch
 from pgdrill.report import watchplots, watchwords
 from pgdrill.report.material import Material
 from pgdrill.report.pages import render
-from pgdrill.report.suites import Section, Suite
+from pgdrill.report.suites import Question, Section, Suite
 from pgdrill.report.tiles import Tile, state_of
 
 
@@ -59,6 +59,15 @@ SUITE = Suite(
     records=(Watch,),
     judges=(watching.anew,),
     alone=True,
+    place=90,
+    questions=(
+        Question(
+            "Is anything lost?",
+            (watching.LOST.kind, watching.PHANTOM.kind, watching.DUPLICATE.kind),
+        ),
+        Question("Can two members accept writes at once?", (watching.TWO_WRITERS.kind,)),
+        Question("How old were reads?", (watching.STALE.kind,)),
+    ),
     sections=(Section("watch", "Watch", _watch),),
     tiles=_tiles,
     claims=_claims,
