@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("run", help="a run directory, or 'latest'")
             command.add_argument(
                 "--document", type=Path, help="also put the tables into this Markdown file"
+            )
+            command.add_argument(
+                "--beside", default="", help="a run of another platform, for the same table there"
             )
         if name == "compare":
             command.add_argument("runs", nargs="+", help="run directories, or their names")
@@ -288,12 +291,16 @@ COMMANDS: dict[str, Callable[[Platform, Settings, Reporter], None]] = {
 }
 
 
-def _report(run: str, document: Path | None, settings: Settings, reporter: Reporter) -> None:
+def _report(given: Mapping[str, Any], settings: Settings, reporter: Reporter) -> None:
+    run, document, beside = given["run"], given["document"], given["beside"]
+    if beside and not document:
+        raise BadUsageError("--beside needs --document: it is for the table there")
     path = _find_run(settings.reports_dir, run)
     own = catalogue.limits(settings)
     report.splice(path, own)
     if document:
-        markdown.update(document, path, own)
+        other = _find_run(settings.reports_dir, beside) if beside else None
+        markdown.update(document, path, own, other)
         reporter.line(f"tables: {document}")
     for line in report.terminal(path, own):
         reporter.line(line)
@@ -451,7 +458,7 @@ def main(arguments: list[str] | None = None) -> int:
             given["platform"] = given["platform"] or "kube"
         settings = resolve({o.key: given[o.key] for o in OPTIONS})
         if given["command"] == "report":
-            _report(given["run"], given["document"], settings, reporter)
+            _report(given, settings, reporter)
             return 0
         if given["command"] == "compare":
             return _compare(given["runs"], given["margin"], settings, reporter)

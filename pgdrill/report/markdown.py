@@ -4,18 +4,25 @@ from pathlib import Path
 
 from pgdrill.errors import BadUsageError
 from pgdrill.judge.promises import Limits
+from pgdrill.report.compare import MARGIN, Comparison
 from pgdrill.report.material import Material
 from pgdrill.report.reading import read_run
 from pgdrill.report.suites import on_paper
-from pgdrill.report.tables import cell
+from pgdrill.report.tables import cell, table
+from pgdrill.report.trials import drilled_ledger
 
 BEGIN, END = "<!-- tables:begin -->", "<!-- tables:end -->"
+# A line for each of them and each fault would be more than a page.
+LONG = ("full redundancy", "acknowledged writes lost")
 
 
-def update(document: Path, run: Path, limits: Limits | None = None) -> None:
+def update(
+    document: Path, run: Path, limits: Limits | None = None, beside: Path | None = None
+) -> None:
     """Replace what stands between the document's markers by the tables of a run.
 
     limits: of the user's, where every verdict is to be judged anew from the records.
+    beside: another run, of another platform: then both are in one table.
 
     Raises:
         BadUsageError: no run in the directory, or a document without both markers.
@@ -25,7 +32,8 @@ def update(document: Path, run: Path, limits: Limits | None = None) -> None:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise BadUsageError(f"{document} has no place for tables: put {BEGIN} and {END} into it")
-    document.write_text(f"{before}{BEGIN}\n{tables(run, limits)}\n{END}{after}")
+    made = side_by_side(run, beside, limits) if beside else tables(run, limits)
+    document.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}")
 
 
 def tables(run: Path, limits: Limits | None = None) -> str:
@@ -37,6 +45,28 @@ def tables(run: Path, limits: Limits | None = None) -> str:
     m = read_run(run, limits)
     parts = [_origin(m), *(part for suite in on_paper() for part in suite.tables(m))]
     return "\n\n".join(part for part in parts if part)
+
+
+def side_by_side(run: Path, other: Path, limits: Limits | None = None) -> str:
+    """Return one table of what two runs have measured, a column for each; it fits a page.
+
+    Raises:
+        BadUsageError: there is no run in a directory.
+    """
+    runs = [read_run(path, limits) for path in (run, other)]
+    found = Comparison(tuple(runs), MARGIN)
+    rows = [
+        [f"{one.subject}: {one.what}", *(one.cell(number) for number in range(len(runs)))]
+        for one in found.measures
+        if one.what not in LONG and not one.subject.endswith(", held")
+    ]
+    lost = [drilled_ledger(m) for m in runs]
+    rows.append(
+        ["acknowledged writes lost", *(f"{each.acked_lost:,} of {each.acked:,}" for each in lost)]
+    )
+    heads = ["seen", *(m.fingerprint.platform if m.fingerprint else m.path.name for m in runs)]
+    note = "Smallest / median / largest, and how many; write gaps are those of new connections."
+    return "\n\n".join([*map(_origin, runs), table(heads, rows), note])
 
 
 def _origin(m: Material) -> str:

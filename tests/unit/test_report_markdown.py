@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pgdrill.errors import BadUsageError
+from pgdrill.records import Fingerprint, read, write
 from pgdrill.report.markdown import BEGIN, END, tables, update
 from tests.unit.fake_run import START, trial, write_run
 
@@ -52,6 +53,27 @@ def test_update_replaces_between_markers_only(tmp_path: Path) -> None:
     assert once.startswith(f"# Ours\n\n{BEGIN}\nRun `run`")
     assert once.endswith(f"{END}\n\nBy hand.\n")
     assert "old" not in once
+
+
+def test_two_platforms_are_one_table(tmp_path: Path) -> None:
+    """A column for each, a line for each fault, and what one has not measured is a dash."""
+    here, there = write_run(tmp_path / "a"), write_run(tmp_path / "b", without=("alerts",))
+    other = read(there.file(Fingerprint), Fingerprint)
+    assert other
+    write(there.file(Fingerprint), other.model_copy(update={"platform": "kind"}))
+    document = tmp_path / "report.md"
+    document.write_text(f"{BEGIN}\n{END}\n")
+    update(document, here.path, beside=there.path)
+    text = document.read_text()
+    for row in (
+        "| seen | local | kind |",
+        "| primary-kill, fresh: write gap | 1.66 / 2.09 / 2.58 s (9) | 1.66 / 2.09 / 2.58 s (9) |",
+        "| load: p99 | 41.7 ms | 41.7 ms |",
+        "| PostgresDown: condition to page | 14.2 s | - |",
+        "| acknowledged writes lost | 0 of 64,851 | 0 of 64,851 |",
+    ):
+        assert row in text
+    assert text.count("| :-- |") == 1
 
 
 def test_document_without_markers_is_refused(tmp_path: Path) -> None:
