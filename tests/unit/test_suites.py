@@ -87,7 +87,7 @@ def test_a_damaged_file_of_a_suite_is_on_the_first_screen(tiny: Suite, tmp_path:
 def test_tests_of_a_suite_have_their_place(tiny: Suite) -> None:
     """Cheap and decisive first; what leaves the cluster young again last."""
     names = [suite.name for suite in suites.in_order()]
-    first = ["unit", "smoke", "alerts", "perf", "scale", "chaos", "recovery"]
+    first = ["unit", "watch", "smoke", "alerts", "perf", "scale", "chaos", "recovery"]
     assert names == [*first, "tiny", "controls", "badinput"]
 
 
