@@ -103,7 +103,8 @@ def psql_line(cluster: Cluster) -> str:
     """Return a command line for people that opens a session through the read-write address."""
     unneeded = ("passfile", "connect_timeout", "tcp_user_timeout", "application_name")
     given = psycopg.conninfo.conninfo_to_dict(cluster.conninfo())
-    wanted = {name: str(value) for name, value in given.items() if name not in unneeded}
+    first = ("host", "port", "dbname", "user")
+    wanted = {name: str(given[name]) for name in (*first, *given) if name not in unneeded}
     line = psycopg.conninfo.make_conninfo("", **wanted)
     return f"PGPASSFILE={cluster.passfile} psql {shlex.quote(line)}"
 

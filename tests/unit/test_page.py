@@ -82,7 +82,7 @@ def test_every_section_is_reached_by_its_link(shown: Tab) -> None:
         shown.ask(f"document.querySelector('nav a[href=\"{link}\"]').click()")
         shown.picture()  # by then it has scrolled there
         tops[link] = shown.ask(
-            f"Math.round(document.querySelector('{link}').getBoundingClientRect().top)"
+            f"Math.round(document.querySelector('{link}').getBoundingClientRect().top) + 0"  # no -0
         )
     shown.resize(DESK)
     assert all(abs(top) <= 1 for top in tops.values()), tops

@@ -432,7 +432,7 @@ def test_our_part_stands_on_top_of_a_real_pytest_html_page(tmp_path: Path) -> No
     ours = text[text.index(BEGIN) : text.index(END)]
     assert text.index("<h1") < text.index(BEGIN) < text.index("Report generated on")
     assert headline(read_run(run.path)).state == "invalid"
-    assert 'class="answer">1 test failed before it could judge: test_crashed. All 28' in ours
+    assert 'class="answer">1 test failed before it could judge: crashed. All 28' in ours
     blob = re.search(r'data-jsonblob="([^"]*)"', text[text.index(END) :])
     assert blob
     assert len(json.loads(html.unescape(blob[1]))["tests"]) == 2
