@@ -115,13 +115,22 @@ mutants: venv ## change what judges, one thing at a time: which unit tests notic
 	@PYTHONPATH=.venv/mutmut $(BIN)/python -m tests.mutants
 pulled: venv ## drill kind from a registry and a release server of this machine, Go hidden, nothing cached
 	@$(BIN)/python -m tests.pulled
-lint: venv ## style, types, layers, playbook and rule syntax
+SCRIPTS = .ci/run docs/upstream/empty-scrape.sh infra/images/node/files/usr/local/sbin/pgdrill-network $(shell find infra -name '*.sh')
+# There is no wheel of it that holds the program; Go is what kind is built with.
+define ACTIONLINT
+if command -v go >/dev/null; then set -x; go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck $(BIN)/shellcheck; \
+else echo "actionlint: not run, it needs Go: .github/workflows was only read as YAML"; fi
+endef
+lint: venv ## style, types, layers, playbooks, scripts, workflows, rule syntax
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 	$(BIN)/lint-imports --no-logo
-	ANSIBLE_CONFIG=infra/ansible/ansible.cfg $(BIN)/ansible-playbook -i localhost, infra/ansible/site.yml --syntax-check
+	$(BIN)/yamllint --strict -c infra/.yamllint infra .github
+	$(BIN)/shellcheck $(SCRIPTS)
+	ANSIBLE_CONFIG=infra/ansible/ansible.cfg PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/ansible-lint -q -c infra/ansible/.ansible-lint infra/ansible
+	@$(ACTIONLINT)
 	$(BIN)/python -m pgdrill.observe.rulefiles infra/alerts/*.yaml infra/alerts/rules/*.yaml
 lock: venv ## renew the lock files from pyproject.toml and requirements/*.in
 	for args in "pyproject.toml --group checks -o requirements/pgdrill.lock" "requirements/mutants.in -c requirements/pgdrill.lock -o requirements/mutants.lock" "requirements/members.in -o requirements/members.lock" "requirements/collections.in --no-deps -o requirements/collections.lock" "requirements/barman.in --no-deps -o requirements/barman.lock"; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links $$args || exit; done

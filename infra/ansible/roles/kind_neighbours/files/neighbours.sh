@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # In a node: put the settings of pgdrill.conf in force, now and after a restart; prints what it did.
 set -eu
 mode=$1 wanted=$2 file=/etc/sysctl.d/pgdrill.conf

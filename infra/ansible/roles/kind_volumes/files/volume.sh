@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # In a node: volumes as loop-mounted files, each given as NAME=MEGABYTES; prints what it did.
 set -eu
 mode=$1
