@@ -8,19 +8,22 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from shlex import quote
 
 import psutil
 import pytest
+import yaml
 from kubernetes import client
 
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.kind import namespaces
 from pgdrill.platforms.kind.leftovers import building, sweep
+from pgdrill.platforms.kind.state import NAMESPACE, RESTORED
 from pgdrill.platforms.supported import require_supported
 from pgdrill.provision.commands import MARK, logged, workers
 from pgdrill.provision.components import catalogue, inside, number
@@ -224,12 +227,10 @@ def test_the_build_cache_is_cleared_and_held(
 
 
 @contextmanager
-def _api(version: str) -> Iterator[client.ApiClient]:
-    """Serve /version as an API server does."""
-    names = "buildDate compiler gitCommit gitTreeState goVersion major minor platform"
-    told = dict.fromkeys(names.split(), "x") | {"gitVersion": version}
+def _answering(told: object) -> Iterator[client.ApiClient]:
+    """Serve one answer to every question, as an API server does."""
 
-    class Version(BaseHTTPRequestHandler):
+    class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # http.server's name
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
@@ -239,7 +240,7 @@ def _api(version: str) -> Iterator[client.ApiClient]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Version) as server:
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         settings = client.Configuration(host=f"http://127.0.0.1:{server.server_port}")
@@ -249,6 +250,11 @@ def _api(version: str) -> Iterator[client.ApiClient]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def _api(version: str) -> AbstractContextManager[client.ApiClient]:
+    names = "buildDate compiler gitCommit gitTreeState goVersion major minor platform"
+    return _answering(dict.fromkeys(names.split(), "x") | {"gitVersion": version})
 
 
 @pytest.mark.parametrize(
@@ -271,3 +277,37 @@ def test_a_kubernetes_that_the_operator_supports() -> None:
         for version in (known.versions["kubernetes"], newest):
             with _api(version) as api:
                 require_supported(api, "cnpg", known)
+
+
+def _namespaces(labels: Mapping[str, str]) -> AbstractContextManager[client.ApiClient]:
+    return _answering({"items": [{"metadata": {"name": RESTORED, "labels": dict(labels)}}]})
+
+
+@pytest.mark.parametrize("labels", [{}, {namespaces.LABEL: "false"}, {"managed": "true"}])
+def test_a_namespace_of_somebody_else_is_not_touched(labels: Mapping[str, str]) -> None:
+    """It is named in one line, with the label that hands it over."""
+    with _namespaces(labels) as api, pytest.raises(BrokenEnvironmentError) as refused:
+        namespaces.refuse_foreign(api, *namespaces.OURS)
+    assert "\n" not in str(refused.value)
+    assert f"kubectl label namespace {RESTORED} {namespaces.LABEL}=true" in str(refused.value)
+
+
+def test_a_namespace_of_pgdrill_or_of_another_name_is_no_obstacle() -> None:
+    """The label decides, and only about the names that are asked for."""
+    with _namespaces({namespaces.LABEL: namespaces.VALUE}) as api:
+        namespaces.refuse_foreign(api, RESTORED)
+    with _namespaces({}) as api:
+        namespaces.refuse_foreign(api, NAMESPACE)
+
+
+def test_every_namespace_is_declared_with_the_label() -> None:
+    """Or the second `make up` would refuse what the first one made."""
+    text = "---\n".join(
+        file.read_text() for file in sorted((ROOT / "infra/kustomize").rglob("namespace*.yaml"))
+    )
+    declared = [one for one in yaml.safe_load_all(text) if one]
+    play = yaml.safe_load((ROOT / "infra/ansible/kubernetes-restore.yml").read_text())[0]
+    module = play["pre_tasks"][0]["kubernetes.core.k8s"]
+    assert {one["metadata"]["name"] for one in declared} == set(namespaces.OURS) - {RESTORED}
+    for one in (*declared, module["definition"]):
+        assert one["metadata"]["labels"] == {namespaces.LABEL: namespaces.VALUE}

@@ -23,6 +23,7 @@ from pgdrill.platforms.kind import (
     leftovers,
     load_container,
     making,
+    namespaces,
     network,
     preflight,
     pulling,
@@ -180,6 +181,7 @@ class KindPlatform(KubernetesPlatform):
             paths = tools.result()
             collection.result()
         require_supported(self.api, "cnpg", self._supply.known)
+        namespaces.refuse_foreign(self.api, *namespaces.OURS)
         if not found.built:
             with self._reporter.task("images into the nodes"):
                 pulling.pull_into(making.nodes(), self._supply, self._say)

@@ -16,7 +16,7 @@ from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.platforms.archive import Backup, Target, accepts_writes, redundant
 from pgdrill.platforms.base import Cluster
 from pgdrill.platforms.checkpoints import checkpoint
-from pgdrill.platforms.kind import making, store
+from pgdrill.platforms.kind import making, namespaces, store
 from pgdrill.platforms.kind.nodes import NodeVolume
 from pgdrill.platforms.kind.state import (
     ARCHIVE,
@@ -193,11 +193,12 @@ class KindArchive(RestoringArchive):
         return store.holds(file)
 
     def _demand_room(self, backup: Backup) -> None:
-        """Refuse where three members of a restored cluster find no volume.
+        """Refuse where its namespace is somebody else's, or its three members find no volume.
 
         Raises:
-            BrokenEnvironmentError: with the number of nodes that have one.
+            BrokenEnvironmentError: with the namespace, or the number of nodes that have a volume.
         """
+        namespaces.refuse_foreign(self._platform.api, RESTORED)
         free = {
             NodeVolume.of(volume).node
             for volume in self._call(self._core.list_persistent_volume)["items"]
@@ -288,8 +289,9 @@ class KindArchive(RestoringArchive):
         """Remove the restored cluster; safe to repeat, and after an interrupted restore.
 
         Raises:
-            BrokenEnvironmentError: it does not go.
+            BrokenEnvironmentError: it does not go, or its namespace is somebody else's.
         """
+        namespaces.refuse_foreign(self._platform.api, RESTORED)
         try:
             self._core.delete_namespace(RESTORED, _request_timeout=ANSWER_WITHIN)
         except ApiException as error:
