@@ -22,7 +22,7 @@ PLACES = {
 }
 
 
-def kustomize_tree(into: Path, overlay: str, supply: Supply, say: Say, *, built: bool) -> Path:
+def kustomize_tree(into: Path, supply: Supply, say: Say, *, built: bool) -> Path:
     """Write the tree and return the directory to build.
 
     Raises:
@@ -41,7 +41,7 @@ def kustomize_tree(into: Path, overlay: str, supply: Supply, say: Say, *, built:
     lines = [
         "apiVersion: kustomize.config.k8s.io/v1beta1",
         "kind: Kustomization",
-        f"resources: [../overlays/{overlay}]",
+        "resources: [../overlays/kind]",
     ]
     if built:
         lines.append("components: [../components/built-images]")

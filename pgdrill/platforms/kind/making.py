@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -151,15 +151,48 @@ def _start_stopped_nodes(kubectl: Path, found: Installation) -> None:
 
 def declare(found: Installation, tools: Mapping[str, Path], supply: Supply, say: Say) -> None:
     """Let the playbook make the contents what they should be."""
-    tree = render.kustomize_tree(found.path / "kustomize", "kind", supply, say, built=found.built)
+    tree = render.kustomize_tree(found.path / "kustomize", supply, say, built=found.built)
+    # Grafana has no module to be built from, and a mirror need not have it.
+    grafana = _images(found, supply).get("grafana")
+    values = contents(
+        found,
+        tools,
+        supply,
+        kustomize=tree,
+        nodes=nodes(),
+        pool=network.pool(),
+        webhook=host.address(CONTROL_PLANE, say),
+        grafana=bool(not found.built and grafana and pulling.has(CONTROL_PLANE, grafana)),
+    )
+    variables = found.path / "vars.json"
+    private(variables, json.dumps(values))
+    recap = playbook.play(variables, found.path / "ansible.log", say)
+    say(f"the playbook changed {playbook.changed(recap)} things")
+
+
+def contents(
+    found: Installation,
+    tools: Mapping[str, Path],
+    supply: Supply,
+    *,
+    kustomize: Path,
+    nodes: Sequence[str],
+    pool: str,
+    webhook: str,
+    grafana: bool,
+) -> dict[str, Any]:
+    """Return the playbook's variables for a cluster of these nodes.
+
+    pool: addresses for the load balancer; webhook: where pages are received, as pods see it.
+    """
     image = _images(found, supply)
     values = _variables(found, tools, supply, NAMESPACE, NAME)
     values["pgdrill_values"] |= {
         "pooler": {"image": image["pgbouncer"]},
         "nodePorts": found.node_ports,
     }
-    values |= {
-        "pgdrill_nodes": nodes(),
+    return values | {
+        "pgdrill_nodes": nodes,
         "pgdrill_control_plane": CONTROL_PLANE,
         "pgdrill_volume_mb": VOLUME_MB,
         "pgdrill_volumes_per_node": VOLUMES_PER_NODE,
@@ -173,19 +206,12 @@ def declare(found: Installation, tools: Mapping[str, Path], supply: Supply, say:
                 "storage": {"size": f"{ARCHIVE_MB}Mi"},
             },
         },
-        "pgdrill_kustomize": str(tree),
-        "pgdrill_pool": network.pool(),
+        "pgdrill_kustomize": str(kustomize),
+        "pgdrill_pool": pool,
         "pgdrill_members": MEMBERS,
-        "pgdrill_webhook": {
-            "host": host.address(CONTROL_PLANE, say),
-            "port": found.webhook,
-        },
-        "pgdrill_monitoring": _monitoring(found, supply),
+        "pgdrill_webhook": {"host": webhook, "port": found.webhook},
+        "pgdrill_monitoring": _monitoring(found, supply, grafana),
     }
-    variables = found.path / "vars.json"
-    private(variables, json.dumps(values))
-    recap = playbook.play(variables, found.path / "ansible.log", say)
-    say(f"the playbook changed {playbook.changed(recap)} things")
 
 
 def declare_restored(
@@ -246,7 +272,7 @@ def _images(found: Installation, supply: Supply) -> dict[str, str]:
     return built if found.built else pulled
 
 
-def _monitoring(found: Installation, supply: Supply) -> dict[str, Any]:
+def _monitoring(found: Installation, supply: Supply, grafana: bool) -> dict[str, Any]:
     """Return values of the monitoring's chart."""
     image = _images(found, supply)
     parts = {
@@ -256,11 +282,9 @@ def _monitoring(found: Installation, supply: Supply) -> dict[str, Any]:
         "pushgateway": "pushgateway",
         "grafana": "grafana",
     }
-    # Grafana has no module to be built from, and a mirror need not have it.
-    shown = not found.built and pulling.has(CONTROL_PLANE, image["grafana"])
     return {
         "images": {part: image[name] for part, name in parts.items() if name in image},
-        "grafana": {"enabled": shown},
+        "grafana": {"enabled": grafana},
         "nodePorts": found.node_ports,
     }
 

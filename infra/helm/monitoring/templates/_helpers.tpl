@@ -13,13 +13,22 @@ securityContext:
   capabilities: { drop: [ALL] }
 {{- end }}
 
+{{- /* Of an object, never of a pod or a selector: those of a deployment cannot be changed. */}}
+{{- define "monitoring.labels" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/instance: {{ .top.Release.Name }}
+app.kubernetes.io/part-of: pgdrill
+app.kubernetes.io/managed-by: {{ .top.Release.Service }}
+helm.sh/chart: {{ .top.Chart.Name }}-{{ .top.Chart.Version }}
+{{- end }}
+
 {{- define "monitoring.address" }}
 ---
 apiVersion: v1
 kind: Service
 metadata:
   name: {{ .name }}
-  labels: { app.kubernetes.io/name: {{ .name }} }
+  labels: {{- include "monitoring.labels" . | nindent 4 }}
 spec:
   type: LoadBalancer
   selector: {{- toYaml .selector | nindent 4 }}
