@@ -38,7 +38,7 @@ drill: export PGDRILL_PROFILE ?= quick
 drill: up ## the main job: up, smoke, seed, alerts, bench, chaos, report
 	$(PYTEST) -m "smoke or perf or chaos or recovery or alerts"
 
-.PHONY: up down seed status
+.PHONY: up down seed status drift
 up: venv ## bring the cluster up (twice is once)
 	@$(BIN)/python -m pgdrill up
 down: venv ## remove everything that up made
@@ -47,6 +47,8 @@ seed: venv ## load >= 1M relational rows (twice is once) and print their checksu
 	@$(BIN)/python -m pgdrill seed
 status: venv ## say what is running
 	@$(BIN)/python -m pgdrill status
+drift: venv ## show what of it differs from what is declared, and change nothing
+	@$(BIN)/python -m pgdrill drift
 
 .PHONY: backup restore discard
 backup: venv ## take a full backup now (DIFFERENTIAL=1: what changed since the last full one, local)
@@ -97,7 +99,7 @@ images: venv ## list what the kind platform is built from
 dashboards: venv ## renew infra/dashboards/*.json from pgdrill/dashboards
 	@$(BIN)/python -m pgdrill.dashboards
 
-.PHONY: test unit mutants pulled lint lock
+.PHONY: test unit rules manifests mutants pulled lint lock
 # On `local` unless a PLATFORM is given: unit tests use its programs, controls sabotage its processes.
 test: export PGDRILL_PLATFORM ?= local
 test: venv chromium lint up ## the project's own tests: lint, types, unit, rules, then a quick drill and what must go wrong
@@ -113,9 +115,14 @@ unit: venv ## unit and rule tests alone: nothing is brought up
 mutants: venv ## change what judges, one thing at a time: which unit tests notice? (on two free cores, by hand)
 	@UV_CACHE_DIR="$${PGDRILL_CACHE_DIR:-$$HOME/.cache/pgdrill}/uv" $(BIN)/uv pip sync --quiet --require-hashes --target .venv/mutmut requirements/mutants.lock
 	@PYTHONPATH=.venv/mutmut $(BIN)/python -m tests.mutants
+rules: venv ## tests of alerts and recorded series alone, by promtool
+	$(PYTEST) -rs -m unit tests/unit/test_rules.py
+manifests: venv ## write what kind declares to .pgdrill/manifests, checked by kustomize and helm
+	@$(BIN)/python -m tests.manifests
+	$(PYTEST) -m unit --require-capabilities tests/unit/test_infra.py
 pulled: venv ## drill kind from a registry and a release server of this machine, Go hidden, nothing cached
 	@$(BIN)/python -m tests.pulled
-SCRIPTS = .ci/run docs/upstream/empty-scrape.sh infra/images/node/files/usr/local/sbin/pgdrill-network $(shell find infra -name '*.sh')
+SCRIPTS = .ci/run .ci/summary docs/upstream/empty-scrape.sh infra/images/node/files/usr/local/sbin/pgdrill-network $(shell find infra -name '*.sh')
 # There is no wheel of it that holds the program; Go is what kind is built with.
 define ACTIONLINT
 if command -v go >/dev/null; then set -x; go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck $(BIN)/shellcheck; \

@@ -23,6 +23,7 @@ from pgdrill.drills.watchscreen import Screen
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError, PgdrillError
 from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import catalogue
+from pgdrill.platforms import drift
 from pgdrill.platforms.archive import Archive, Target, archive_of
 from pgdrill.platforms.base import Guarded, Platform, psql_line
 from pgdrill.platforms.select import choose
@@ -39,9 +40,10 @@ class _Parser(argparse.ArgumentParser):
         raise BadUsageError(f"{message} (see `python -m pgdrill --help`)")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="pgdrill", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    whole = _Parser(prog="pgdrill", description=__doc__)
+    commands = whole.add_subparsers(dest="command", required=True, parser_class=_Parser)
     for name, text in (
         ("up", "bring the platform up (or find it up)"),
         ("down", "remove everything that up made"),
@@ -50,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         ("backup", "take a backup"),
         ("restore", "make a new cluster of what the archive holds up to a point"),
         ("discard", "remove the cluster that was restored"),
+        ("drift", "show what of the platform differs from what is declared, and change nothing"),
         ("report", "judge a run anew from its records, and make its report"),
         ("compare", "put runs side by side: what differs, and what became worse"),
         ("budgets", "list the promises, by the key that sets another limit"),
@@ -65,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
             )
             command.add_argument(
                 "--beside", default="", help="a run of another platform, for the same table there"
+            )
+            command.add_argument(
+                "--markdown", action="store_true", help="print verdicts and tables as Markdown"
             )
         if name == "compare":
             command.add_argument("runs", nargs="+", help="run directories, or their names")
@@ -100,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true", help="for programs")
         _add(command, OPTIONS)
     _add_watch(commands)
-    return parser
+    return whole
 
 
 def _add(command: argparse.ArgumentParser, options: Iterable[Option]) -> None:
@@ -237,6 +243,14 @@ def _kube(action: str, platform: Platform, settings: Settings, reporter: Reporte
     reporter.line(f"--level={settings.level} has all that it needs")
 
 
+def _drift(platform: Platform, reporter: Reporter) -> int:
+    """Print what differs; 1 where something does."""
+    with platform.lock():
+        differs = drift.show(platform.name, reporter)
+    reporter.line(f"{differs} things differ" if differs else "nothing differs")
+    return 1 if differs else 0
+
+
 def _archive(platform: Platform) -> Archive:
     if not platform.is_up():
         raise BrokenEnvironmentError("nothing is running here: `make up` first")
@@ -297,6 +311,9 @@ def _report(given: Mapping[str, Any], settings: Settings, reporter: Reporter) ->
         raise BadUsageError("--beside needs --document: it is for the table there")
     path = _find_run(settings.reports_dir, run)
     own = catalogue.limits(settings)
+    if given["markdown"]:
+        sys.stdout.write(markdown.summary(path, own))
+        return
     report.splice(path, own)
     if document:
         other = _find_run(settings.reports_dir, beside) if beside else None
@@ -444,14 +461,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit code.
 
-    0, 1 a run that is worse than another or a watch that saw a promise broken, 2 environment,
-    4 usage, 130 interrupted.
+    0, 1 a run that is worse than another, a watch that saw a promise broken or a platform that
+    differs, 2 environment, 4 usage, 130 interrupted.
     """
     surroundings.settle()
     surroundings.handle(_interrupt)
     reporter = Reporter()
     try:
-        given = vars(_parser().parse_args(arguments))
+        given = vars(parser().parse_args(arguments))
         if given["command"] == "watch":
             return _watch(given, arguments is None, reporter)
         if given["command"] == "kube":
@@ -475,6 +492,8 @@ def main(arguments: list[str] | None = None) -> int:
             _status(given["json"], platform, reporter)
         elif given["command"] == "kube":
             _kube(given["action"], platform, settings, reporter)
+        elif given["command"] == "drift":
+            return _drift(platform, reporter)
         elif given["command"] == "backup":
             _backup(given["differential"], platform, reporter)
         elif given["command"] == "restore":

@@ -80,14 +80,15 @@ def play(variables: Path, log: Path, say: Say, *options: str, book: str = "kuber
     return log.read_text()
 
 
-def environment(say: Say) -> dict[str, str]:
+def environment(say: Say, *, collection: bool = True) -> dict[str, str]:
     """Return what ansible-playbook needs to find everything by itself."""
     ours = {
         "ANSIBLE_CONFIG": str(ROOT / "infra/ansible/ansible.cfg"),
-        "ANSIBLE_COLLECTIONS_PATH": str(collections(say)),
         "ANSIBLE_HOME": str(cache_dir() / "ansible"),
         "ANSIBLE_FORCE_COLOR": "0",
     }
+    if collection:
+        ours["ANSIBLE_COLLECTIONS_PATH"] = str(collections(say))
     return os.environ | SURROUNDINGS | ours
 
 

@@ -1,15 +1,16 @@
-"""Tables for performance-report.md: generated from a run, between two markers in prose by hand."""
+"""A run in Markdown: tables for performance-report.md, between markers, and a summary for CI."""
 
 from pathlib import Path
 
 from pgdrill.errors import BadUsageError
 from pgdrill.judge.promises import Limits
 from pgdrill.report.compare import MARGIN, Comparison
-from pgdrill.report.material import Material
+from pgdrill.report.material import Material, done_of, wrong_controls
 from pgdrill.report.reading import read_run
 from pgdrill.report.suites import on_paper
 from pgdrill.report.tables import cell, table
 from pgdrill.report.trials import drilled_ledger
+from pgdrill.report.words import allowed, observed
 
 BEGIN, END = "<!-- tables:begin -->", "<!-- tables:end -->"
 # A line for each of them and each fault would be more than a page.
@@ -47,8 +48,30 @@ def tables(run: Path, limits: Limits | None = None) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def summary(run: Path, limits: Limits | None = None) -> str:
+    """Return what a run found for a page such as CI's: every verdict, what is not met first.
+
+    limits: of the user's, where every verdict is to be judged anew from the records.
+
+    Raises:
+        BadUsageError: there is no run in this directory.
+    """
+    m = read_run(run, limits)
+    heads = ["outcome", "of", "promise", "allowed", "observed"]
+    rows = [
+        [v.outcome, v.subject, v.budget.name, allowed(v.budget), observed(v)] for v in m.promises
+    ]
+    notes = [f"**cut off after {done_of(m)}**: {cell(m.cut_off)}"] if m.cut_off else []
+    notes += [f"**failed before it could judge**: {cell(test)}" for test in m.unjudged]
+    notes += [f"**control not {v.expected}**: {cell(v.line())}" for v in wrong_controls(m)]
+    verdicts = table(heads, rows, 3) if rows else "Nothing was judged."
+    more = f"<details><summary>measured</summary>\n\n{tables(run, limits)}\n\n</details>"
+    return "\n\n".join((f"## {m.path.name}", *notes, verdicts, more)) + "\n"
+
+
 def side_by_side(run: Path, other: Path, limits: Limits | None = None) -> str:
     """Return one table of what two runs have measured, a column for each; it fits a page.
+
 
     Raises:
         BadUsageError: there is no run in a directory.

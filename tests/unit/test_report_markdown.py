@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from pgdrill.__main__ import main
 from pgdrill.errors import BadUsageError
-from pgdrill.records import Fingerprint, read, write
-from pgdrill.report.markdown import BEGIN, END, tables, update
-from tests.unit.fake_run import START, trial, write_run
+from pgdrill.judge import catalogue
+from pgdrill.records import Collected, Fingerprint, RunEnd, read, write
+from pgdrill.report.markdown import BEGIN, END, summary, tables, update
+from pgdrill.report.reading import read_run
+from pgdrill.settings import resolve
+from tests.unit.fake_run import GAP, LOST, START, trial, verdict, write_run
 
 pytestmark = pytest.mark.unit
 
@@ -84,3 +88,37 @@ def test_document_without_markers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadUsageError, match="has no place for tables"):
         update(page, run.path)
     assert page.read_text() == "# Ours\n"
+
+
+def test_a_summary_begins_with_what_is_not_met(tmp_path: Path) -> None:
+    """Every verdict is a row of one table, the broken first; controls are not among them."""
+    run = write_run(tmp_path / "run")
+    run.keep(verdict(GAP, "late", 12.5))
+    run.keep(verdict(LOST, "unseen", None))
+    text = summary(run.path)
+    rows = [line for line in text.splitlines() if line.startswith(("| met", "| broken", "| inv"))]
+    assert text.startswith("## run\n")
+    assert rows[0] == "| broken | late | write gap | ≤ 10 s | 12.5 s |"
+    assert rows[1] == "| invalid | unseen | acknowledged writes lost | ≤ 0 rows | no evidence |"
+    assert len(rows) == len(read_run(run.path).promises)
+    assert "control" not in text
+
+
+def test_a_run_that_was_cut_off_says_so_in_its_summary(tmp_path: Path) -> None:
+    """So does one that judged nothing: no table is empty."""
+    run = write_run(tmp_path / "run", without=("verdicts",))
+    run.keep(Collected(tests=("tests/smoke/test_a.py::test_a",), left_out=()))
+    run.keep(RunEnd(exit_status=2, reason="interrupted"))
+    text = summary(run.path)
+    assert "**cut off after 0 of 1 test**: interrupted" in text
+    assert "Nothing was judged." in text
+
+
+def test_the_command_prints_nothing_but_the_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What CI appends to its page is the summary, and the page of the run is left alone."""
+    run = write_run(tmp_path / "run")
+    assert main(["report", str(run.path), "--markdown"]) == 0
+    assert capsys.readouterr().out == summary(run.path, catalogue.limits(resolve({})))
+    assert not run.report.exists()
