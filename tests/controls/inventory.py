@@ -24,6 +24,10 @@ EXEMPT: Mapping[str, str] = {
     "alerts-that-wake-somebody": (
         "counts the severities of alerts that were seen, and that they are seen is broken here"
     ),
+    "difference-of-99th-percentiles": (
+        "as wide as a bucket of the histogram, which here is that of the stall: buckets that differ"
+        " are compared in unit tests"
+    ),
     "load-of-the-idlest-pooler": _AUTOSCALER,
     "time-to-a-second-pooler": _AUTOSCALER,
     "time-to-a-small-pooler": _AUTOSCALER,

@@ -210,7 +210,7 @@ def test_a_closed_terminal_ends_it_with_a_page(
     """SIGHUP, and nobody who reads what is printed: the page is written, the schema removed."""
     with watching(installation, kept.conninfo) as seen:
         assert seen.process.stdout is not None
-        pause(0.5)
+        seen.wait_for("held 4")  # writes a second: without any, nothing is known
         seen.process.stdout.close()
         seen.process.send_signal(signal.SIGHUP)
         eventually("its end", lambda: seen.process.poll() is not None, within=30)
