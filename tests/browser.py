@@ -123,7 +123,8 @@ def tab() -> Iterator[Tab]:
         DeadlineError: it does not start.
     """
     assert PROGRAM, "there is no chromium"
-    with tempfile.TemporaryDirectory(prefix="pgdrill-browser-") as home:
+    # Its processes may write for a moment after the first of them has ended.
+    with tempfile.TemporaryDirectory(prefix="pgdrill-browser-", ignore_cleanup_errors=True) as home:
         command = [
             *(PROGRAM, "--headless", "--disable-gpu", "--no-first-run", "--hide-scrollbars"),
             *("--remote-debugging-port=0", "--remote-allow-origins=*", f"--user-data-dir={home}"),
