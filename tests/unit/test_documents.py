@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -249,11 +249,10 @@ def _surroundings() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
 
 
-def _run(words: Sequence[str], where: Path = ROOT) -> str:
+def _run(words: Sequence[str], where: Path = ROOT, extra: Mapping[str, str] | None = None) -> str:
     """Run a command that has to succeed and return what it printed."""
-    done = subprocess.run(
-        words, cwd=where, env=_surroundings(), capture_output=True, text=True, timeout=300
-    )
+    env = _surroundings() | dict(extra or {})
+    done = subprocess.run(words, cwd=where, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{shlex.join(words)}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -284,8 +283,14 @@ def test_every_command_is_understood(command: str, tmp_path: Path) -> None:
         case ["make", *rest]:
             _understood_by_make(rest)
         case [_, "-m", "pytest", *rest]:
-            where = tmp_path if COMMANDS[command] else ROOT
-            _run([sys.executable, "-m", "pytest", *rest, "--collect-only", "-q"], where)
+            if COMMANDS[
+                command
+            ]:  # in a folder of the reader's, into whose Python pgdrill is installed
+                where, plugin = tmp_path, ["-p", "pgdrill.plugin"]
+            else:
+                where, plugin = ROOT, []
+            collect = [*plugin, *rest, "--collect-only", "-q"]
+            _run([sys.executable, "-m", "pytest", *collect], where, {"PYTHONPATH": str(ROOT)})
         case [_, "-m", "pgdrill", *rest] | ["pgdrill", *rest]:
             _understood_by_pgdrill([word.strip("[]") for word in rest])
         case ["export", *rest]:
