@@ -45,3 +45,12 @@ def test_a_name_always_runs() -> None:
     said, run = _collected("--profile=quick", "-k", "on_defaults and primary_delete")
     assert run == [LAST]
     assert "leaves out" not in said
+
+
+def test_only_the_suites_that_are_asked_for_are_imported() -> None:
+    """What another suite holds is not counted; a path that is given is collected all the same."""
+    said, run = _collected("--profile=full")
+    assert f"\n{len(run)} tests collected in" in said
+    said, run = _collected("--profile=full", "tests/chaos", "tests/unit/test_profiles.py")
+    assert run
+    assert "deselected" in said
