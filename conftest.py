@@ -2,9 +2,9 @@
 
 from importlib.metadata import entry_points
 
-from pgdrill import surroundings
+from pgdrill import process_environment
 
-surroundings.settle()  # before any of them reads a file or opens a session
+process_environment.settle()  # before any of them reads a file or opens a session
 # Where pgdrill is installed as well, pytest has loaded its plugin already.
 installed = any(one.name == "pgdrill" for one in entry_points(group="pytest11"))
 pytest_plugins = [

@@ -17,22 +17,22 @@ import yaml
 from rich.markup import escape
 from rich.table import Table
 
-from pgdrill import report, status, surroundings
+from pgdrill import process_environment, report, status
 from pgdrill.drills import experiment, seeding, watch
-from pgdrill.drills.watchscreen import Screen
+from pgdrill.drills.watch_screen import Screen
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError, PgdrillError
 from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import catalogue
 from pgdrill.platforms import drift
 from pgdrill.platforms.archive import Archive, Target, archive_of
-from pgdrill.platforms.base import Guarded, Platform, psql_line
+from pgdrill.platforms.base import NeedsPermission, Platform, psql_line
 from pgdrill.platforms.select import choose
 from pgdrill.progress import Reporter
 from pgdrill.provision import images
 from pgdrill.provision.supply import Supply
 from pgdrill.report import compare, markdown
 from pgdrill.settings import BY_KEY, OPTIONS, Option, Settings, resolve
-from pgdrill.workload import guest
+from pgdrill.workload import user_database
 
 
 class _Parser(argparse.ArgumentParser):
@@ -198,7 +198,7 @@ def _down(platform: Platform, settings: Settings, reporter: Reporter) -> None:
 
 def _seed(platform: Platform, settings: Settings, reporter: Reporter) -> None:
     with platform.lock():
-        if isinstance(platform, Guarded):
+        if isinstance(platform, NeedsPermission):
             platform.permit("load")
         seed = seeding.seed_cluster(platform.cluster(), settings, reporter)
     for line in seeding.summary(seed):
@@ -396,11 +396,11 @@ def _watch(given: dict[str, Any], whole: bool, reporter: Reporter) -> int:
     """
     if whole:
         _hide(given)
-    surroundings.as_at_home()
-    screen, ending = Screen(reporter), watch.Ending()
-    surroundings.handle(ending)
+    process_environment.as_at_home()
+    screen, ending = Screen(reporter), watch.StopRequest()
+    process_environment.handle(ending)
     try:
-        order = watch.Order(
+        order = watch.WatchOptions(
             _dsn(given["dsn"]),
             _dsn(given["read_only"]) if given["read_only"] else "",
             given["lasting"],
@@ -438,7 +438,7 @@ def _hide(given: dict[str, Any]) -> None:
     """Start again without the password on the command line, which every user of a machine sees."""
     words, hidden = list(sys.orig_argv), {}
     for name, dsn in ((DSN, given["dsn"]), (READ_ONLY_DSN, given["read_only"])):
-        if dsn and not dsn.startswith("env:") and guest.has_secret(dsn):
+        if dsn and not dsn.startswith("env:") and user_database.has_secret(dsn):
             hidden[name] = dsn
             words = [
                 word.removesuffix(dsn) + f"env:{name}"
@@ -464,8 +464,8 @@ def main(arguments: list[str] | None = None) -> int:
     0, 1 a run that is worse than another, a watch that saw a promise broken or a platform that
     differs, 2 environment, 4 usage, 130 interrupted.
     """
-    surroundings.settle()
-    surroundings.handle(_interrupt)
+    process_environment.settle()
+    process_environment.handle(_interrupt)
     reporter = Reporter()
     try:
         given = vars(parser().parse_args(arguments))

@@ -27,7 +27,7 @@ class Outcome(IntEnum):
 class Lane:
     """One kind of client: where it connects, how often it writes, whether it keeps its session.
 
-    Names of hosts in conninfo are looked up beside the attempts (workload.names). rate is attempts
+    Host names in conninfo are looked up beside the attempts (workload.host_names). rate: attempts
     a second. sessions is the pool of a held lane. A direct lane goes straight to a member, perhaps
     a standby, so nobody waits for its acks.
     """
@@ -68,7 +68,7 @@ _CHUNK = 65_536  # rows, 3 MB: growing copies nothing and takes well under a mil
 _DATA, _META = "attempts.npy", "attempts.json"
 
 
-class Words:
+class TextTable:
     """Texts by number; 0 is the empty one, and past the limit all share one place."""
 
     def __init__(self, limit: int = 10_000) -> None:
@@ -97,8 +97,8 @@ class AttemptLog:
         self._deadline = deadline
         self._chunks: list[Rows] = []
         self._free = 0
-        self.reasons = Words()
-        self.servers = Words()
+        self.reasons = TextTable()
+        self.servers = TextTable()
 
     def __len__(self) -> int:
         return len(self._chunks) * _CHUNK - self._free

@@ -302,7 +302,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "timing",
         _one_of("tuned", "default"),
-        "kind platform: the operator's own fail-over settings (default) or bounded ones (tuned)",
+        "kind platform: the operator's own failover settings (default) or bounded ones (tuned)",
         "tuned",
     ),
     Option(

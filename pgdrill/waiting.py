@@ -19,7 +19,7 @@ _listener: Callable[[str], object] | None = None
 
 
 @contextmanager
-def telling(listener: Callable[[str], object]) -> Iterator[None]:
+def announcing_waits(listener: Callable[[str], object]) -> Iterator[None]:
     """Tell people, in this block, what every longer wait is for and how long it may take."""
     global _listener
     before, _listener = _listener, listener

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from pgdrill.errors import PgdrillError
-from pgdrill.platforms.kind.making import contents
+from pgdrill.platforms.kind.lifecycle import contents
 from pgdrill.platforms.kind.state import ARCHIVE, MONITORING, NAMESPACE, Installation, plan
 from pgdrill.progress import Reporter
 from pgdrill.provision import playbook

@@ -76,7 +76,7 @@ OVERVIEW = Dashboard(
 
 FAILOVER = Dashboard(
     uid="pgdrill-failover",
-    title="pgdrill: fail-over drill",
+    title="pgdrill: failover drill",
     about="Who was primary when, who noticed, what clients felt, when all was well again.",
     rows=(
         Row(

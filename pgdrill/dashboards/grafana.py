@@ -32,7 +32,7 @@ UNITS: dict[str, str] = {
     "standbys": "none",
 }
 COLOURS: dict[Tone, str] = {"plain": "blue", "good": "green", "warn": "orange", "bad": "red"}
-FINEST = "2s"  # one scrape of `local`; Grafana's own 15 s would step over a whole fail-over
+FINEST = "2s"  # one scrape of `local`; Grafana's own 15 s would step over a whole failover
 SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "pgdrill"
 

@@ -112,7 +112,7 @@ SYNCHRONOUS = stat(
 ALERTS = stat(
     "Alerts firing",
     f"count({FIRING}) or vector(0)",
-    "How many alerts fire now; which ones is in the fail-over drill.",
+    "How many alerts fire now; which ones is in the failover drill.",
     steps=rising((1, "bad")),
 )
 FULLEST = stat(

@@ -83,7 +83,7 @@ def _patience() -> float:
 def primary_moved(from_fault: str) -> str:
     """Wait until a member other than the one that was hit is primary; return its name.
 
-    NOBODY after the patience: a fail-over that never comes is a broken promise, not an invalid
+    NOBODY after the patience: a failover that never comes is a broken promise, not an invalid
     fault, so the fault is healed and the write gap judged.
     """
     platform = _platform()

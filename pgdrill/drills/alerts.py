@@ -9,9 +9,9 @@ from pgdrill.observe.alertmanager import Alertmanager
 from pgdrill.observe.alerts import AlertWatch, Sighting
 from pgdrill.observe.detection import OLD_ALERTS_GONE
 from pgdrill.observe.events import EventLog
-from pgdrill.observe.overlap import Played
 from pgdrill.observe.prometheus import NoDataError, Prometheus
-from pgdrill.platforms.base import Platform, RuleObjects
+from pgdrill.observe.scenarios import ScenarioResult
+from pgdrill.platforms.base import HasRuleObjects, Platform
 from pgdrill.records import AlertLife
 from pgdrill.waiting import DeadlineError, eventually
 
@@ -20,7 +20,7 @@ from pgdrill.waiting import DeadlineError, eventually
 ABLE = 60.0
 
 
-def wait_able(client: Prometheus, *, within: float = ABLE) -> None:
+def wait_monitoring_ready(client: Prometheus, *, within: float = ABLE) -> None:
     """Wait until every target answers and every rule works, for at most within seconds.
 
     Raises:
@@ -41,12 +41,12 @@ def open_watch(
 ) -> Iterator[AlertWatch]:
     """Watch every alert and receive every page in this block, which begins when none is left."""
     alertmanager = Alertmanager(platform.alertmanager_url)
-    with AlertWatch(prometheus, alertmanager, teller(events)) as watch:
+    with AlertWatch(prometheus, alertmanager, event_recorder(events)) as watch:
         watch.settle(within=OLD_ALERTS_GONE)
         yield watch
 
 
-def demand_declared(platform: RuleObjects) -> None:
+def demand_declared(platform: HasRuleObjects) -> None:
     """Look that no rule was removed: Prometheus goes on with it for a minute and more.
 
     Raises:
@@ -59,14 +59,14 @@ def demand_declared(platform: RuleObjects) -> None:
         )
 
 
-def teller(events: EventLog) -> Callable[[Sighting], object]:
+def event_recorder(events: EventLog) -> Callable[[Sighting], object]:
     """Return what writes each sighting into the log of events."""
     return lambda seen: events.record(
         "alert", f"{seen.of.alert} {seen.stage}", seen.of.member, at=seen.at
     )
 
 
-def life_of(watch: AlertWatch, played: Played) -> AlertLife:
+def life_of(watch: AlertWatch, played: ScenarioResult) -> AlertLife:
     """Return an alert's life with all that it is judged by.
 
     None of it is evidence where an alert came meanwhile that is nobody's: whose it is, and what it

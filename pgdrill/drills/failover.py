@@ -13,13 +13,13 @@ from pgdrill.attempt_log import Lane
 from pgdrill.drills import experiment as experiments
 from pgdrill.drills.experiment import Experiment
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.faults.base import Placed
+from pgdrill.faults.base import NeedsPlacement
 from pgdrill.faults.catalogue import Excused, FaultSpec
 from pgdrill.judge import alerting, budgets, detection, failover
 from pgdrill.observe.alerts import AlertWatch
-from pgdrill.observe.detection import Onlooker
+from pgdrill.observe.detection import AlertObserver
 from pgdrill.observe.events import EventLog, FailoverWatch
-from pgdrill.platforms.base import Cluster, Platform, rested, wait_healthy, where
+from pgdrill.platforms.base import Cluster, Platform, wait_healthy, wait_settled, where
 from pgdrill.progress import Reporter
 from pgdrill.records import Detection, Trial
 from pgdrill.rundir import RunDir
@@ -44,7 +44,7 @@ STEADY_WINDOW = {"quick": 5.0, "laptop": 10.0, "full": 30.0}
 
 
 @dataclass(frozen=True)
-class Bench:
+class DrillContext:
     """Everything that a trial works with."""
 
     platform: Platform
@@ -55,7 +55,9 @@ class Bench:
     reporter: Reporter
 
 
-def look_at(platform: Platform, spec: FaultSpec, watch: AlertWatch | None) -> Onlooker | None:
+def observe_alerts(
+    platform: Platform, spec: FaultSpec, watch: AlertWatch | None
+) -> AlertObserver | None:
     """Return who looks at the alerts while a fault is drilled; None where nothing is monitored."""
     if watch is None:
         return None
@@ -63,16 +65,16 @@ def look_at(platform: Platform, spec: FaultSpec, watch: AlertWatch | None) -> On
     wanted = spec.alerts[here]
     name = failover.named(spec.name, here)
     if isinstance(wanted, Excused):
-        return Onlooker(watch, name, {}, wanted.reason)
+        return AlertObserver(watch, name, {}, wanted.reason)
     paths = {alert: watch.path(alert) for alert in wanted}
     fires = {alert: alerting.fires(path) for alert, path in paths.items()}
-    return Onlooker(watch, name, detection.within(here, spec, fires), paths=paths)
+    return AlertObserver(watch, name, detection.within(here, spec, fires), paths=paths)
 
 
 def run_trials(
-    bench: Bench,
+    context: DrillContext,
     experiment: Experiment,
-    onlooker: Onlooker | None,
+    observer: AlertObserver | None,
     trials: list[Trial],
     found: list[Detection],
 ) -> None:
@@ -81,16 +83,18 @@ def run_trials(
     Only the first waits for old alerts to go: an alert that looks back half a minute would make
     every trial wait for the one before it. What is still raised then is not judged.
     """
-    numbers = range(len(trials) + 1, bench.settings.trials + 1)
-    if onlooker and numbers:
-        rested(bench.platform.engine, within=SETTLE)  # a member that is replaced raises alerts, too
-        onlooker.settle()
+    numbers = range(len(trials) + 1, context.settings.trials + 1)
+    if observer and numbers:
+        wait_settled(
+            context.platform.engine, within=SETTLE
+        )  # a member that is replaced raises alerts, too
+        observer.settle()
     for number in numbers:
-        trials.append(run_trial(bench, experiment, number))
-        if onlooker:
-            due = detection.due(onlooker.promised, trials[-1])
-            found.append(onlooker.look(trials[-1], due, detection.UNMOVED))
-            bench.run.keep(found[-1])
+        trials.append(run_trial(context, experiment, number))
+        if observer:
+            due = detection.due(observer.promised, trials[-1])
+            found.append(observer.look(trials[-1], due, detection.UNMOVED))
+            context.run.keep(found[-1])
 
 
 def lanes(cluster: Cluster) -> list[Lane]:
@@ -105,42 +109,42 @@ def lanes(cluster: Cluster) -> list[Lane]:
     ]
 
 
-def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
+def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Trial:
     """Run one trial and keep its record; leave a cluster that was given time to recover.
 
     Raises:
         FaultNotRealError: the fault hit nothing, or was not undone.
         DeadlineError: the cluster was not healthy before, or nobody could write to it.
     """
-    platform, cluster = bench.platform, bench.cluster
-    seed = bench.settings.seed * 1000 + number
+    platform, cluster = context.platform, context.cluster
+    seed = context.settings.seed * 1000 + number
     # The instant of the fault falls anywhere in the engine's period, or all trials see one phase.
     phase = random.Random(f"{experiment.name} {seed}").uniform(0, platform.engine.period)
     recover = failover.patience(where(platform))
-    before = rested(platform.engine, within=SETTLE)
+    before = wait_settled(platform.engine, within=SETTLE)
     fault = platform.faults[experiment.fault]
-    if isinstance(fault, Placed):
+    if isinstance(fault, NeedsPlacement):
         fault.place()
-        before = rested(platform.engine, within=SETTLE)
+        before = wait_settled(platform.engine, within=SETTLE)
     table = f"ledger_{experiment.name}_{number}_{int(time.time())}"
-    _insist("an empty ledger", lambda: ledger.create_table(cluster.conninfo(), table))
+    _retry("an empty ledger", lambda: ledger.create_table(cluster.conninfo(), table))
     parts = (experiment.name, failover.other_timing(platform.tuning_name), str(number))
-    raw = bench.run.raw / "-".join(filter(None, parts))
-    journal_file = bench.run.journals / f"{raw.name}.json"
+    raw = context.run.raw / "-".join(filter(None, parts))
+    journal_file = context.run.journals / f"{raw.name}.json"
     with (
-        bench.reporter.task(f"{experiment.name} {number}/{bench.settings.trials}") as update,
+        context.reporter.task(f"{experiment.name} {number}/{context.settings.trials}") as update,
         platform.observers() as observers,
-        FailoverWatch(observers, bench.events) as watch,
+        FailoverWatch(observers, context.events) as watch,
         Prober(lanes(cluster), table, raw, deadline=DEADLINE) as prober,
     ):
         prober.wait_for_acks(40, within=FIRST_ACKS)
         update(1, f"writing; fault in {phase:.2f} s (seed {seed})")
         pause(phase)
         journal = experiments.run(experiment, platform, journal_file)
-        bench.events.record(
+        context.events.record(
             "fault", f"{experiment.fault} injected", journal.target, journal.injected_at
         )
-        bench.events.record(
+        context.events.record(
             "fault", f"{experiment.fault} healed", journal.target, journal.healed_at
         )
         update(2, f"{journal.evidence}; waiting for recovery")
@@ -148,12 +152,12 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
             prober.wait_for_acks(40, within=recover)
         redundancy = _redundancy(platform, journal.injected_at, recover)
         update(3, "redundant again; watching latency")
-        pause(STEADY_WINDOW[bench.settings.profile])
+        pause(STEADY_WINDOW[context.settings.profile])
     attempts = prober.result()
     ended = time.monotonic()
     after = platform.engine.members()
     old = next(m for m in before if m.name == journal.target)
-    ids = _insist("the ledger read", lambda: ledger.read_ids(cluster.conninfo(), table))
+    ids = _retry("the ledger read", lambda: ledger.read_ids(cluster.conninfo(), table))
     keep_suspects(raw / "suspects.json", attempts, ids)
     held = _holdings(cluster, table)
     primary = held.get(platform.engine.primary().name)
@@ -184,18 +188,18 @@ def run_trial(bench: Bench, experiment: Experiment, number: int) -> Trial:
         steady=attempts.steady_after(
             journal.injected_at,
             limit_ms=budgets.P99.limit,
-            window=STEADY_WINDOW[bench.settings.profile],
+            window=STEADY_WINDOW[context.settings.profile],
         ),
         two_writers=attempts.two_writers(),
         parts=watch.parts(journal.injected_at, journal.target),
         schedule_error_p99_ms=attempts.schedule_error_p99_ms(),
-        attempts_file=str(prober.file.relative_to(bench.run.path)),
+        attempts_file=str(prober.file.relative_to(context.run.path)),
     )
-    bench.run.keep(trial)
+    context.run.keep(trial)
     return trial
 
 
-def _insist(what: str, call: Callable[[], T]) -> T:
+def _retry(what: str, call: Callable[[], T]) -> T:
     """Try again when the address does not answer once, which may happen long after a fault.
 
     On `kind` a node remembers a SYN that nobody answered, for 5 s (by default 120), and leads

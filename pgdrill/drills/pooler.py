@@ -5,10 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from pgdrill.attempt_log import Lane
-from pgdrill.drills.failover import Bench, keep_suspects
+from pgdrill.drills.failover import DrillContext, keep_suspects
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.autoscale import Autoscaler, Limits, ScalingWatch, unrest
-from pgdrill.platforms.base import Autoscaled
+from pgdrill.platforms.base import HasAutoscaler
 from pgdrill.progress import Update
 from pgdrill.records import Scaling, Surge
 from pgdrill.waiting import DeadlineError, eventually
@@ -40,7 +40,7 @@ def lanes(conninfo: str) -> list[Lane]:
     ]
 
 
-def run_scaling(bench: Bench) -> Scaling:
+def run_scaling(context: DrillContext) -> Scaling:
     """Load the pooler, wait until it is small again, and keep the record.
 
     The prober writes through the pooler all the while.
@@ -49,27 +49,27 @@ def run_scaling(bench: Bench) -> Scaling:
         DeadlineError: the pooler was not at rest to begin with; with the autoscaler's reason.
         BrokenEnvironmentError: no write came through the pooler at all, or there is no pgbench.
     """
-    platform = bench.platform
+    platform = context.platform
     program = platform.pgbench()
-    bench.reporter.line(described(program))
-    assert isinstance(platform, Autoscaled), f"{platform.name} has no pooler that is scaled"
-    direct, pooled = bench.cluster.conninfo(), bench.cluster.conninfo(platform.pooler())
+    context.reporter.line(described(program))
+    assert isinstance(platform, HasAutoscaler), f"{platform.name} has no pooler that is scaled"
+    direct, pooled = context.cluster.conninfo(), context.cluster.conninfo(platform.pooler())
     autoscaler = platform.autoscaler()
-    scale = pgbench.scale_for(bench.settings.clients)
-    with bench.reporter.task(f"pgbench tables, scale {scale}") as update:
+    scale = pgbench.scale_for(context.settings.clients)
+    with context.reporter.task(f"pgbench tables, scale {scale}") as update:
         pgbench.prepare(program, direct, scale, lambda line: update(0, line))
-    with bench.reporter.task("pooler at rest, its CPU known") as update:
+    with context.reporter.task("pooler at rest, its CPU known") as update:
         limits = _at_rest(autoscaler, update)
     table = f"ledger_scaling_{int(time.time())}"
-    raw = bench.run.raw / table
+    raw = context.run.raw / table
     ledger.create_table(direct, table)
     with (
-        ScalingWatch(autoscaler, bench.events) as watch,
+        ScalingWatch(autoscaler, context.events) as watch,
         Prober(lanes(pooled), table, raw) as prober,
     ):
         prober.wait_for_acks(20, within=FIRST_ACKS)
-        load = _surge(bench, program, pooled, scale, raw)
-        with bench.reporter.task("the pooler shrinks") as update:
+        load = _surge(context, program, pooled, scale, raw)
+        with context.reporter.task("the pooler shrinks") as update:
             _shrink(watch, limits, load.ended_at, update)
         with suppress(DeadlineError):  # a silent lane has no gap, which the judgement sees
             prober.wait_for_acks(20, within=FIRST_ACKS)
@@ -89,9 +89,9 @@ def run_scaling(bench: Bench) -> Scaling:
             for lane in attempts.lanes
         },
         ledger=ledger.reconcile(attempts, ids),
-        attempts_file=str(prober.file.relative_to(bench.run.path)),
+        attempts_file=str(prober.file.relative_to(context.run.path)),
     )
-    bench.run.keep(scaling)
+    context.run.keep(scaling)
     return scaling
 
 
@@ -99,7 +99,7 @@ def _at_rest(autoscaler: Autoscaler, update: Update) -> Limits:
     limits = autoscaler.limits()
     eventually(
         "a small pooler, ready, its CPU known to the autoscaler",
-        lambda: _told(unrest(autoscaler.look(), limits), update),
+        lambda: _note_reason(unrest(autoscaler.look(), limits), update),
         lambda why: not why,
         within=AT_REST,
         every=2,
@@ -108,9 +108,11 @@ def _at_rest(autoscaler: Autoscaler, update: Update) -> Limits:
     return limits
 
 
-def _surge(bench: Bench, program: Program, conninfo: str, scale: int, directory: Path) -> Surge:
-    with bench.reporter.task(f"{CLIENTS} clients, {RATE:g} connections/s", SECONDS) as update:
-        bench.events.record("load", "surge through the pooler begins", f"{RATE:g} connections/s")
+def _surge(
+    context: DrillContext, program: Program, conninfo: str, scale: int, directory: Path
+) -> Surge:
+    with context.reporter.task(f"{CLIENTS} clients, {RATE:g} connections/s", SECONDS) as update:
+        context.events.record("load", "surge through the pooler begins", f"{RATE:g} connections/s")
         load = surge.run(
             program,
             conninfo,
@@ -118,11 +120,11 @@ def _surge(bench: Bench, program: Program, conninfo: str, scale: int, directory:
             rate=RATE,
             seconds=SECONDS,
             scale=scale,
-            seed=bench.settings.seed,
+            seed=context.settings.seed,
             directory=directory,
             on_progress=lambda second, tps, ms: update(second, f"{tps:.0f} transactions/s"),
         )
-        bench.events.record("load", "surge through the pooler ends", at=load.ended_at)
+        context.events.record("load", "surge through the pooler ends", at=load.ended_at)
     return load
 
 
@@ -131,12 +133,12 @@ def _shrink(watch: ScalingWatch, limits: Limits, since: float, update: Update) -
     with suppress(DeadlineError):
         eventually(
             "a small pooler",
-            lambda: _told(watch.unrest(limits, since), update),
+            lambda: _note_reason(watch.unrest(limits, since), update),
             lambda why: not why,
             within=SHRUNK,
         )
 
 
-def _told(why: str, update: Update) -> str:
+def _note_reason(why: str, update: Update) -> str:
     update(0, why)
     return why

@@ -10,20 +10,20 @@ from pathlib import Path
 from psycopg.sql import SQL, Composed, Identifier
 
 from pgdrill.attempt_log import Lane
-from pgdrill.drills import beside
-from pgdrill.drills.beside import shop_load
-from pgdrill.drills.failover import DEADLINE, FIRST_ACKS, SETTLE, Bench
+from pgdrill.drills import background_load
+from pgdrill.drills.background_load import shop_load
+from pgdrill.drills.failover import DEADLINE, FIRST_ACKS, SETTLE, DrillContext
 from pgdrill.drills.seeding import seed_cluster
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import FaultNotRealError
 from pgdrill.judge.failover import patience
-from pgdrill.platforms.archive import Archive, Archived, Rebuilt, Restored, Target
-from pgdrill.platforms.base import Cluster, rested, wait_healthy, where
+from pgdrill.platforms.archive import Archive, HasArchive, HasRebuild, Restored, Target
+from pgdrill.platforms.base import Cluster, wait_healthy, wait_settled, where
 from pgdrill.platforms.checkpoints import write_out
 from pgdrill.progress import Update
-from pgdrill.records import BackupTaken, Neighbour, Part, Rebuild, Recovery
+from pgdrill.records import BackupTaken, NearbyWrite, Part, Rebuild, Recovery
 from pgdrill.waiting import DeadlineError, eventually, pause
-from pgdrill.workload import dataset, ledger, soundness
+from pgdrill.workload import dataset, integrity, ledger
 from pgdrill.workload.attempts import Attempts
 from pgdrill.workload.dataset import DatasetError
 from pgdrill.workload.pgbench_program import Program
@@ -56,18 +56,18 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Came:
+class RestoredContent:
     """What a restored cluster holds."""
 
     rows: ledger.AsOf
-    neighbours: tuple[Neighbour, ...]
+    neighbours: tuple[NearbyWrite, ...]
     differing: tuple[str, ...]
     checked: dict[str, int]
     complaints: tuple[str, ...]
     diverged: tuple[str, ...]
 
 
-def run_oops(bench: Bench, number: int, *, failover: bool = False) -> Recovery:
+def run_point_in_time(context: DrillContext, number: int, *, failover: bool = False) -> Recovery:
     """Restore to the moment before destructive statements, and keep the record.
 
     The prober writes all the while, and the shop's load runs until its tables are gone. failover:
@@ -78,34 +78,34 @@ def run_oops(bench: Bench, number: int, *, failover: bool = False) -> Recovery:
         BrokenEnvironmentError: there is no archive to speak of, or the restore failed.
         DeadlineError: the cluster was not healthy before, or clients never wrote again.
     """
-    cluster = bench.cluster
-    scene = _prepare(bench, "failover" if failover else "oops", number)
+    cluster = context.cluster
+    scene = _prepare(context, "failover" if failover else "oops", number)
     archive, prober, table = scene.archive, scene.prober, scene.table
     phase = scene.random.uniform(0, SPREAD)
     try:
-        with _backed_up(bench, scene) as (update, taken):
+        with _backed_up(context, scene) as (update, taken):
             if failover:
                 update(1, "primary killed")
-                _fail_over(bench, prober)
-            roles = soundness.roles(cluster.conninfo(), within=LOOK_WITHIN)
+                _fail_over(context, prober)
+            roles = integrity.roles(cluster.conninfo(), within=LOOK_WITHIN)
             pause(phase)
             point = _point(cluster, KINDS[(number - 1) % len(KINDS)], table)
-            bench.events.record("test", f"point {point.text}", cluster.name, point.between[0])
+            context.events.record("test", f"point {point.text}", cluster.name, point.between[0])
             prober.wait_for_acks(ACKS, within=FIRST_ACKS)
             destroyed_at = _destroy(cluster)
-            bench.events.record("fault", "; ".join(DESTRUCTION), cluster.name, destroyed_at)
+            context.events.record("fault", "; ".join(DESTRUCTION), cluster.name, destroyed_at)
             prober.wait_for_acks(ACKS, within=FIRST_ACKS)
             started = time.monotonic()
             restored = archive.restore(
                 Target.parse(point.text), lambda done, note="": update(2, note)
             )
-            bench.events.record("test", f"restored to {point.text}", restored.cluster.name)
+            context.events.record("test", f"restored to {point.text}", restored.cluster.name)
         attempts = prober.result()
-        with bench.reporter.task("every row, on every member of the restored cluster"):
+        with context.reporter.task("every row, on every member of the restored cluster"):
             came = _look(restored, attempts, table, point, roles)
     finally:
         archive.discard()
-        seed_cluster(cluster, bench.settings, bench.reporter)
+        seed_cluster(cluster, context.settings, context.reporter)
     recovery = _record(
         scene.name,
         number,
@@ -116,13 +116,13 @@ def run_oops(bench: Bench, number: int, *, failover: bool = False) -> Recovery:
         started,
         restored,
         came,
-        str(prober.file.relative_to(bench.run.path)),
+        str(prober.file.relative_to(context.run.path)),
     )
-    bench.run.keep(recovery)
+    context.run.keep(recovery)
     return recovery
 
 
-def run_everything(bench: Bench, number: int) -> Recovery:
+def run_total_loss(context: DrillContext, number: int) -> Recovery:
     """Lose every member and volume under load, restore the latest, and keep the record.
 
     The platform is taken down and brought up anew afterwards, and seeded.
@@ -131,39 +131,41 @@ def run_everything(bench: Bench, number: int) -> Recovery:
         BrokenEnvironmentError: there is no archive to speak of, or the restore failed.
         DeadlineError: the cluster was not healthy before.
     """
-    platform, cluster = bench.platform, bench.cluster
-    assert isinstance(platform, Archived), f"{platform.name} has no archive"
-    scene = _prepare(bench, "everything", number)
+    platform, cluster = context.platform, context.cluster
+    assert isinstance(platform, HasArchive), f"{platform.name} has no archive"
+    scene = _prepare(context, "everything", number)
     archive, prober, table = scene.archive, scene.prober, scene.table
     # Long enough that a WAL file is stored because of its age, and then anywhere until the next.
     phase = scene.random.uniform(1, 2) * archive.promised_loss
     try:
-        with _backed_up(bench, scene) as (update, taken):
-            roles = soundness.roles(cluster.conninfo(), within=LOOK_WITHIN)
+        with _backed_up(context, scene) as (update, taken):
+            roles = integrity.roles(cluster.conninfo(), within=LOOK_WITHIN)
             update(1, f"writing for {phase:.0f} s")
             pause(phase)
             prober.wait_for_acks(1, within=FIRST_ACKS)
             destroyed_at = time.monotonic()
             platform.lose_members()
-            bench.events.record("fault", "every member and volume lost", cluster.name, destroyed_at)
+            context.events.record(
+                "fault", "every member and volume lost", cluster.name, destroyed_at
+            )
         attempts = prober.result()
-        with bench.reporter.task(f"everything {number}: restore") as update:
+        with context.reporter.task(f"everything {number}: restore") as update:
             started = time.monotonic()
             restored = archive.restore(
                 Target.parse("latest"), lambda done, note="": update(2, note)
             )
-        bench.events.record("test", "restored the latest", restored.cluster.name)
-        with bench.reporter.task("every row, on every member of the restored cluster"):
+        context.events.record("test", "restored the latest", restored.cluster.name)
+        with context.reporter.task("every row, on every member of the restored cluster"):
             ids = ledger.read_ids(restored.cluster.conninfo(), table)
             missing = ledger.loss(attempts, ids, destroyed_at)
             point = Point("latest", "latest", (destroyed_at, destroyed_at))
             came = _look(restored, attempts, table, point, roles)
     finally:
         archive.discard()
-        with bench.reporter.task("the platform anew"):
+        with context.reporter.task("the platform anew"):
             platform.down()
-            platform.up(bench.settings)
-        seed_cluster(platform.cluster(), bench.settings, bench.reporter)
+            platform.up(context.settings)
+        seed_cluster(platform.cluster(), context.settings, context.reporter)
     recovery = _record(
         "everything gone",
         number,
@@ -174,7 +176,7 @@ def run_everything(bench: Bench, number: int) -> Recovery:
         started,
         restored,
         came,
-        str(prober.file.relative_to(bench.run.path)),
+        str(prober.file.relative_to(context.run.path)),
     ).model_copy(
         update={
             "wanted": missing.wanted,
@@ -183,30 +185,32 @@ def run_everything(bench: Bench, number: int) -> Recovery:
             "holes": missing.holes,
         }
     )
-    bench.run.keep(recovery)
+    context.run.keep(recovery)
     return recovery
 
 
-def run_rebuild(bench: Bench, number: int) -> Rebuild:
+def run_rebuild(context: DrillContext, number: int) -> Rebuild:
     """Take a standby's volume away while clients write, and see from what it comes back.
 
     Raises:
         DeadlineError: it did not come back, or the cluster was not healthy before.
     """
-    platform, cluster = bench.platform, bench.cluster
-    assert isinstance(platform, Rebuilt), f"{platform.name} makes no member anew"
-    member = next(m.name for m in rested(platform.engine, within=SETTLE) if m.role == "standby")
+    platform, cluster = context.platform, context.cluster
+    assert isinstance(platform, HasRebuild), f"{platform.name} makes no member anew"
+    member = next(
+        m.name for m in wait_settled(platform.engine, within=SETTLE) if m.role == "standby"
+    )
     table = f"ledger_rebuild_{number}_{int(time.time())}"
-    raw = bench.run.raw / f"rebuild-{number}"
+    raw = context.run.raw / f"rebuild-{number}"
     ledger.create_table(cluster.conninfo(), table)
     with (
-        bench.reporter.task(f"rebuild {number}/{bench.settings.trials}") as update,
+        context.reporter.task(f"rebuild {number}/{context.settings.trials}") as update,
         Prober(_lanes(cluster), table, raw, deadline=DEADLINE) as prober,
     ):
         prober.wait_for_acks(ACKS, within=FIRST_ACKS)
         began = time.monotonic()
         made_from = platform.rebuild(member)
-        bench.events.record("fault", "volume taken away", member, began)
+        context.events.record("fault", "volume taken away", member, began)
         update(1, f"{member} has lost its volume")
         wait_healthy(platform.engine, within=REBUILT_WITHIN)
         seconds = time.monotonic() - began
@@ -218,9 +222,9 @@ def run_rebuild(bench: Bench, number: int) -> Rebuild:
         began=began,
         seconds=seconds,
         p99_ms=attempts.p99_ms("held", (began, began + seconds)),
-        attempts_file=str(prober.file.relative_to(bench.run.path)),
+        attempts_file=str(prober.file.relative_to(context.run.path)),
     )
-    bench.run.keep(found)
+    context.run.keep(found)
     return found
 
 
@@ -236,20 +240,20 @@ def _lanes(cluster: Cluster) -> list[Lane]:
     ]
 
 
-def _prepare_load(bench: Bench) -> Program:
+def _prepare_load(context: DrillContext) -> Program:
     """Return what carries the shop's load, whose tables are there then.
 
     Raises:
         BrokenEnvironmentError: no pgbench will do, or the tables cannot be made.
     """
-    program = bench.platform.pgbench()
-    beside.prepare(program, bench.cluster, bench.settings, bench.reporter.line)
-    write_out(bench.cluster, bench.reporter)
+    program = context.platform.pgbench()
+    background_load.prepare(program, context.cluster, context.settings, context.reporter.line)
+    write_out(context.cluster, context.reporter)
     return program
 
 
 @dataclass(frozen=True)
-class _Scene:
+class _RestoreSetup:
     """What a restore begins with: a rested cluster, an archive, an empty ledger."""
 
     name: str
@@ -262,39 +266,39 @@ class _Scene:
     program: Program
 
 
-def _prepare(bench: Bench, name: str, number: int) -> _Scene:
+def _prepare(context: DrillContext, name: str, number: int) -> _RestoreSetup:
     """Rest the cluster and make the ledger, the prober and the tables of the load.
 
     Raises:
         BrokenEnvironmentError: the ledger or the tables of the load cannot be made.
         DeadlineError: the cluster was not healthy.
     """
-    platform, cluster = bench.platform, bench.cluster
-    assert isinstance(platform, Archived), f"{platform.name} has no archive"
-    rested(platform.engine, within=SETTLE)
+    platform, cluster = context.platform, context.cluster
+    assert isinstance(platform, HasArchive), f"{platform.name} has no archive"
+    wait_settled(platform.engine, within=SETTLE)
     table = f"ledger_{name}_{number}_{int(time.time())}"
-    raw = bench.run.raw / f"recovery-{name}-{number}"
+    raw = context.run.raw / f"recovery-{name}-{number}"
     prober = Prober(_lanes(cluster), table, raw, deadline=DEADLINE)
-    program = _prepare_load(bench)
+    program = _prepare_load(context)
     ledger.create_table(cluster.conninfo(), table)
     platform.archive.discard()
-    chance = random.Random(f"{name} {bench.settings.seed * 1000 + number}")
-    return _Scene(name, number, platform.archive, chance, table, raw, prober, program)
+    chance = random.Random(f"{name} {context.settings.seed * 1000 + number}")
+    return _RestoreSetup(name, number, platform.archive, chance, table, raw, prober, program)
 
 
 @contextmanager
 def _backed_up(
-    bench: Bench, scene: _Scene
+    context: DrillContext, scene: _RestoreSetup
 ) -> Iterator[tuple[Update, Callable[[Attempts], BackupTaken]]]:
     """Let clients write for the time of the block, which begins when a backup was taken.
 
     Yields what shows progress, and what makes a record of the backup once the attempts are known.
     """
-    cluster = bench.cluster
+    cluster = context.cluster
     with (
-        bench.reporter.task(f"{scene.name} {scene.number}/{bench.settings.trials}") as update,
+        context.reporter.task(f"{scene.name} {scene.number}/{context.settings.trials}") as update,
         shop_load(
-            scene.program, cluster, bench.settings, scene.raw / "load", bench.reporter.line
+            scene.program, cluster, context.settings, scene.raw / "load", context.reporter.line
         ) as load,
         scene.prober,
     ):
@@ -303,7 +307,7 @@ def _backed_up(
         began = time.monotonic()
         backup = scene.archive.back_up(lambda done, note="": update(1, note))
         took = time.monotonic() - began
-        bench.events.record("test", f"backup {backup.label}", cluster.name, began + took)
+        context.events.record("test", f"backup {backup.label}", cluster.name, began + took)
         _number_rows(cluster, f"{scene.table}_numbered")
 
         def taken(attempts: Attempts) -> BackupTaken:
@@ -329,7 +333,7 @@ def _record(
     backup: BackupTaken,
     began: float,
     restored: Restored,
-    came: Came,
+    came: RestoredContent,
     attempts_file: str,
 ) -> Recovery:
     return Recovery(
@@ -359,19 +363,19 @@ def _record(
     )
 
 
-def _fail_over(bench: Bench, prober: Prober) -> None:
+def _fail_over(context: DrillContext, prober: Prober) -> None:
     """Kill the primary and wait until everybody writes to the next, and all is redundant again.
 
     Raises:
         FaultNotRealError: nobody was hit, or nobody took over.
         DeadlineError: clients did not write again.
     """
-    engine = bench.platform.engine
+    engine = context.platform.engine
     before = max(member.timeline for member in engine.members())
-    fault = bench.platform.faults["primary_kill"]
+    fault = context.platform.faults["primary_kill"]
     target = fault.inject()
-    bench.events.record("fault", "primary_kill injected", target)
-    within = patience(where(bench.platform))
+    context.events.record("fault", "primary_kill injected", target)
+    within = patience(where(context.platform))
     prober.wait_for_acks(ACKS, within=within)
     fault.heal()
     members = wait_healthy(engine, within=within)
@@ -420,16 +424,16 @@ def _destroy(cluster: Cluster) -> float:
 
 def _look(
     restored: Restored, attempts: Attempts, table: str, point: Point, roles: frozenset[str]
-) -> Came:
+) -> RestoredContent:
     """Compare what came back with what was written, and look whether it is in order.
 
     roles: those of the cluster that was backed up.
     """
     cluster = restored.cluster
     ids = ledger.read_ids(cluster.conninfo(), table)
-    found = soundness.inspect(cluster.conninfo(), within=LOOK_WITHIN)
-    strange = sorted(roles ^ soundness.roles(cluster.conninfo(), within=LOOK_WITHIN))
-    return Came(
+    found = integrity.inspect(cluster.conninfo(), within=LOOK_WITHIN)
+    strange = sorted(roles ^ integrity.roles(cluster.conninfo(), within=LOOK_WITHIN))
+    return RestoredContent(
         rows=ledger.as_of(attempts, ids, point.between),
         neighbours=ledger.near(attempts, ids, point.between[0], NEAR),
         differing=_differing(cluster),

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TypeVar
 
-from pgdrill import __version__, openfiles, surroundings
+from pgdrill import __version__, openfiles, process_environment
 from pgdrill.attempt_log import Lane, Outcome
 from pgdrill.drills.failover import keep_suspects
-from pgdrill.drills.watchscreen import Screen, mute
+from pgdrill.drills.watch_screen import Screen, mute
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.judge import watching
 from pgdrill.judge.catalogue import limits
@@ -38,9 +38,9 @@ from pgdrill.settings import Settings
 from pgdrill.waiting import DeadlineError, eventually, ticks
 from pgdrill.workload import ledger
 from pgdrill.workload.attempts import NS, Attempts, Change
-from pgdrill.workload.guest import PREFIX, QUIET, STALE, Guest
-from pgdrill.workload.onlooker import Onlooker, staleness
 from pgdrill.workload.prober import LaneState, Prober
+from pgdrill.workload.read_poller import ReadPoller, staleness
+from pgdrill.workload.user_database import PREFIX, QUIET, STALE, UserDatabase
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ CLEAN = "pgdrill watch --clean DSN"
 
 
 @dataclass(frozen=True)
-class Order:
+class WatchOptions:
     """What is asked for; lasting is seconds, rate attempts a second, deadline seconds."""
 
     dsn: str
@@ -101,7 +101,7 @@ class Order:
         return " ".join(words)
 
 
-class Ending:
+class StopRequest:
     """What signals ask for: the end of the watch while it lasts, an interruption at other times."""
 
     def __init__(self) -> None:
@@ -134,12 +134,12 @@ def clean(dsn: str, say: Callable[[str], object]) -> None:
     Raises:
         BrokenEnvironmentError: the database does not do it.
     """
-    guest = Guest.reach(dsn)
-    if not _sweep(guest, QUIET, say):
-        say(f"{guest.label}: no watch has left anything")
+    database = UserDatabase.reach(dsn)
+    if not _sweep(database, QUIET, say):
+        say(f"{database.label}: no watch has left anything")
 
 
-def watch(order: Order, settings: Settings, screen: Screen, ending: Ending) -> int:
+def watch(order: WatchOptions, settings: Settings, screen: Screen, ending: StopRequest) -> int:
     """Watch until somebody ends it; return 0, or 1 where a promise is broken or not proven.
 
     Raises:
@@ -149,28 +149,29 @@ def watch(order: Order, settings: Settings, screen: Screen, ending: Ending) -> i
     """
     lasting, own = order.bounded(), limits(settings)
     openfiles.allow(0)
-    guest = Guest.reach(order.dsn)
-    guest.demand_writable()
-    reader = Guest.reach(order.read_only) if order.read_only else None
-    _sweep(guest, STALE, screen.say)
+    database = UserDatabase.reach(order.dsn)
+    database.demand_writable()
+    reader = UserDatabase.reach(order.read_only) if order.read_only else None
+    _sweep(database, STALE, screen.say)
     run = RunDir.create(settings.run_dir)
     schema = PREFIX + secrets.token_hex(4)
     try:
-        with _schema(guest, schema, screen.say):
-            table = guest.make(schema, reader.user if reader else "")
+        with _schema(database, schema, screen.say):
+            table = database.make(schema, reader.user if reader else "")
             screen.say(
-                f"{guest.label}: PostgreSQL {guest.version}, user {guest.user}; writing into schema"
-                f" {schema} of database {guest.database}, {order.rate:g} times a second"
+                f"{database.label}: PostgreSQL {database.version}, user {database.user};"
+                f" writing into schema {schema} of database {database.database},"
+                f" {order.rate:g} times a second"
             )
-            seen = _look_on(order, lasting, guest, reader, table, run, screen, ending)
+            seen = _observe(order, lasting, database, reader, table, run, screen, ending)
             screen.say(f"ended ({seen.reason}); reading the ledger")
-            found = _record(order, guest, reader, table, run, seen)
+            found = _record(order, database, reader, table, run, seen)
     except (BrokenEnvironmentError, KeyboardInterrupt):
         if not run.raw.exists() or not any(run.raw.glob("*.npz")):
             shutil.rmtree(run.path)
         raise
     run.keep(found)
-    run.keep(_fingerprint(order, guest, reader, settings))
+    run.keep(_fingerprint(order, database, reader, settings))
     code = 0
     try:
         watching.judge(found, Verdicts(run.file(Verdict), "watch", limits=own), own)
@@ -183,12 +184,12 @@ def watch(order: Order, settings: Settings, screen: Screen, ending: Ending) -> i
     return code
 
 
-def _sweep(guest: Guest, idle: float, say: Callable[[str], object]) -> int:
+def _sweep(database: UserDatabase, idle: float, say: Callable[[str], object]) -> int:
     """Remove schemas of watches that were killed, name the others; return how many there are."""
-    found = guest.leftovers()
+    found = database.orphaned_schemas()
     for left in found:
         if left.idle > idle:
-            guest.remove(left.schema)
+            database.remove(left.schema)
             say(f"removed schema {left.schema}, which an earlier watch had left")
         else:
             say(
@@ -199,21 +200,21 @@ def _sweep(guest: Guest, idle: float, say: Callable[[str], object]) -> int:
 
 
 @contextmanager
-def _schema(guest: Guest, schema: str, say: Callable[[str], object]) -> Iterator[None]:
+def _schema(database: UserDatabase, schema: str, say: Callable[[str], object]) -> Iterator[None]:
     """Remove the schema after the block, however it ends, or name what is left."""
     try:
         yield
     finally:
         try:
-            _insist("the schema's removal", lambda: guest.remove(schema), REMOVE_WITHIN)
+            _retry("the schema's removal", lambda: database.remove(schema), REMOVE_WITHIN)
         except (BrokenEnvironmentError, KeyboardInterrupt) as error:
             why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-            say(f"schema {schema} is left in {guest.label} ({why}): `{CLEAN}` removes it")
+            say(f"schema {schema} is left in {database.label} ({why}): `{CLEAN}` removes it")
             if isinstance(error, KeyboardInterrupt):
                 raise
 
 
-def _insist(what: str, call: Callable[[], T], within: float) -> T:
+def _retry(what: str, call: Callable[[], T], within: float) -> T:
     """Try again while the database does not do it.
 
     Raises:
@@ -233,11 +234,11 @@ def _insist(what: str, call: Callable[[], T], within: float) -> T:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observed:
     """What a watch brought home."""
 
     prober: Prober
-    reads: Onlooker | None
+    reads: ReadPoller | None
     events: EventLog
     began: float
     ended: float
@@ -245,16 +246,16 @@ class Seen:
     marks: tuple[float, ...]
 
 
-def _look_on(
-    order: Order,
+def _observe(
+    order: WatchOptions,
     lasting: float,
-    guest: Guest,
-    reader: Guest | None,
+    database: UserDatabase,
+    reader: UserDatabase | None,
     table: str,
     run: RunDir,
     screen: Screen,
-    ending: Ending,
-) -> Seen:
+    ending: StopRequest,
+) -> Observed:
     """Write and look until somebody ends it."""
     events = EventLog(run.file(Event))
 
@@ -264,17 +265,21 @@ def _look_on(
     marks: list[float] = []
     live = _Live(screen)
     prober = Prober(
-        order.lanes(guest.conninfo), table, run.raw, deadline=order.deadline, tells=guest.tells
+        order.lanes(database.conninfo),
+        table,
+        run.raw,
+        deadline=order.deadline,
+        identity=database.identity,
     )
     with ExitStack() as stack:
         stack.enter_context(prober)
         began = time.monotonic()
-        onlooker = stack.enter_context(
-            Onlooker(guest.conninfo, ANSWERS_EVERY, answers("new sessions reach"))
+        poller = stack.enter_context(
+            ReadPoller(database.conninfo, ANSWERS_EVERY, answers("new sessions reach"))
         )
         reads = (
             stack.enter_context(
-                Onlooker(reader.conninfo, READS_EVERY, answers("reads reach"), table)
+                ReadPoller(reader.conninfo, READS_EVERY, answers("reads reach"), table)
             )
             if reader
             else None
@@ -284,12 +289,12 @@ def _look_on(
         for _ in ticks(TICK, lasting=lasting):
             if ending.reason:
                 break
-            live.update(prober.look(), onlooker.answers, reads.answers if reads else "")
+            live.update(prober.look(), poller.answers, reads.answers if reads else "")
             if screen.mark():
                 marks.append(events.record("mark", f"mark {len(marks) + 1}").at)
                 screen.say(f"mark {len(marks)}")
         ended = time.monotonic()
-    return Seen(prober, reads, events, began, ended, ending.reason or "its time", tuple(marks))
+    return Observed(prober, reads, events, began, ended, ending.reason or "its time", tuple(marks))
 
 
 class _Live:
@@ -341,15 +346,20 @@ class _Live:
 
 
 def _record(
-    order: Order, guest: Guest, reader: Guest | None, table: str, run: RunDir, seen: Seen
+    order: WatchOptions,
+    database: UserDatabase,
+    reader: UserDatabase | None,
+    table: str,
+    run: RunDir,
+    seen: Observed,
 ) -> Watch:
     """Put together what was seen; the ledger is read back."""
     attempts = seen.prober.result()
     ids, count, unread = None, None, ""
     try:
-        ids = _insist(
+        ids = _retry(
             "the ledger read",
-            lambda: ledger.read_ids(guest.conninfo, table, guest=True),
+            lambda: ledger.read_ids(database.conninfo, table, user_owned=True),
             READ_WITHIN,
         )
         count = ledger.reconcile(attempts, ids)
@@ -378,8 +388,8 @@ def _record(
     for one in handovers:
         seen.events.record("failover", step(one.before, one.after), at=one.at)
     return Watch(
-        target=guest.label,
-        server=guest.version,
+        target=database.label,
+        server=database.version,
         began=seen.began,
         ended=seen.ended,
         reason=seen.reason,
@@ -442,7 +452,10 @@ def _pauses(attempts: Attempts) -> tuple[Pause, ...]:
 
 
 def _reads(
-    reader: Guest | None, looks: Onlooker | None, attempts: Attempts, ids: ledger.Ids | None
+    reader: UserDatabase | None,
+    looks: ReadPoller | None,
+    attempts: Attempts,
+    ids: ledger.Ids | None,
 ) -> Reads | None:
     if reader is None or looks is None:
         return None
@@ -464,12 +477,12 @@ def _reads(
 
 
 def _fingerprint(
-    order: Order, guest: Guest, reader: Guest | None, settings: Settings
+    order: WatchOptions, database: UserDatabase, reader: UserDatabase | None, settings: Settings
 ) -> Fingerprint:
     return Fingerprint(
-        command=order.command(guest.label, reader.label if reader else ""),
+        command=order.command(database.label, reader.label if reader else ""),
         platform="your own database",
-        why_platform=guest.label,
+        why_platform=database.label,
         engine="not known",
         settings={
             "attempts a second": f"{order.rate:g}",
@@ -479,8 +492,8 @@ def _fingerprint(
         versions={
             "pgdrill": __version__,
             "python": sys.version.split()[0],
-            "PostgreSQL": guest.version,
+            "PostgreSQL": database.version,
         },
-        machine=surroundings.machine(),
+        machine=process_environment.machine(),
         tuning={},
     )

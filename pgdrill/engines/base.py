@@ -30,7 +30,7 @@ class Member:
     lag: int | None  # bytes of WAL not yet replayed; None: unknown
 
 
-def heirs(members: Iterable[Member]) -> list[str]:
+def switchover_candidates(members: Iterable[Member]) -> list[str]:
     """Name the standbys that can take over in a planned switchover: the synchronous ones."""
     return [m.name for m in members if m.role == "standby" and m.synchronous]
 
@@ -55,20 +55,20 @@ class Engine(Protocol):
     def switchover(self, to: str) -> None:
         """Ask for a planned switchover to a standby and return once it was accepted."""
 
-    def renew(self) -> str:
+    def clear_restart_backoff(self) -> str:
         """Begin to replace a member whose next restart would be delayed by what happened before.
 
         Returns its name, '' when there is none. A drill would measure the delay as its fault's.
         """
 
-    def unable(self) -> tuple[str, ...]:
+    def not_promotable(self) -> tuple[str, ...]:
         """Name the members that stream and could not take over at this moment."""
 
     def synchronous_state_is_expected(self) -> bool:
         """Whether as many synchronous standbys stand ready as the configuration promises."""
 
     def observers(self) -> AbstractContextManager[Mapping[str, Callable[[], str]]]:
-        """Cheap probes of the parts of a fail-over, while the block lasts; '': nobody can be named.
+        """Cheap probes of the parts of a failover, while the block lasts; '': nobody can be named.
 
         Names: 'leader' (who holds the lock or is named primary), 'promoted' (who accepts writes),
         and 'routed' where the engine sees whom clients are led to.

@@ -14,8 +14,8 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from pgdrill.engines.base import Member, NoPrimaryError, Pod, Role, flat, heirs
-from pgdrill.engines.followed import Followed
+from pgdrill.engines.base import Member, NoPrimaryError, Pod, Role, flat, switchover_candidates
+from pgdrill.engines.informer import Informer
 from pgdrill.errors import BrokenEnvironmentError
 
 GROUP, VERSION, PLURAL = "postgresql.cnpg.io", "v1", "clusters"
@@ -55,7 +55,7 @@ SELECT pg_is_in_recovery() AS standby,
 
 
 @dataclass(frozen=True)
-class Said:
+class InstanceState:
     """What one PostgreSQL says of itself."""
 
     standby: bool
@@ -177,13 +177,13 @@ class CnpgEngine:
         primaries = [s for s in said.values() if s and not s.standby]
         return tuple(member(name, pods.get(name), said[name], primaries) for name in names)
 
-    def _ask(self, member: str) -> Said | None:
+    def _ask(self, member: str) -> InstanceState | None:
         try:
             with self._connect(member) as session:
                 row = session.execute(_STATE).fetchone()
         except psycopg.Error:
             return None
-        return Said(*row) if row else None
+        return InstanceState(*row) if row else None
 
     def primary(self) -> Member:
         """Return the one primary.
@@ -225,7 +225,7 @@ class CnpgEngine:
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"switchover was refused: {_why(error)}") from None
 
-    def renew(self) -> str:
+    def clear_restart_backoff(self) -> str:
         """Begin to replace a pod that kubelet would restart late, and return its name; '': none.
 
         kubelet restarts a container in place at once, then after 10 s, 20, 40, 80, and forgets when
@@ -241,7 +241,7 @@ class CnpgEngine:
         primary = self.primary().name
         standby = next((pod for pod in held if pod.name != primary), None)
         if standby is None:
-            candidates = heirs(self.members())
+            candidates = switchover_candidates(self.members())
             if not candidates:
                 raise BrokenEnvironmentError(f"nobody can take over from {primary}")
             self.switchover(candidates[0])
@@ -257,7 +257,7 @@ class CnpgEngine:
             raise BrokenEnvironmentError(f"{standby.name} stays: {_why(error)}") from None
         return standby.name
 
-    def unable(self) -> tuple[str, ...]:
+    def not_promotable(self) -> tuple[str, ...]:
         """Name the members whose fence was lifted so lately that their managers are asleep."""
         now = time.monotonic()
         return tuple(name for name, until in self._asleep.items() if now < until)
@@ -335,15 +335,15 @@ class CnpgEngine:
 
     @contextmanager
     def observers(self) -> Iterator[Mapping[str, Callable[[], str]]]:
-        """Follow the parts of a fail-over while the block lasts.
+        """Follow the parts of a failover while the block lasts.
 
         'leader' is whom the operator wants as primary; 'promoted' who reported its promotion last;
         'routed' which ready pods stand behind the Service.
         """
         here = f"metadata.name={self.cluster}"
         listing = self._custom.list_namespaced_custom_object
-        cluster = Followed(listing, GROUP, VERSION, self.namespace, PLURAL, field_selector=here)
-        behind = Followed(
+        cluster = Informer(listing, GROUP, VERSION, self.namespace, PLURAL, field_selector=here)
+        behind = Informer(
             self._discovery.list_namespaced_endpoint_slice,
             self.namespace,
             label_selector=f"kubernetes.io/service-name={self._routed}",
@@ -394,8 +394,8 @@ def _held_back(status: Mapping[str, Any]) -> bool:
 def member(
     name: str,
     pod: Pod | None,
-    said: Said | None,
-    primaries: list[Said],
+    said: InstanceState | None,
+    primaries: list[InstanceState],
 ) -> Member:
     """Put together what one instance says of itself and what the primaries say of it."""
     role: Role = "unknown"
@@ -412,7 +412,7 @@ def member(
         running=said is not None,
         timeline=(said.timeline or 0) if said else 0,
         # A receiver that waits for a primary to catch up with it calls that streaming: it left
-        # the primary's time line. Only what the primary sends to somebody is.
+        # the primary's timeline. Only what the primary sends to somebody is.
         streaming=said is not None
         and (not said.standby or (said.streaming and any(name in p.sending_to for p in primaries))),
         synchronous=any(name in p.synchronous for p in primaries),

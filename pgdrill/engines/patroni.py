@@ -133,11 +133,11 @@ class PatroniEngine:
         if answer.status_code != 200:
             raise BrokenEnvironmentError(f"Patroni refused the switchover: {answer.text.strip()}")
 
-    def renew(self) -> str:
+    def clear_restart_backoff(self) -> str:
         """Nobody: supervisor counts no restarts of a process that ran for a second."""
         return ""
 
-    def unable(self) -> tuple[str, ...]:
+    def not_promotable(self) -> tuple[str, ...]:
         """Nobody: Patroni looks at each member once a period, whatever happened to it before."""
         return ()
 

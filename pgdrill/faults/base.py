@@ -39,7 +39,7 @@ class Fault(Protocol):
 
 
 @runtime_checkable
-class Placed(Protocol):
+class NeedsPlacement(Protocol):
     """What a fault has besides that cannot hit a member wherever it happens to be."""
 
     def place(self) -> None:

@@ -29,7 +29,7 @@ KIND = Where("kind", "cnpg 1.30.0", TUNED)
 KIND_DEFAULT = Where("kind", "cnpg 1.30.0", "default")
 KIND_1_25 = Where("kind", "cnpg 1.25.4", TUNED)
 KIND_1_25_DEFAULT = Where("kind", "cnpg 1.25.4", "default")
-# Somebody's cluster on the operator's own fail-over settings, or on shorter ones; with longer ones
+# Somebody's cluster on the operator's own failover settings, or on shorter ones; with longer ones
 # nothing bounds an outage, and nothing is promised.
 OWN, UNBOUNDED = "own", "unbounded"
 KUBE = Where("kube", "cnpg", OWN)

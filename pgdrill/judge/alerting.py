@@ -82,7 +82,7 @@ def judge(life: AlertLife, verdicts: Verdicts) -> None:
             verdicts.check(budget, seen, f"{called} {stage}", note, about)
 
 
-def anew(records: Records, verdicts: Verdicts) -> None:
+def rejudge(records: Records, verdicts: Verdicts) -> None:
     """Judge every alert's life again; those of older runs lack what they are judged by."""
     for life in records.all(AlertLife):
         if life.path:

@@ -56,7 +56,7 @@ def reality(bench: Bench) -> tuple[Claim, ...]:
     )
 
 
-def anew(records: Records, verdicts: Verdicts) -> None:
+def rejudge(records: Records, verdicts: Verdicts) -> None:
     """Judge the load again, and the time that its dataset took."""
     bench, seed = records.one(Bench), records.one(Seed)
     if bench is None:

@@ -1,6 +1,6 @@
 """Every promise that pgdrill makes, by the key that a user sets another limit with."""
 
-from pgdrill.judge import afterwards, alerting, budgets, failover, recovery, scaling, watching
+from pgdrill.judge import alerting, budgets, failover, recheck, recovery, scaling, watching
 from pgdrill.judge.promises import Limits, budgets_in, by_key
 from pgdrill.records import Budget
 from pgdrill.settings import Settings
@@ -13,7 +13,7 @@ def known() -> dict[str, Budget]:
     return by_key(
         *(
             budget
-            for module in (afterwards, alerting, budgets, failover, recovery, scaling, watching)
+            for module in (recheck, alerting, budgets, failover, recovery, scaling, watching)
             for budget in budgets_in(vars(module))
         ),
         *failover.promised(),

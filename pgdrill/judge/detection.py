@@ -62,7 +62,7 @@ def judge(found: Sequence[Detection], promised: Mapping[str, Budget], verdicts: 
             verdicts.check(budget, slowest, subject, note, about)
 
 
-def anew(records: Records, verdicts: Verdicts) -> None:
+def rejudge(records: Records, verdicts: Verdicts) -> None:
     """Judge what was made of each fault again; older runs lack what alerts passed on their way."""
     for spec, where, _ in failover.drilled(records):
         fault = failover.named(spec.name, where)

@@ -135,7 +135,7 @@ def drilled(records: Records) -> list[tuple[FaultSpec, Where, list[Trial]]]:
     return [(FAULTS[name], here, trials) for (name, here), trials in found.items()]
 
 
-def anew(records: Records, verdicts: Verdicts) -> None:
+def rejudge(records: Records, verdicts: Verdicts) -> None:
     """Judge the trials of every fault again."""
     for spec, where, trials in drilled(records):
         judge(trials, spec, where, verdicts)

@@ -137,7 +137,7 @@ REBUILT = "new member"
 LOSS = 70.0  # archive_timeout of 60 s on every platform, and STORE
 
 
-def anew(records: Records, verdicts: Verdicts) -> None:
+def rejudge(records: Records, verdicts: Verdicts) -> None:
     """Judge every restore and every standby that was made anew again."""
     where = records.one(Fingerprint)
     if where is None or where.engine not in _BACK_UP:

@@ -62,7 +62,7 @@ def fair_share(counts: dict[str, int]) -> float | None:
     return 100 * min(counts.values()) * len(counts) / total if total else None
 
 
-def anew(records: Records, verdicts: Verdicts) -> None:
+def rejudge(records: Records, verdicts: Verdicts) -> None:
     """Judge every rise and fall again."""
     for one in records.all(Scaling):
         check(claims(one), SUBJECT, verdicts)

@@ -77,7 +77,7 @@ def bucket_ms(latency_ms: float) -> float:
     return BOUNDS_MS[upper] - (BOUNDS_MS[upper - 1] if upper else 0)
 
 
-def anew(records: Records, verdicts: Verdicts) -> None:
+def rejudge(records: Records, verdicts: Verdicts) -> None:
     """Judge every comparison of a run again, by the bound that it was made with."""
     judge(records.all(SloComparison), verdicts)
 

@@ -64,7 +64,7 @@ def judge(watch: Watch, verdicts: Verdicts, limits: Limits) -> None:
                 verdicts.check(budget, seen, subject)
 
 
-def anew(records: Records, verdicts: Verdicts) -> None:
+def rejudge(records: Records, verdicts: Verdicts) -> None:
     """Judge a watch again, by the limits that its user sets today."""
     watch = records.one(Watch)
     if watch:

@@ -1,1 +1,1 @@
-"""Watching: Prometheus, the life of an alert, and one time-line of everything."""
+"""Watching: Prometheus, the life of an alert, and one timeline of everything."""

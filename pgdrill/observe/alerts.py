@@ -248,7 +248,7 @@ class AlertWatch:
             )
         return rules[alert]
 
-    def told(self, alert: str) -> Literal["paged", "logged"]:
+    def last_stage(self, alert: str) -> Literal["paged", "logged"]:
         """Return the stage in which somebody hears of an alert, now or tomorrow.
 
         Raises:
@@ -307,7 +307,7 @@ class AlertWatch:
     def _receive(self, receiver: str, stage: Stage, of: Expectation) -> None:
         """Take what came to a receiver: the pager, the log, or who waits for the watchdog."""
         if receiver == "watchdog":
-            self.switch.renew()
+            self.switch.heartbeat()
         else:
             self._note("logged" if (receiver, stage) == ("log", "paged") else stage, of)
 

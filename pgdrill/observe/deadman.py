@@ -9,7 +9,7 @@ import time
 
 WATCHDOG = "PgWatchdog"  # infra/alerts/rules/monitoring.yaml
 SEVERITY = "none"  # of what always fires: it is no news
-RENEWED_EVERY = 5.0  # seconds; infra/local/templates/alertmanager.yml.j2
+HEARTBEAT_EVERY = 5.0  # seconds; infra/local/templates/alertmanager.yml.j2
 PAGES_AFTER = 15.0  # seconds without: two that were lost, and the third
 
 
@@ -23,7 +23,7 @@ class DeadMansSwitch:
         self._paged: list[float] = []
         self._heard_of = 0
 
-    def renew(self) -> None:
+    def heartbeat(self) -> None:
         """Note that the watchdog came."""
         with self._lock:
             self._heard, self._due = time.monotonic(), True
@@ -40,7 +40,7 @@ class DeadMansSwitch:
             return True
 
     @property
-    def renewals(self) -> int:
+    def heartbeats(self) -> int:
         """How often the watchdog came."""
         return self._heard_of
 

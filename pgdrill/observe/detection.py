@@ -40,7 +40,7 @@ def seen(watch: AlertWatch, since: float, zero: float) -> tuple[Seen, ...]:
 
 
 @dataclass(frozen=True)
-class Onlooker:
+class AlertObserver:
     """Looks at the alerts while one fault is drilled."""
 
     watch: AlertWatch

@@ -1,4 +1,4 @@
-"""One log of everything that happened, on one clock, and the watch over a fail-over's parts."""
+"""One log of everything that happened, on one clock, and the watch over a failover's parts."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from pathlib import Path
 from pgdrill.records import Event, Part, append
 from pgdrill.waiting import ticks
 
-WATCH_EVERY = 0.05  # seconds between two looks; the resolution of a fail-over's parts
+WATCH_EVERY = 0.05  # seconds between two looks; the resolution of a failover's parts
 WATCH_AT_MOST = 900.0
 
 

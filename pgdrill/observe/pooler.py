@@ -36,7 +36,7 @@ class PoolerAutoscaler:
         self._name = name
         self._ours = f"cnpg.io/poolerName={name}"
 
-    def untold(self) -> str:
+    def metrics_unavailable(self) -> str:
         """Say why nobody could tell the autoscaler about CPU; nothing where it can be asked.
 
         Raises:

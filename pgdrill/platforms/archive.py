@@ -120,7 +120,7 @@ def redundant(cluster: Cluster, engine: Engine) -> bool:
 
 
 @runtime_checkable
-class Archived(Protocol):
+class HasArchive(Protocol):
     """What a platform with the capability backup has besides."""
 
     @property
@@ -135,7 +135,7 @@ class Archived(Protocol):
 
 
 @runtime_checkable
-class Rebuilt(Protocol):
+class HasRebuild(Protocol):
     """What a platform with the capability rebuild has besides."""
 
     def rebuild(self, member: str) -> Callable[[], str]:
@@ -148,7 +148,7 @@ class Rebuilt(Protocol):
 
 def archive_of(platform: Platform) -> "Archive | None":
     """Return a platform's archive; None where this installation keeps none."""
-    if isinstance(platform, Archived) and "backup" in platform.capabilities:
+    if isinstance(platform, HasArchive) and "backup" in platform.capabilities:
         return platform.archive
     return None
 

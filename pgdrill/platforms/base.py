@@ -195,8 +195,8 @@ class Platform(Protocol):
         'routed' (whom the load balancer sends writes to). An answer that cannot be had is ''.
         """
 
-    def timed(self, timing: str) -> AbstractContextManager[None]:
-        """Run with another set of fail-over settings while the block lasts (needs timings).
+    def with_timing(self, timing: str) -> AbstractContextManager[None]:
+        """Run with another set of failover settings while the block lasts (needs timings).
 
         Raises:
             BrokenEnvironmentError: the cluster does not become healthy with them.
@@ -221,7 +221,7 @@ def where(platform: Platform) -> Where:
 
 
 @runtime_checkable
-class Autoscaled(Protocol):
+class HasAutoscaler(Protocol):
     """What a platform with the capability hpa has besides."""
 
     def pooler(self) -> Endpoint:
@@ -232,7 +232,7 @@ class Autoscaled(Protocol):
 
 
 @runtime_checkable
-class RuleObjects(Protocol):
+class HasRuleObjects(Protocol):
     """What a platform has besides whose alert rules are objects that somebody can remove."""
 
     def declared_alerts(self) -> frozenset[str]:
@@ -244,7 +244,7 @@ class RuleObjects(Protocol):
 
 
 @runtime_checkable
-class Guarded(Protocol):
+class NeedsPermission(Protocol):
     """What a platform has besides that is somebody's own."""
 
     def permit(self, level: str) -> None:
@@ -300,7 +300,7 @@ def health(engine: Engine) -> Health:
     return Health(tuple(complaints))
 
 
-def rested(engine: Engine, *, within: float) -> tuple[Member, ...]:
+def wait_settled(engine: Engine, *, within: float) -> tuple[Member, ...]:
     """Wait until the cluster is fully redundant and nothing of earlier faults delays the next.
 
     within: seconds for the cluster, and again for each member that is replaced.
@@ -312,21 +312,21 @@ def rested(engine: Engine, *, within: float) -> tuple[Member, ...]:
     members = wait_healthy(engine, within=within)
     for _ in range(2 * len(members)):  # a primary hands over first, and is replaced then
         old = {m.name: m.incarnation for m in members}
-        name = engine.renew()
+        name = engine.clear_restart_backoff()
         if not name:
             break
-        _wait_renewed(engine, name, old[name], within)
+        _wait_recreated(engine, name, old[name], within)
         members = wait_healthy(engine, within=within)
     eventually(
         "members that can take over",
-        lambda: ", ".join(engine.unable()),
+        lambda: ", ".join(engine.not_promotable()),
         lambda names: not names,
         within=within,
     )
     return members
 
 
-def _wait_renewed(engine: Engine, name: str, old: str, within: float) -> None:
+def _wait_recreated(engine: Engine, name: str, old: str, within: float) -> None:
     eventually(
         f"another {name}",
         lambda: next((m.incarnation for m in engine.members() if m.name == name), ""),

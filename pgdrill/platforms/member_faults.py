@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pgdrill.engines.base import Engine, Member
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import FaultNotRealError
-from pgdrill.platforms.hanging import Hangable
+from pgdrill.platforms.volume_hang import Hangable
 from pgdrill.waiting import DeadlineError, eventually
 
 CHOSEN_WITHIN = 15.0  # seconds

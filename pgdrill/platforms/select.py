@@ -9,7 +9,7 @@ from pgdrill.platforms.local import LocalPlatform
 from pgdrill.platforms.local import layout as layouts
 from pgdrill.platforms.local.layout import Layout
 from pgdrill.progress import Reporter
-from pgdrill.provision import engine as containers
+from pgdrill.provision import container_engine
 from pgdrill.provision.supply import Supply
 from pgdrill.settings import BY_KEY, Settings
 
@@ -111,7 +111,7 @@ def _detect(settings: Settings) -> tuple[str, str]:
         return name, f"auto: {directory} is there"
     if sys.platform != "linux":
         return "kind", "auto: the other platform, local, runs on Linux only"
-    if not containers.answers():
+    if not container_engine.answers():
         return "local", "auto: no container engine answers"
     reason = preflight.shortcoming(settings.images)
     if reason:

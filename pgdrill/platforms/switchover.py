@@ -1,6 +1,6 @@
 """A planned switchover: no fault at all to an operator, an outage all the same to a client."""
 
-from pgdrill.engines.base import Engine, Member, NoPrimaryError, heirs
+from pgdrill.engines.base import Engine, Member, NoPrimaryError, switchover_candidates
 from pgdrill.faults.base import FaultNotRealError
 from pgdrill.waiting import eventually
 
@@ -21,7 +21,7 @@ class Switchover:
         """Move the role; return the member that had it."""
         members = self._engine.members()
         self._old = self._engine.primary()
-        candidates = heirs(members)
+        candidates = switchover_candidates(members)
         if not candidates:
             raise FaultNotRealError("no synchronous standby to switch over to")
         self._to = candidates[0]
@@ -29,7 +29,7 @@ class Switchover:
         return self._old.name
 
     def verify_injected(self) -> str:
-        """The standby is the primary now, on a new time line."""
+        """The standby is the primary now, on a new timeline."""
         if self._old is None:
             raise FaultNotRealError("switchover was not injected")
         now = eventually(
@@ -41,8 +41,8 @@ class Switchover:
             not_yet=(NoPrimaryError,),
         )
         if now.timeline <= self._old.timeline:
-            raise FaultNotRealError(f"{now.name} is primary on the old time line {now.timeline}")
-        return f"{self._old.name} to {now.name}, time line {self._old.timeline} to {now.timeline}"
+            raise FaultNotRealError(f"{now.name} is primary on the old timeline {now.timeline}")
+        return f"{self._old.name} to {now.name}, timeline {self._old.timeline} to {now.timeline}"
 
     def heal(self) -> None:
         """Nothing is broken."""

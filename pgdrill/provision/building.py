@@ -19,7 +19,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision import debian, node, oci, wheels
 from pgdrill.provision.commands import Say, logged, output, succeeds, workers
 from pgdrill.provision.components import Catalogue, Image, Rootfs, this_machine
-from pgdrill.provision.engine import lacks_sys_resource
+from pgdrill.provision.container_engine import lacks_sys_resource
 from pgdrill.provision.reduction import reduced
 from pgdrill.provision.toolchain import build, cached_program, module_directory
 from pgdrill.settings import cache_dir

@@ -20,7 +20,7 @@ _running: set[subprocess.Popen[bytes]] = set()  # what logged() waits for, in an
 
 
 def mark(state: Path) -> None:
-    """Mark whatever this process starts from now on as an installation's: see leftovers.sweep."""
+    """Mark whatever this process starts from now on as an installation's: see orphans.sweep."""
     os.environ[MARK] = str(state)
 
 

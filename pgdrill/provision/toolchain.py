@@ -57,12 +57,12 @@ def tool(name: str, supply: Supply, say: Say) -> Path:
     return build(program, say)
 
 
-def _but(found: "Found | None") -> str:
+def _but(found: "InstalledTool | None") -> str:
     return f" ({found.path} {found.says})" if found else ""
 
 
 @dataclass(frozen=True)
-class Found:
+class InstalledTool:
     """A program that was here before us."""
 
     path: Path
@@ -75,7 +75,7 @@ class Found:
         return f"is {self.version}" if self.version else "prints no version"
 
 
-def on_path(wanted: Tool) -> Found | None:
+def on_path(wanted: Tool) -> InstalledTool | None:
     """Return the tool of this machine, if it has one."""
     path = shutil.which(wanted.name)
     if not path:
@@ -85,7 +85,7 @@ def on_path(wanted: Tool) -> Found | None:
     except BrokenEnvironmentError:
         version = (0,)
     told = ".".join(map(str, version)) if any(version) else ""
-    return Found(Path(path), told, wanted.takes(version))
+    return InstalledTool(Path(path), told, wanted.takes(version))
 
 
 def build(program: Program, say: Say) -> Path:

@@ -19,7 +19,7 @@ from pgdrill.records.load import (
     TableSeed,
     WaitLook,
 )
-from pgdrill.records.recovery import BackupTaken, Neighbour, Rebuild, Recovery
+from pgdrill.records.recovery import BackupTaken, NearbyWrite, Rebuild, Recovery
 from pgdrill.records.runs import Clock, Collected, Event, Fingerprint, RunEnd, Series, TestEnd
 from pgdrill.records.scaling import PoolerPod, ScalePoint, Scaling, Surge
 from pgdrill.records.store import append, read, read_lines, write
@@ -47,7 +47,7 @@ __all__ = [
     "LaneResult",
     "LedgerCount",
     "MachineSecond",
-    "Neighbour",
+    "NearbyWrite",
     "Outcome",
     "Part",
     "Pause",

@@ -7,7 +7,7 @@ from pgdrill.records.base import Record
 from pgdrill.records.verdicts import Budget, Outcome
 
 # Upper bounds of the latency buckets in ms. Narrow around the objective of 200 ms, and wide enough
-# at the end that a fail-over still falls inside: a percentile is known no better than its bucket.
+# at the end that a failover still falls inside: a percentile is known no better than its bucket.
 BOUNDS_MS: Final = (
     *(1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 120, 140, 160, 170, 180, 190),
     *(200, 210, 220, 230, 240, 260, 280, 300, 350, 400, 500, 750, 1000, 2000, 5000, 10_000, 30_000),

@@ -16,7 +16,7 @@ class BackupTaken(Record):
     load_p99_ms: float | None = None  # of the shop's load while it ran; None: there was none
 
 
-class Neighbour(Record):
+class NearbyWrite(Record):
     """One attempt to write near the point of a restore: seconds from the point, and what came."""
 
     began: float
@@ -54,7 +54,7 @@ class Recovery(Record, file="recoveries.jsonl"):
     # and rows that are absent though later ones are there.
     lost_seconds: float | None = None
     holes: int = 0
-    neighbours: tuple[Neighbour, ...] = ()  # attempts within a second of the point
+    neighbours: tuple[NearbyWrite, ...] = ()  # attempts within a second of the point
 
     def step(self, name: str) -> float | None:
         """Seconds from the beginning of the restore until a step was over; None: never."""

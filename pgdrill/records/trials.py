@@ -39,7 +39,7 @@ class LedgerCount(Record):
 
 
 class Part(Record):
-    """A named step of a fail-over, in seconds after the fault."""
+    """A named step of a failover, in seconds after the fault."""
 
     name: str
     after: float

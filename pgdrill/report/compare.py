@@ -14,11 +14,11 @@ from pgdrill.judge.bench import bad_percent, due
 from pgdrill.judge.failover import CLIENT_LANES
 from pgdrill.records import AlertLife, Bench
 from pgdrill.report import plots
-from pgdrill.report.material import Material
+from pgdrill.report.number_format import number
 from pgdrill.report.pages import page, render
-from pgdrill.report.reading import read_run
+from pgdrill.report.read_run import read_run
+from pgdrill.report.run_data import RunData
 from pgdrill.report.trials import Group, own_drills
-from pgdrill.report.words import number
 
 MARGIN = 25.0  # %: the same trial differs by as much between two hours of one machine
 # Below these a difference is none, whatever its share: units by name.
@@ -80,7 +80,7 @@ class Measure:
 class Comparison:
     """Two runs or more; the last is compared with the first."""
 
-    runs: tuple[Material, ...]
+    runs: tuple[RunData, ...]
     margin: float
 
     @property
@@ -152,15 +152,15 @@ class Comparison:
         for alert in dict.fromkeys(life.alert for m in self.runs for life in m.all(AlertLife)):
             yield Measure(alert, "condition to page", "s", self._each(_paged(alert)))
 
-    def _each(self, take: Callable[[Material], Iterable[float]]) -> tuple[tuple[float, ...], ...]:
+    def _each(self, take: Callable[[RunData], Iterable[float]]) -> tuple[tuple[float, ...], ...]:
         return tuple(tuple(take(m)) for m in self.runs)
 
 
-def _groups(m: Material, name: str) -> list[Group]:
+def _groups(m: RunData, name: str) -> list[Group]:
     return [group for group in own_drills(m) if group.experiment == name]
 
 
-def _gaps(name: str, lane: str) -> Callable[[Material], Iterable[float]]:
+def _gaps(name: str, lane: str) -> Callable[[RunData], Iterable[float]]:
     return lambda m: [
         value
         for group in _groups(m, name)
@@ -170,7 +170,7 @@ def _gaps(name: str, lane: str) -> Callable[[Material], Iterable[float]]:
     ]
 
 
-def _redundancies(name: str) -> Callable[[Material], Iterable[float]]:
+def _redundancies(name: str) -> Callable[[RunData], Iterable[float]]:
     return lambda m: [
         trial.redundancy
         for group in _groups(m, name)
@@ -179,7 +179,7 @@ def _redundancies(name: str) -> Callable[[Material], Iterable[float]]:
     ]
 
 
-def _lost(name: str) -> Callable[[Material], Iterable[float]]:
+def _lost(name: str) -> Callable[[RunData], Iterable[float]]:
     return lambda m: [
         float(sum(trial.ledger.acked_lost for trial in group.verified))
         for group in _groups(m, name)
@@ -187,7 +187,7 @@ def _lost(name: str) -> Callable[[Material], Iterable[float]]:
     ]
 
 
-def _paged(alert: str) -> Callable[[Material], Iterable[float]]:
+def _paged(alert: str) -> Callable[[RunData], Iterable[float]]:
     return lambda m: [
         life.paged - life.condition
         for life in m.all(AlertLife)

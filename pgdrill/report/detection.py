@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pgdrill.records import Detection, Seen
-from pgdrill.report.words import count, seconds
+from pgdrill.report.number_format import count, seconds
 
 SEVERITIES = ("critical", "warning", "info", "")
 
@@ -93,21 +93,21 @@ def _cell(column: Column, trials: tuple[Detection, ...]) -> Cell:
     """Return the slowest first firing; a fault that came while it was raised says nothing."""
     alert = column.alert
     stories = [(one, [seen for seen in one.seen if seen.alert == alert]) for one in trials]
-    telling = [(one, seen) for one, seen in stories if not one.was_raised(alert)]
-    fired = [at for _, seen in telling if (at := _first(seen)) is not None]
-    tip = "; ".join(_told(one, seen) for one, seen in telling if seen)
+    informative = [(one, seen) for one, seen in stories if not one.was_raised(alert)]
+    fired = [at for _, seen in informative if (at := _first(seen)) is not None]
+    tip = "; ".join(_tip(one, seen) for one, seen in informative if seen)
     expected = any(alert in one.expected for one in trials)
     if fired:
-        always = len(fired) == len(telling)
-        share = "" if always else f" ({len(fired)} of {len(telling)})"
-        owing = [one for one, seen in telling if alert in one.expected and _first(seen) is None]
+        always = len(fired) == len(informative)
+        share = "" if always else f" ({len(fired)} of {len(informative)})"
+        owing = [one for one, seen in informative if alert in one.expected and _first(seen) is None]
         state = "missed" if owing else column.severity
-        arrived = [one for _, seen in telling for one in seen if one.alertmanager is not None]
+        arrived = [one for _, seen in informative for one in seen if one.alertmanager is not None]
         held = "" if arrived else " (held back)"
         return Cell(f"{seconds(max(fired))}{share}{held}", state, tip, max(fired))
     if expected:
         return Cell("never", "missed", tip or "this alert had to see it", None)
-    if any(seen for _, seen in telling):
+    if any(seen for _, seen in informative):
         return Cell("pending", "pending", tip, None)
     return Cell("", "", "", None)
 
@@ -116,7 +116,7 @@ def _first(seen: Sequence[Seen]) -> float | None:
     return min((one.firing for one in seen if one.firing is not None), default=None)
 
 
-def _told(trial: Detection, seen: Sequence[Seen]) -> str:
+def _tip(trial: Detection, seen: Sequence[Seen]) -> str:
     """Say each stage of an alert in one trial."""
     stages = [
         f"{one.member or 'cluster'}: "

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from pgdrill.report.material import Material, done_of, wrong_controls
+from pgdrill.report.number_format import allowed, count, observed
 from pgdrill.report.questions import slow
+from pgdrill.report.run_data import RunData, done_of, wrong_controls
 from pgdrill.report.suites import alone, in_order, shown
 from pgdrill.report.tiles import Tile
-from pgdrill.report.words import allowed, count, observed
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Headline:
     missing: tuple[str, ...]
 
 
-def headline(m: Material) -> Headline:
+def headline(m: RunData) -> Headline:
     """Compute the first screen."""
     return Headline(
         state=state(m),
@@ -31,7 +31,7 @@ def headline(m: Material) -> Headline:
     )
 
 
-def _sentence(m: Material) -> str:
+def _sentence(m: RunData) -> str:
     troubles = [_controls(m), _unjudged(m)]
     kept = all(verdict.outcome == "met" for verdict in m.promises)
     parts = [*troubles, _judged(m)] if kept else [_judged(m), *troubles]  # bad news first
@@ -39,7 +39,7 @@ def _sentence(m: Material) -> str:
     return " ".join(part for part in parts if part)
 
 
-def state(m: Material) -> str:
+def state(m: RunData) -> str:
     """Return the worst outcome of the run; no verdict is invalid, and so is a damaged file."""
     outcomes = {verdict.outcome for verdict in m.promises}
     if "broken" in outcomes or wrong_controls(m):
@@ -48,13 +48,13 @@ def state(m: Material) -> str:
     return "met" if whole else "invalid"
 
 
-def _cut_off(m: Material) -> str:
+def _cut_off(m: RunData) -> str:
     if not m.cut_off:
         return ""
     return f"Cut off after {done_of(m)} ({m.cut_off}): what follows speaks of those alone."
 
 
-def missing(m: Material) -> tuple[str, ...]:
+def missing(m: RunData) -> tuple[str, ...]:
     """Return what this run says nothing about, though somebody might believe that it does."""
     left = [_name(test) for test in m.collected.left_out] if m.collected else []
     reasons: dict[str, list[str]] = {}
@@ -87,12 +87,12 @@ def _name(test: str) -> str:
     return test.rpartition("::")[2].removeprefix("test_")
 
 
-def _judged(m: Material) -> str:
+def _judged(m: RunData) -> str:
     promises = m.promises
     if not promises:
         passed = sum(result.outcome == "passed" for result in m.results)
         tests = f" ({count(passed, 'test')} passed without one)" if passed else ""
-        return f"No number was judged in this run{tests}, so it promises nothing about fail-over."
+        return f"No number was judged in this run{tests}, so it promises nothing about failover."
     bad = [verdict for verdict in promises if verdict.outcome != "met"]
     if not bad:
         kept = "The one promise was" if len(promises) == 1 else f"All {len(promises)} promises were"
@@ -111,7 +111,7 @@ def _judged(m: Material) -> str:
     return f"{', '.join(counts)}: {named}{more}."
 
 
-def _controls(m: Material) -> str:
+def _controls(m: RunData) -> str:
     wrong = wrong_controls(m)
     if not m.controls or not wrong:
         return ""
@@ -122,7 +122,7 @@ def _controls(m: Material) -> str:
     )
 
 
-def _unjudged(m: Material) -> str:
+def _unjudged(m: RunData) -> str:
     failed = m.unjudged
     if not failed:
         return ""
@@ -134,7 +134,7 @@ def _names(tests: list[str]) -> str:
     return ", ".join(_name(test) for test in tests[:5]) + more
 
 
-def _answers(m: Material) -> list[tuple[str, list[str]]]:
+def _answers(m: RunData) -> list[tuple[str, list[str]]]:
     if alone(m):
         return [(asked, list(said)) for suite in shown(m) for asked, said in suite.answers(m)]
     return [
@@ -144,7 +144,7 @@ def _answers(m: Material) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _proven(m: Material) -> list[str]:
+def _proven(m: RunData) -> list[str]:
     if not m.controls:
         return ["This run had no controls: run the suite 'controls' to see each check fail."]
     right = len(m.controls) - len(wrong_controls(m))

@@ -7,10 +7,10 @@ from pgdrill.dashboards.panels import ABSENT, Snapshot
 from pgdrill.judge.promises import Limits
 from pgdrill.report import loadplots, panels, plots
 from pgdrill.report.headline import headline
-from pgdrill.report.material import Material, judged_anew
 from pgdrill.report.pages import page, render
 from pgdrill.report.questions import asked
-from pgdrill.report.reading import read_run
+from pgdrill.report.read_run import read_run
+from pgdrill.report.run_data import RunData, rejudged_lines
 from pgdrill.report.suites import Section, alone, shown
 from pgdrill.rundir import RunDir
 
@@ -26,8 +26,8 @@ def splice(run: Path, limits: Limits | None = None) -> Path:
     Raises:
         BadUsageError: there is no run in this directory.
     """
-    material = read_run(run, limits)
-    part = f"{BEGIN}\n{sections(material)}\n{END}"
+    data = read_run(run, limits)
+    part = f"{BEGIN}\n{sections(data)}\n{END}"
     file = RunDir(run).report
     whole = file.read_text() if file.is_file() else ""
     draft = file.with_suffix(".html.part")
@@ -48,26 +48,26 @@ def _placed(whole: str, part: str) -> str | None:
     return f"{whole[: heading.end()]}\n{part}{whole[heading.end() :]}"
 
 
-def sections(material: Material) -> str:
+def sections(data: RunData) -> str:
     """Render our part: its own style and all sections, no script, nothing to fetch."""
-    parts = [(one, one.render(material)) for one in _sections(material)]
+    parts = [(one, one.render(data)) for one in _sections(data)]
     there = [(one, part) for one, part in parts if part]
     return render(
         "sections.html.j2",
-        m=material,
-        head=headline(material),
-        anew=judged_anew(material),
+        m=data,
+        head=headline(data),
+        anew=rejudged_lines(data),
         shown=[one for one, _ in there],
         parts=[part for _, part in there],
     )
 
 
-def _sections(m: Material) -> list[Section]:
+def _sections(m: RunData) -> list[Section]:
     own = [section for suite in shown(m) for section in suite.sections]
     return [VERDICTS, *own, *([] if alone(m) else [DASHBOARDS]), *OF_THE_RUN]
 
 
-def _dashboards(m: Material) -> str:
+def _dashboards(m: RunData) -> str:
     snapshots = m.all(Snapshot)
     made = {"panels": panels, "loadplots": loadplots, "absent": ABSENT}
     return render("dashboards.html.j2", m=m, snapshots=snapshots, **made)

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from pgdrill.judge.machine import Pace
 from pgdrill.judge.waits import Strains, Waits
 from pgdrill.records import Bench, Event
+from pgdrill.report.number_format import number, seconds
 from pgdrill.report.svg import (
     MOST_POINTS,
     WIDTH,
@@ -21,7 +22,6 @@ from pgdrill.report.svg import (
     thin,
 )
 from pgdrill.report.waits import OTHERS, TOP
-from pgdrill.report.words import number, seconds
 
 LEFT, RIGHT = 64, WIDTH - 18
 MOST_COLUMNS = 350  # 3 pixels each; longer loads have columns of several seconds, which are means

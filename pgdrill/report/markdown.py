@@ -5,12 +5,12 @@ from pathlib import Path
 from pgdrill.errors import BadUsageError
 from pgdrill.judge.promises import Limits
 from pgdrill.report.compare import MARGIN, Comparison
-from pgdrill.report.material import Material, done_of, wrong_controls
-from pgdrill.report.reading import read_run
+from pgdrill.report.number_format import allowed, observed
+from pgdrill.report.read_run import read_run
+from pgdrill.report.run_data import RunData, done_of, wrong_controls
 from pgdrill.report.suites import on_paper
 from pgdrill.report.tables import cell, table
 from pgdrill.report.trials import drilled_ledger
-from pgdrill.report.words import allowed, observed
 
 BEGIN, END = "<!-- tables:begin -->", "<!-- tables:end -->"
 # A line for each of them and each fault would be more than a page.
@@ -92,7 +92,7 @@ def side_by_side(run: Path, other: Path, limits: Limits | None = None) -> str:
     return "\n\n".join([*map(_origin, runs), table(heads, rows), note])
 
 
-def _origin(m: Material) -> str:
+def _origin(m: RunData) -> str:
     found = [v.outcome for v in m.promises]
     judged = f"{found.count('met')} of {len(found)} promises kept" if found else "nothing judged"
     if not m.fingerprint:

@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pgdrill.report import words
+from pgdrill.report import number_format
 
 HERE = Path(__file__).parent
 ICONS = {"met": "✔", "broken": "✘", "invalid": "?", "plain": "·"}
@@ -32,17 +32,17 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "num": words.number,
-        "secs": words.seconds,
-        "at_most": words.at_most,
-        "observed": words.observed,
-        "measured": words.measured,
-        "allowed": words.allowed,
-        "count": words.count,
+        "num": number_format.number,
+        "secs": number_format.seconds,
+        "at_most": number_format.at_most,
+        "observed": number_format.observed,
+        "measured": number_format.measured,
+        "allowed": number_format.allowed,
+        "count": number_format.count,
     }
     environment.globals |= {
         "style": (HERE / "style.css").read_text(),
         "icons": ICONS,
-        "clock_time": words.clock_time,
+        "clock_time": number_format.clock_time,
     }
     return environment

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from pgdrill.dashboards.panels import Panel, Snapshot, Tone
 from pgdrill.records import Series
 from pgdrill.report.loadplots import Instant, curve, fault_lines
+from pgdrill.report.number_format import number, seconds, with_unit
 from pgdrill.report.svg import (
     CHARACTER,
     MOST_POINTS,
@@ -21,7 +22,6 @@ from pgdrill.report.svg import (
     nice_top,
 )
 from pgdrill.report.tiles import Tile
-from pgdrill.report.words import number, seconds, with_unit
 
 GUTTER = 24  # between panels side by side, as style.css has it
 LEFT, TOP = 48, 36  # of the plot inside its panel

@@ -1,4 +1,4 @@
-"""The plots of fail-overs, alerts and events: each takes records and returns one <svg>."""
+"""The plots of failovers, alerts and events: each takes records and returns one <svg>."""
 
 import math
 from collections import Counter
@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from pgdrill.records import AlertLife, Event, LaneResult, Trial
 from pgdrill.report.attempts import Trace
+from pgdrill.report.number_format import number, seconds
 from pgdrill.report.svg import CHARACTER, WIDTH, Canvas, Scale, nice_top, staggered, thin
 from pgdrill.report.trials import Group, LaneGaps, is_routed
-from pgdrill.report.words import number, seconds
 
 LEFT, RIGHT = 118, WIDTH - 18
 OUTCOMES = ("acked", "indeterminate", "refused")
@@ -101,7 +101,7 @@ def parts(group: Group) -> Markup:
     if not rows:
         return Markup("")
     names = list(dict.fromkeys(name for _, steps in rows for name, _ in steps))
-    canvas = Canvas(70 + 26 * len(rows), f"Parts of the fail-over time of {group.experiment}")
+    canvas = Canvas(70 + 26 * len(rows), f"Parts of the failover time of {group.experiment}")
     x = Scale(0, nice_top(max(steps[-1][1] for _, steps in rows)), LEFT, RIGHT)
     _legend(canvas, [(f"until {name}", f"part{i % 6}") for i, name in enumerate(names)])
     bottom = 30.0 + 26 * len(rows)

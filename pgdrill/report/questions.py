@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pgdrill.records import Verdict
-from pgdrill.report.material import Material
+from pgdrill.report.number_format import allowed, observed
+from pgdrill.report.run_data import RunData
 from pgdrill.report.suites import on_paper
-from pgdrill.report.words import allowed, observed
 
 NOTICE = "Would this suite notice if all that were untrue?"
 OTHER = "What else was promised?"
@@ -46,7 +46,7 @@ class Asked:
         return f"{one.subject}, {one.budget.name} {observed(one)} ({allowed(one.budget)})"
 
 
-def asked(m: Material) -> list[Asked]:
+def asked(m: RunData) -> list[Asked]:
     """Return every question that a verdict answers, in the order of the report."""
     questions = [
         *dict.fromkeys(question.text for suite in on_paper() for question in suite.questions),

@@ -5,8 +5,8 @@ from itertools import pairwise
 from markupsafe import Markup
 
 from pgdrill.records import Part, Recovery
+from pgdrill.report.number_format import seconds
 from pgdrill.report.svg import WIDTH, Canvas, Scale, staggered
-from pgdrill.report.words import seconds
 
 LEFT, RIGHT = 12, WIDTH - 18
 TOP, BAR, ROW = 26, 26, 16  # pixels: of the bars, their height, a row of labels

@@ -7,8 +7,8 @@ from markupsafe import Markup
 
 from pgdrill.judge.scaling import grown_after, shrunk_after
 from pgdrill.records import ScalePoint, Scaling
+from pgdrill.report.number_format import seconds
 from pgdrill.report.svg import CHARACTER, WIDTH, Canvas, Point, Scale, broken_at_holes, nice_top
-from pgdrill.report.words import seconds
 
 LEFT, RIGHT = 64, WIDTH - 18
 PANEL, APART = 84, 34  # pixels: height of a panel, and what is between two

@@ -11,16 +11,16 @@ from functools import cache
 from importlib import import_module
 from typing import Never
 
-from pgdrill.judge.anew import Judge
+from pgdrill.judge.rejudge import Judge
 from pgdrill.records import Record
 from pgdrill.report import sections
-from pgdrill.report.material import Material
+from pgdrill.report.run_data import RunData
 from pgdrill.report.tiles import Tile
 
-Lines = Callable[[Material], Sequence[str]]
+Lines = Callable[[RunData], Sequence[str]]
 
 
-def nothing(m: Material) -> tuple[Never, ...]:
+def nothing(m: RunData) -> tuple[Never, ...]:
     """Add nothing."""
     return ()
 
@@ -31,7 +31,7 @@ class Section:
 
     name: str
     title: str  # in the list of sections
-    render: Callable[[Material], str]  # HTML; '' where the page is to go without it
+    render: Callable[[RunData], str]  # HTML; '' where the page is to go without it
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class Suite:
     place: int = 0  # of all that follows, on page and terminal
     questions: tuple[Question, ...] = ()
     sections: tuple[Section, ...] = ()
-    tiles: Callable[[Material], Sequence[Tile]] = nothing
+    tiles: Callable[[RunData], Sequence[Tile]] = nothing
     claims: Lines = nothing  # parts of the first sentence where every promise was kept
     done: Lines = nothing  # sentences on what was done, in the order of the run
-    answers: Callable[[Material], Sequence[tuple[str, Sequence[str]]]] = nothing
+    answers: Callable[[RunData], Sequence[tuple[str, Sequence[str]]]] = nothing
     excused: Lines = nothing  # what need not have been seen, for the first screen
     tables: Lines = nothing  # Markdown
     lines: Lines = nothing  # the terminal
@@ -92,12 +92,12 @@ def in_order() -> list[Suite]:
     return sorted((_found() | _REGISTERED).values(), key=lambda suite: suite.order)
 
 
-def alone(m: Material) -> bool:
+def alone(m: RunData) -> bool:
     """Whether a run's report is of one suite alone."""
     return len(shown(m)) == 1
 
 
-def shown(m: Material) -> list[Suite]:
+def shown(m: RunData) -> list[Suite]:
     """Return the suites that a run's report is of, in its order."""
     suites = on_paper()
     one = [s for s in suites if s.alone and any(m.all(kind) for kind in s.records)]

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-from pgdrill.report.words import number
+from pgdrill.report.number_format import number
 
 WIDTH = 1120
 CHARACTER = 6.1  # width of an average character at the 11 px that style.css gives labels

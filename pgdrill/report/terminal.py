@@ -4,8 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 from pgdrill.judge.promises import Limits
-from pgdrill.report.material import Material, done_of, judged_anew, wrong_controls
-from pgdrill.report.reading import read_run
+from pgdrill.report.read_run import read_run
+from pgdrill.report.run_data import RunData, done_of, rejudged_lines, wrong_controls
 from pgdrill.report.suites import on_paper
 from pgdrill.rundir import RunDir
 
@@ -21,7 +21,7 @@ def terminal(run: Path, limits: Limits | None = None) -> list[str]:
     m = read_run(run, limits)
     return [
         *_cut_off(m),
-        *judged_anew(m),
+        *rejudged_lines(m),
         *_outcomes(m),
         *(line for suite in on_paper() for line in suite.lines(m)),
         *(f"damaged record: {complaint}" for complaint in m.complaints),
@@ -29,11 +29,11 @@ def terminal(run: Path, limits: Limits | None = None) -> list[str]:
     ]
 
 
-def _cut_off(m: Material) -> list[str]:
+def _cut_off(m: RunData) -> list[str]:
     return [f"cut off after {done_of(m)}: {m.cut_off}"] if m.cut_off else []
 
 
-def _outcomes(m: Material) -> list[str]:
+def _outcomes(m: RunData) -> list[str]:
     found = Counter(verdict.outcome for verdict in m.promises)
     counts = ", ".join(f"{found[outcome]} {outcome}" for outcome in ("met", "broken", "invalid"))
     controls = len(m.controls)

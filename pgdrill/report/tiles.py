@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pgdrill.report.material import Material
+from pgdrill.report.run_data import RunData
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ def unmeasured(name: str) -> Tile:
     return Tile(name, "-", "not measured in this run")
 
 
-def state_of(m: Material, kind: str) -> str:
+def state_of(m: RunData, kind: str) -> str:
     """Return the worst outcome among promises of a kind; plain when none is."""
     about = [v.outcome for v in m.promises if v.budget.kind == kind]
     return next((o for o in ("broken", "invalid", "met") if o in about), "plain")

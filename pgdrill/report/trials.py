@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pgdrill.judge.failover import WRITE_GAP
 from pgdrill.records import LedgerCount, Trial, Verdict
-from pgdrill.report.material import Material
+from pgdrill.report.run_data import RunData
 
 CONFIDENCE = 0.95
 
@@ -73,8 +73,8 @@ class Group:
         return total([trial.ledger for trial in self.trials])
 
 
-def groups(m: Material) -> tuple[Group, ...]:
-    """Return all trials by experiment and fail-over settings, controls last."""
+def groups(m: RunData) -> tuple[Group, ...]:
+    """Return all trials by experiment and failover settings, controls last."""
     trials, verdicts = m.all(Trial), m.verdicts
     keys = dict.fromkeys((t.experiment, t.fault, t.tuning) for t in trials)
     made = [
@@ -84,18 +84,18 @@ def groups(m: Material) -> tuple[Group, ...]:
     return tuple(sorted(made, key=lambda group: group.is_control))
 
 
-def drills(m: Material) -> list[Group]:
+def drills(m: RunData) -> list[Group]:
     """Return the groups that say something about the cluster, so not the controls."""
     return [group for group in groups(m) if not group.is_control]
 
 
-def own_drills(m: Material) -> list[Group]:
-    """Return those under the fail-over settings that the run was asked for; others are compared."""
+def own_drills(m: RunData) -> list[Group]:
+    """Return those under the failover settings that the run was asked for; others are compared."""
     asked = m.fingerprint.settings.get("timing") if m.fingerprint else None
     return [group for group in drills(m) if group.tuning == asked] or drills(m)
 
 
-def compared(m: Material) -> list[list[Group]]:
+def compared(m: RunData) -> list[list[Group]]:
     """Return groups of one experiment under different settings, where there are several."""
     found = drills(m)
     names = dict.fromkeys(group.experiment for group in found)
@@ -103,7 +103,7 @@ def compared(m: Material) -> list[list[Group]]:
     return [groups for groups in same if len(groups) > 1]
 
 
-def worst_fresh(m: Material) -> tuple[Group, LaneGaps] | None:
+def worst_fresh(m: RunData) -> tuple[Group, LaneGaps] | None:
     """Return where a new connection waited longest; None unless every verified trial could say."""
     lanes = [(g, lane) for g in own_drills(m) for lane in g.lanes if lane.lane.startswith("fresh")]
     known = [(g, lane) for g, lane in lanes if lane.gaps]
@@ -112,22 +112,22 @@ def worst_fresh(m: Material) -> tuple[Group, LaneGaps] | None:
     return max(known, key=lambda pair: pair[1].values[-1])
 
 
-def drilled_ledger(m: Material) -> LedgerCount:
+def drilled_ledger(m: RunData) -> LedgerCount:
     """Sum the ledger over all trials that are no controls."""
     return total([trial.ledger for group in drills(m) for trial in group.trials])
 
 
-def proven(m: Material) -> list[Trial]:
+def proven(m: RunData) -> list[Trial]:
     """Return the trials that count: no control, and the fault left evidence."""
     return [trial for group in drills(m) for trial in group.verified]
 
 
-def proven_acks(m: Material) -> int:
+def proven_acks(m: RunData) -> int:
     """Count acknowledged writes of the trials that count: only these say anything about loss."""
     return total([trial.ledger for trial in proven(m)]).acked
 
 
-def all_trials(m: Material) -> list[Trial]:
+def all_trials(m: RunData) -> list[Trial]:
     """Return all trials that are no controls, whether their faults left evidence or not."""
     return [trial for group in drills(m) for trial in group.trials]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pgdrill.judge.waits import Strain, Strains, Waits
-from pgdrill.report.words import count, number
+from pgdrill.report.number_format import count, number
 
 TOP = 5  # events with a colour and a row of their own
 OTHERS = "all others"

@@ -10,7 +10,7 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from pgdrill.attempt_log import Outcome, Rows
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.records import LedgerCount, Neighbour
+from pgdrill.records import LedgerCount, NearbyWrite
 from pgdrill.workload.attempts import NS, Attempts
 from pgdrill.workload.dataset.sessions import Sessions
 
@@ -84,10 +84,10 @@ def create_table(conninfo: str, name: str, *, within: float = 30.0) -> None:
             connection.execute(CREATE.format(table))
 
 
-def read_ids(conninfo: str, table: str, *, within: float = 60.0, guest: bool = False) -> Ids:
+def read_ids(conninfo: str, table: str, *, within: float = 60.0, user_owned: bool = False) -> Ids:
     """Read the id of every row, in no order; a ledger that is gone has none, for all are lost.
 
-    guest: the database is not ours. There may be a pooler on the way (see Sessions), and perhaps a
+    user_owned: the database is not ours. A pooler may be on the way (see Sessions), and perhaps a
     standby answers, which may lack what the primary has: its word does not count.
 
     Raises:
@@ -95,14 +95,16 @@ def read_ids(conninfo: str, table: str, *, within: float = 60.0, guest: bool = F
     """
     copy: Composed = SQL("COPY (SELECT id FROM {}) TO STDOUT (FORMAT binary)").format(named(table))
     try:
-        with Sessions(within, pooled=guest) as sessions:
+        with Sessions(within, pooled=user_owned) as sessions:
             sessions.doing = f"reading ledger {table}"
             with (
                 sessions.open(conninfo) as connection,
                 connection.transaction(),  # one server for both, whatever is on the way
                 connection.cursor() as cursor,
             ):
-                if guest and cursor.execute("SELECT pg_is_in_recovery()").fetchone() != (False,):
+                if user_owned and cursor.execute("SELECT pg_is_in_recovery()").fetchone() != (
+                    False,
+                ):
                     raise BrokenEnvironmentError(f"a standby answers while {sessions.doing}")
                 with cursor.copy(copy) as answer:
                     data = b"".join(answer)
@@ -186,14 +188,14 @@ def as_of(attempts: Attempts, ids: Ids, point: tuple[float, float]) -> AsOf:
     )
 
 
-def near(attempts: Attempts, ids: Ids, at: float, seconds: float) -> tuple[Neighbour, ...]:
+def near(attempts: Attempts, ids: Ids, at: float, seconds: float) -> tuple[NearbyWrite, ...]:
     """Return the attempts that were under way within so many seconds of an instant, in order."""
     rows = attempts.rows
     middle, reach = int(at * NS), int(seconds * NS)
     close = rows[(rows["ended"] >= middle - reach) & (rows["started"] <= middle + reach)]
     close = close[np.argsort(close["started"])]
     return tuple(
-        Neighbour(
+        NearbyWrite(
             began=(int(row["started"]) - middle) / NS,
             ended=(int(row["ended"]) - middle) / NS,
             outcome=Outcome(row["outcome"]).name.lower(),

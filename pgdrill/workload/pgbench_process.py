@@ -15,7 +15,7 @@ from typing import IO
 from pgdrill.workload.pgbench_program import Launch, Program
 
 SCRIPTS = Path(__file__).parent / "scripts"
-# Said in the instant of its start by a program that takes a while to be started: Unix time.
+# The Unix time at which a program starts that itself takes a while to be started.
 BEGINS = re.compile(r"pgbench begins at (\d+)\.(\d{6})$")
 OnLine = Callable[[str], None]
 

@@ -19,8 +19,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pgdrill.errors import BrokenEnvironmentError
 
 OLDEST: Final = 15  # major version; our scripts, and the log as we read it, are of this one
-TOLD_WITHIN = 5.0  # seconds for a program of this machine to tell its version
-MOST_TOLD = 4096  # bytes that are read of its answer
+VERSION_WITHIN = 5.0  # seconds for a program of this machine to tell its version
+MOST_READ = 4096  # bytes that are read of its answer
 DEBIAN_KEEPS = Path("/usr/lib/postgresql")  # <major>/bin/pgbench, not on PATH
 # PostgreSQL, or what a vendor calls its own; the rest of the word may be 15.18, 17devel, 16rc1.
 _TOLD = re.compile(r"^pgbench \([^)]*\) ((\d+)\S*)", re.MULTILINE)
@@ -112,7 +112,7 @@ def on_host() -> HostProgram:
     """
     complaints: list[str] = []
     for path in _candidates():
-        told = asked([str(path), "--version"], within=TOLD_WITHIN)
+        told = asked([str(path), "--version"], within=VERSION_WITHIN)
         if told.major >= OLDEST:
             return HostProgram(str(path), told.version, " and ".join(complaints))
         complaints.append(f"{path} {told.trouble or f'is {told.version}'}")
@@ -139,7 +139,7 @@ def _is_program(path: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Told:
+class VersionAnswer:
     """What a pgbench answered to --version; major 0: nothing of use, for the reason in trouble."""
 
     major: int = 0
@@ -149,7 +149,7 @@ class Told:
 
 def asked(
     command: Sequence[str], *, within: float, environment: Mapping[str, str] | None = None
-) -> Told:
+) -> VersionAnswer:
     """Ask for a version, for at most within seconds and a few kilobytes of answer."""
     deadline = time.monotonic() + within
     try:
@@ -162,14 +162,14 @@ def asked(
             process_group=0,
         )
     except OSError as error:
-        return Told(trouble=f"cannot be started ({error.strerror})")
+        return VersionAnswer(trouble=f"cannot be started ({error.strerror})")
     assert process.stdout is not None
     with process.stdout as stream:
         try:
             text = _read(stream.fileno(), deadline)
             with suppress(subprocess.TimeoutExpired):
                 # What has more to say than that will not end while nobody reads on.
-                process.wait(max(0.0, deadline - time.monotonic()) if len(text) < MOST_TOLD else 0)
+                process.wait(max(0.0, deadline - time.monotonic()) if len(text) < MOST_READ else 0)
         finally:
             status = process.poll()
             if status is None:
@@ -180,28 +180,28 @@ def asked(
 
 
 def _read(descriptor: int, deadline: float) -> bytes:
-    """Read until the end, the deadline or MOST_TOLD bytes."""
+    """Read until the end, the deadline or MOST_READ bytes."""
     text = b""
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
-        while len(text) < MOST_TOLD and selector.select(max(0.0, deadline - time.monotonic())):
-            chunk = os.read(descriptor, MOST_TOLD - len(text))
+        while len(text) < MOST_READ and selector.select(max(0.0, deadline - time.monotonic())):
+            chunk = os.read(descriptor, MOST_READ - len(text))
             if not chunk:
                 break
             text += chunk
     return text
 
 
-def _understood(text: str, status: int | None, within: float) -> Told:
+def _understood(text: str, status: int | None, within: float) -> VersionAnswer:
     """Read an answer; status None: the program had to be killed."""
-    if status is None and len(text) < MOST_TOLD:
-        return Told(trouble=f"does not tell its version within {within:g} s")
+    if status is None and len(text) < MOST_READ:
+        return VersionAnswer(trouble=f"does not tell its version within {within:g} s")
     found = _TOLD.search(text)
     if status == 0 and found:
-        return Told(int(found[2]), found[1])
+        return VersionAnswer(int(found[2]), found[1])
     first = "".join(c for c in text.strip().partition("\n")[0][:80] if c.isprintable())
     said = f"it says '{first}'" if first else f"exit status {status}"
-    return Told(trouble=f"does not tell its version ({said})")
+    return VersionAnswer(trouble=f"does not tell its version ({said})")
 
 
 def without_password(conninfo: str) -> tuple[str, dict[str, str]]:

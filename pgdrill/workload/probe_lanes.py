@@ -5,7 +5,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from pgdrill.attempt_log import Lane, Outcome
-from pgdrill.workload.names import Names
+from pgdrill.workload.host_names import HostNames
 from pgdrill.workload.probe_session import Answer, Session, State
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class LaneRun:
         self.latest_ack = 0
         self.latest_server: tuple[str, int] = ("", 0)  # who gave it, on which timeline
         self.latest_error = ""
-        self.names = Names(lane.conninfo)
+        self.names = HostNames(lane.conninfo)
         self._start = start
 
     def start(self) -> None:

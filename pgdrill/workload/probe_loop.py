@@ -26,7 +26,7 @@ from psycopg.sql import SQL, Identifier
 from pgdrill.attempt_log import AttemptLog, Lane, Outcome
 from pgdrill.workload.probe_lanes import SECOND, Attempt, FreshRun, HeldRun, LaneRun
 from pgdrill.workload.probe_session import Answer, Session
-from pgdrill.workload.tells import TELLS, TELLS_ALWAYS, TIMELINES
+from pgdrill.workload.server_identity import IDENTITY_ALWAYS, IDENTITY_SQL, TIMELINES
 
 HEAD_START = SECOND // 10  # for held sessions to connect before the first attempt is due
 SPIN = 2_000_000  # microseconds of CPU without a wait
@@ -35,10 +35,10 @@ PATIENCE = 0.1  # seconds between two looks at whether a signal came
 _INSERT = SQL("INSERT INTO {} (id, lane) VALUES ($1, $2) RETURNING {}, {}")
 
 
-def insert(table: str, tells: Collection[str]) -> bytes:
+def insert(table: str, identity: Collection[str]) -> bytes:
     """Return the statement of an attempt on a table (a schema before it, perhaps, and a dot)."""
-    server = TELLS["address"] + (TELLS["since"] if "since" in tells else SQL(""))
-    timeline = next((TELLS[name] for name in TIMELINES if name in tells), SQL("'0'"))
+    server = IDENTITY_SQL["address"] + (IDENTITY_SQL["since"] if "since" in identity else SQL(""))
+    timeline = next((IDENTITY_SQL[name] for name in TIMELINES if name in identity), SQL("'0'"))
     return _INSERT.format(Identifier(*table.split(".")), server, timeline).as_bytes(None)
 
 
@@ -46,11 +46,15 @@ class Loop:
     """Timers and sockets of all lanes, and the log of what became of every attempt."""
 
     def __init__(
-        self, lanes: list[Lane], table: str, deadline: float, tells: Collection[str] = TELLS_ALWAYS
+        self,
+        lanes: list[Lane],
+        table: str,
+        deadline: float,
+        identity: Collection[str] = IDENTITY_ALWAYS,
     ) -> None:
         self.selector = selectors.DefaultSelector()
         self.log = AttemptLog(lanes, deadline)
-        self.insert = insert(table, tells)
+        self.insert = insert(table, identity)
         self.deadline = int(deadline * SECOND)
         self.stopping = False
         self.aborted = False
@@ -175,7 +179,7 @@ def main() -> None:
     """Read the configuration, probe until told to stop, save."""
     config = json.loads(_first_line())
     lanes = [Lane(**lane) for lane in config["lanes"]]
-    loop = Loop(lanes, config["table"], config["deadline"], config["tells"])
+    loop = Loop(lanes, config["table"], config["deadline"], config["identity"])
     loop.selector.register(0, selectors.EVENT_READ, _Control(loop).ready)
 
     def abort(*_: object) -> None:

@@ -24,7 +24,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.settings import PACKAGE
 from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload.attempts import Attempts
-from pgdrill.workload.tells import TELLS_ALWAYS
+from pgdrill.workload.server_identity import IDENTITY_ALWAYS
 
 LAUNCH_WITHIN = 20.0  # seconds; an interpreter and its imports take 0.5 s on an idle core
 ANSWER_WITHIN = 10.0  # its loop never waits; only a machine without CPU delays an answer
@@ -53,7 +53,7 @@ class Prober:
         attempts = prober.result()
 
     The block begins once each lane but direct ones has had a write acknowledged. deadline is
-    seconds from when an attempt is due. tells: what the server is asked of itself in each write.
+    seconds from when an attempt is due. identity: what the server is asked of itself in each write.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Prober:
         *,
         deadline: float = 2.0,
         start_within: float = 10.0,
-        tells: Collection[str] = TELLS_ALWAYS,
+        identity: Collection[str] = IDENTITY_ALWAYS,
     ) -> None:
         if len({lane.name for lane in lanes}) != len(lanes) or not lanes:
             raise ValueError("a prober needs lanes, each with a name of its own")
@@ -77,7 +77,7 @@ class Prober:
             "lanes": [asdict(lane) for lane in lanes],
             "table": table,
             "deadline": deadline,
-            "tells": list(tells),
+            "identity": list(identity),
             "file": str(self.file.absolute()),
         }
         self._process: subprocess.Popen[bytes] | None = None

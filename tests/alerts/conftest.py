@@ -5,22 +5,22 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pgdrill.drills.alerts import demand_declared, life_of, open_watch
-from pgdrill.drills.failover import SETTLE, Bench
+from pgdrill.drills.failover import SETTLE, DrillContext
 from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import alerting
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.observe.events import EventLog
-from pgdrill.observe.overlap import Overlap, Played
 from pgdrill.observe.prometheus import Prometheus
-from pgdrill.platforms.base import Cluster, Platform, RuleObjects, demand_healthy, rested
+from pgdrill.observe.scenarios import ScenarioResult, ScenarioRunner
+from pgdrill.platforms.base import Cluster, HasRuleObjects, Platform, demand_healthy, wait_settled
 from pgdrill.plugin.drill import Made
 from pgdrill.progress import Reporter
 from pgdrill.records import Detection
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.workload.pgbench_program import Program
-from tests.alerts.plays import REQUIRED, Scene, scenarios
-from tests.alerts.strikes import Strikes
+from tests.alerts.actions import REQUIRED, Scene, scenarios
+from tests.alerts.trial_scenarios import Strikes
 
 
 @pytest.fixture(scope="package")
@@ -28,13 +28,13 @@ def overlap(
     platform: Platform,
     cluster: Cluster,
     prometheus: Prometheus,
-    settings: Settings,
-    run: RunDir,
-    events: EventLog,
-    progress: Reporter,
-    trials_made: Made,
+    pgdrill_settings: Settings,
+    run_directory: RunDir,
+    event_log: EventLog,
+    progress_reporter: Reporter,
+    completed_trials: Made,
     request: pytest.FixtureRequest,
-) -> Iterator[Overlap]:
+) -> Iterator[ScenarioRunner]:
     """Every scenario whose test was selected, each named as its test; the first one begins now."""
     names = {item.name for item in request.session.items}
     asked = {name.removeprefix("test_") for name in names}
@@ -45,33 +45,44 @@ def overlap(
         request.getfixturevalue("seeded")
         program = request.getfixturevalue("program")
     demand_healthy(platform.engine)
-    rested(platform.engine, within=SETTLE)
-    if isinstance(platform, RuleObjects):
+    wait_settled(platform.engine, within=SETTLE)
+    if isinstance(platform, HasRuleObjects):
         demand_declared(platform)
-    bench = Bench(platform, cluster, settings, run, events, progress)
-    scene = Scene(platform, cluster, settings, run, Strikes(bench, drilled, trials_made), program)
+    context = DrillContext(
+        platform, cluster, pgdrill_settings, run_directory, event_log, progress_reporter
+    )
+    scene = Scene(
+        platform,
+        cluster,
+        pgdrill_settings,
+        run_directory,
+        Strikes(context, drilled, completed_trials),
+        program,
+    )
     chosen = [one for one in scenarios(scene) if one.name in able]
     with (
-        open_watch(platform, prometheus, events) as watch,
-        Overlap(watch, chosen, progress.line) as playing,
+        open_watch(platform, prometheus, event_log) as watch,
+        ScenarioRunner(watch, chosen, progress_reporter.line) as playing,
     ):
         yield playing
 
 
 @pytest.fixture
-def judge_played(overlap: Overlap, verdicts: Verdicts, run: RunDir) -> Callable[[Played], None]:
+def judge_played(
+    overlap: ScenarioRunner, verdicts: Verdicts, run_directory: RunDir
+) -> Callable[[ScenarioResult], None]:
     """Keep an alert's life, and judge how fast it came and went."""
 
-    def judge(played: Played) -> None:
+    def judge(played: ScenarioResult) -> None:
         life = life_of(overlap.watch, played)
-        run.keep(life)
-        run.keep(_detection(played))
+        run_directory.keep(life)
+        run_directory.keep(_detection(played))
         alerting.judge(life, verdicts)
 
     return judge
 
 
-def _detection(played: Played) -> Detection:
+def _detection(played: ScenarioResult) -> Detection:
     """Return what a scenario raised, its alert or another."""
     course = played.course
     return Detection(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pgdrill.drills import beside
+from pgdrill.drills import background_load
 from pgdrill.drills.publishing import JOB, LoadPublisher
 from pgdrill.judge import budgets
 from pgdrill.observe.pushgateway import Pushgateway
@@ -15,7 +15,7 @@ from pgdrill.settings import Settings
 from pgdrill.waiting import eventually
 from pgdrill.workload.pgbench_program import Program
 from pgdrill.workload.pgbench_tail import Tail
-from tests.alerts.truth import meanwhile
+from tests.alerts.measured import meanwhile
 
 # Seconds at most: it ends with its scenario. Stalls until the page take some 20 s, good
 # transactions until it is taken back some 30 s.
@@ -30,11 +30,11 @@ def published_load(
     program: Program, platform: Platform, cluster: Cluster, settings: Settings, directory: Path
 ) -> Iterator[Tail]:
     """Run the load for the time of the block, at most LASTS; yield its log as clients wrote it."""
-    beside.prepare(program, cluster, settings, lambda line: None)
+    background_load.prepare(program, cluster, settings, lambda line: None)
     gateway = Pushgateway(platform.pushgateway_url, JOB)
     limit = budgets.P99.limit
     with LoadPublisher(gateway, Tail(directory, limit), f"{settings.run_id}-burn"):
-        with beside.offered(
+        with background_load.offered(
             program, cluster, settings, directory, lasts=LASTS, rate=RATE
         ) as running:
             yield Tail(directory, limit)

@@ -5,7 +5,7 @@ import re
 from pgdrill.observe.alerts import AlertWatch
 from pgdrill.observe.prometheus import Prometheus
 from pgdrill.platforms.base import Cluster, Platform
-from tests.alerts.truth import writing
+from tests.alerts.measured import writing
 
 # Longer than the longest `for` and twice the slowest round of scrape and evaluation.
 QUIET = 20.0
@@ -26,9 +26,9 @@ NEEDS = {
 def test_quiet_when_healthy(alert_watch: AlertWatch, cluster: Cluster) -> None:
     """A healthy cluster that takes writes raises no alert, not even a pending one."""
     with writing(cluster):
-        before = alert_watch.switch.renewals
+        before = alert_watch.switch.heartbeats
         alert_watch.quiet(lasting=QUIET)
-    assert alert_watch.switch.renewals > before, "quiet, but a page would have reached nobody"
+    assert alert_watch.switch.heartbeats > before, "quiet, but a page would have reached nobody"
     for series in ("pgdrill:member_up", "pgdrill:timeline", "pgdrill:replication_lag_seconds"):
         seen = alert_watch.prometheus.values(series)
         assert set(seen) == set(cluster.members), f"quiet, but {series} is of {sorted(seen)} only"

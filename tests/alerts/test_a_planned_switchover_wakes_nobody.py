@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from pgdrill.judge.alerting import NO_WAKING
 from pgdrill.judge.verdicts import Verdicts
-from pgdrill.observe.overlap import Overlap, Played
+from pgdrill.observe.scenarios import ScenarioResult, ScenarioRunner
 
 
 def test_planned_switchover(
-    overlap: Overlap, judge_played: Callable[[Played], None], verdicts: Verdicts
+    overlap: ScenarioRunner, judge_played: Callable[[ScenarioResult], None], verdicts: Verdicts
 ) -> None:
     """A planned switchover is reported as information, and nothing more severe gets through."""
     played = overlap.played("planned_switchover")

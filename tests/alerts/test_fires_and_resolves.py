@@ -1,6 +1,6 @@
 """Each alert comes for a real reason, in time, reaches a person, and goes when the reason goes.
 
-What each scenario does is in plays.py. Those that this run selects are played beside each other as
+What each scenario does is in actions.py. Those that this run selects run beside each other, as
 far as they fit; each test judges its own.
 """
 
@@ -11,57 +11,63 @@ import pytest
 from pgdrill.judge.alerting import UNHEARD, UNNOTICED
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.observe.deadman import WATCHDOG
-from pgdrill.observe.overlap import Overlap, Played
+from pgdrill.observe.scenarios import ScenarioResult, ScenarioRunner
 from pgdrill.records import About
 
 Require = Callable[[str], None]
-Judge = Callable[[Played], None]
+Judge = Callable[[ScenarioResult], None]
 
 
-def test_replication_lag(overlap: Overlap, judge_played: Judge) -> None:
+def test_replication_lag(overlap: ScenarioRunner, judge_played: Judge) -> None:
     """A standby that stops replaying pages as lagging, and no longer once it has caught up."""
     judge_played(overlap.played("replication_lag"))
 
 
-def test_disk_filling(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+def test_disk_filling(
+    require_capability: Require, overlap: ScenarioRunner, judge_played: Judge
+) -> None:
     """A volume filled to 85 % pages before it is full, and no longer once there is room."""
-    require("real-disk-limit")
+    require_capability("real-disk-limit")
     judge_played(overlap.played("disk_filling"))
 
 
-def test_standby_away(overlap: Overlap, judge_played: Judge) -> None:
+def test_standby_away(overlap: ScenarioRunner, judge_played: Judge) -> None:
     """A standby that stays away pages as down, and as nothing worse, until it is back."""
     judge_played(overlap.played("standby_away"))
 
 
-def test_short_outage(overlap: Overlap, judge_played: Judge) -> None:
-    """A fail-over of seconds, over before any `for` has passed, is reported all the same."""
+def test_short_outage(overlap: ScenarioRunner, judge_played: Judge) -> None:
+    """A failover of seconds, over before any `for` has passed, is reported all the same."""
     judge_played(overlap.played("short_outage"))
 
 
-def test_frozen_primary(overlap: Overlap, judge_played: Judge) -> None:
+def test_frozen_primary(overlap: ScenarioRunner, judge_played: Judge) -> None:
     """A primary that hangs pages as no primary until another one serves, or it was restarted."""
     judge_played(overlap.played("frozen_primary"))
 
 
 @pytest.mark.thorough
-def test_two_primaries(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+def test_two_primaries(
+    require_capability: Require, overlap: ScenarioRunner, judge_played: Judge
+) -> None:
     """A primary whose agent hangs goes on beside its successor, and pages until it stepped down.
 
     CloudNativePG's agent answers the probes: there the kubelet ends both.
     """
-    require("processes")
+    require_capability("processes")
     judge_played(overlap.played("two_primaries"))
 
 
 @pytest.mark.thorough
-def test_commits_wait(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+def test_commits_wait(
+    require_capability: Require, overlap: ScenarioRunner, judge_played: Judge
+) -> None:
     """A volume that hangs pages, though the primary is there and answers, until it takes writes."""
-    require("real-disk-limit")
+    require_capability("real-disk-limit")
     judge_played(overlap.played("commits_wait"))
 
 
-def test_operator_away(overlap: Overlap, judge_played: Judge) -> None:
+def test_operator_away(overlap: ScenarioRunner, judge_played: Judge) -> None:
     """What would fail the cluster over pages when it is away, before it is missed, until back.
 
     Patroni's primary cannot keep its lease without its store, and steps down some 5 s later: there
@@ -70,128 +76,144 @@ def test_operator_away(overlap: Overlap, judge_played: Judge) -> None:
     judge_played(overlap.played("operator_away"))
 
 
-def test_archive_filling(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+def test_archive_filling(
+    require_capability: Require, overlap: ScenarioRunner, judge_played: Judge
+) -> None:
     """An archive filled to 85 % pages before it is full, and no longer once there is room."""
-    require("backup")
-    require("real-disk-limit")
+    require_capability("backup")
+    require_capability("real-disk-limit")
     judge_played(overlap.played("archive_filling"))
 
 
 def test_archive_away(
-    require: Require, overlap: Overlap, judge_played: Judge, verdicts: Verdicts
+    require_capability: Require, overlap: ScenarioRunner, judge_played: Judge, verdicts: Verdicts
 ) -> None:
     """An archive that takes no WAL pages, though no client notices, until it takes it again."""
-    require("backup")
+    require_capability("backup")
     _judge(overlap.played("archive_away"), judge_played, verdicts)
 
 
 @pytest.mark.thorough
 def test_archive_full(
-    require: Require, overlap: Overlap, judge_played: Judge, verdicts: Verdicts
+    require_capability: Require, overlap: ScenarioRunner, judge_played: Judge, verdicts: Verdicts
 ) -> None:
     """An archive without room pages, though no client notices, until there is room again."""
-    require("backup")
-    require("real-disk-limit")
+    require_capability("backup")
+    require_capability("real-disk-limit")
     _judge(overlap.played("archive_full"), judge_played, verdicts)
 
 
 @pytest.mark.thorough
 def test_archive_refused(
-    require: Require, overlap: Overlap, judge_played: Judge, verdicts: Verdicts
+    require_capability: Require, overlap: ScenarioRunner, judge_played: Judge, verdicts: Verdicts
 ) -> None:
     """Credentials that the archive refuses page, though no client notices, until it takes them."""
-    require("backup-credentials")
+    require_capability("backup-credentials")
     _judge(overlap.played("archive_refused"), judge_played, verdicts)
 
 
 @pytest.mark.thorough
 def test_backups_gone(
-    require: Require, overlap: Overlap, judge_played: Judge, verdicts: Verdicts
+    require_capability: Require, overlap: ScenarioRunner, judge_played: Judge, verdicts: Verdicts
 ) -> None:
     """An archive that has lost its backups pages, whether or not it goes on taking WAL."""
-    require("backup")
+    require_capability("backup")
     _judge(overlap.played("backups_gone"), judge_played, verdicts)
 
 
 @pytest.mark.thorough
-def test_backup_failed(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+def test_backup_failed(
+    require_capability: Require, overlap: ScenarioRunner, judge_played: Judge
+) -> None:
     """A backup that fails pages, until one succeeds."""
-    require("backup")
+    require_capability("backup")
     judge_played(overlap.played("backup_failed"))
 
 
-def test_stalled_load(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+def test_stalled_load(
+    require_capability: Require, overlap: ScenarioRunner, judge_played: Judge
+) -> None:
     """A load that waits for a lock pages as a burning budget, though nothing is down."""
-    require("pushgateway")
+    require_capability("pushgateway")
     judge_played(overlap.played("stalled_load"))
 
 
-def test_watchdog(overlap: Overlap, verdicts: Verdicts) -> None:
+def test_watchdog(overlap: ScenarioRunner, verdicts: Verdicts) -> None:
     """The pager pages when the alert that always fires comes no more: then no other would."""
     course = overlap.played("watchdog").course
     about = About(alert=WATCHDOG)
     verdicts.check(UNHEARD, course.healed - course.condition, course.scenario, about=about)
 
 
-def test_failover_off(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+def test_failover_off(
+    require_capability: Require, overlap: ScenarioRunner, judge_played: Judge
+) -> None:
     """Failover that somebody has switched off pages, before it is missed, until it is on again.
 
     CloudNativePG has no such switch that a metric shows.
     """
-    require("processes")
+    require_capability("processes")
     judge_played(overlap.played("failover_off"))
 
 
 @pytest.mark.thorough
-def test_source_gone(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+def test_source_gone(
+    require_capability: Require, overlap: ScenarioRunner, judge_played: Judge
+) -> None:
     """A target that an alert reads pages when it is silent, or known no more, until it is back."""
-    require("pushgateway")
+    require_capability("pushgateway")
     judge_played(overlap.played("source_gone"))
 
 
 @pytest.mark.thorough
-def test_connections_near_limit(overlap: Overlap, judge_played: Judge) -> None:
+def test_connections_near_limit(overlap: ScenarioRunner, judge_played: Judge) -> None:
     """Sessions that take most of a limit page before any is refused, until they end."""
     judge_played(overlap.played("connections_near_limit"))
 
 
 @pytest.mark.thorough
-def test_forgotten_transaction(overlap: Overlap, judge_played: Judge) -> None:
+def test_forgotten_transaction(overlap: ScenarioRunner, judge_played: Judge) -> None:
     """A transaction that somebody forgets pages until it is ended."""
     judge_played(overlap.played("forgotten_transaction"))
 
 
 @pytest.mark.thorough
-def test_no_new_session(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+def test_no_new_session(
+    require_capability: Require, overlap: ScenarioRunner, judge_played: Judge
+) -> None:
     """A postmaster that hangs pages, though open sessions are served, until it goes on.
 
     CloudNativePG opens a session for each question: there it is PgNoPrimary.
     """
-    require("processes")
+    require_capability("processes")
     judge_played(overlap.played("no_new_session"))
 
 
 @pytest.mark.thorough
-def test_way_in_down(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+def test_way_in_down(
+    require_capability: Require, overlap: ScenarioRunner, judge_played: Judge
+) -> None:
     """A load balancer that is down pages, though the database is well, until it is back.
 
     Nothing tries the way in on kind, where no program stands in it.
     """
-    require("processes")
+    require_capability("processes")
     judge_played(overlap.played("way_in_down"))
 
 
 @pytest.mark.thorough
-def test_crash_loop(require: Require, overlap: Overlap, judge_played: Judge) -> None:
+def test_crash_loop(
+    require_capability: Require, overlap: ScenarioRunner, judge_played: Judge
+) -> None:
     """PostgreSQL that crashes and recovers in place, again and again, pages until it rests.
 
     CloudNativePG's postmaster ends with its backends, and is restarted with its container.
     """
-    require("processes")
+    require_capability("processes")
     judge_played(overlap.played("crash_loop"))
 
 
-def _judge(played: Played, judge_played: Judge, verdicts: Verdicts) -> None:
+def _judge(played: ScenarioResult, judge_played: Judge, verdicts: Verdicts) -> None:
     """Judge an alert about the archive, and what its cause has cost the clients."""
     course = played.course
     with verdicts.together():

@@ -17,8 +17,8 @@ from pgdrill.platforms.local import LocalPlatform
 from pgdrill.platforms.local import layout as layouts
 from pgdrill.waiting import eventually
 from tests.badinput.commands import Installation, start
-from tests.badinput.leftovers import leftovers
-from tests.badinput.standins import Machine, bare_machine
+from tests.badinput.orphans import leftovers
+from tests.badinput.stubs import Machine, bare_machine
 
 UP = 300  # seconds; 13 were seen on idle cores, 75 on busy ones
 DOWN = 60

@@ -6,27 +6,27 @@ from pathlib import Path
 
 import psutil
 
-from pgdrill.provision import engine
+from pgdrill.provision import container_engine
 from pgdrill.waiting import eventually
 
 
 def main() -> None:
     """Start, kill, start again and stop; print what is left, and what the network became."""
     before = _network()
-    engine.ensure(print)
-    assert engine.answers(), "started, and does not answer"
+    container_engine.ensure(print)
+    assert container_engine.answers(), "started, and does not answer"
     assert _network() != before, "dockerd changed nothing: this proves nothing"
 
     [killed] = [p for p in psutil.process_iter() if p.name() == "dockerd"]
     killed.kill()
     # Nobody reaps it here, as in many containers: a zombie must not be taken for an engine.
     eventually("its end", lambda: killed.status() == psutil.STATUS_ZOMBIE, within=10)
-    assert engine.left_behind(), "a killed engine was taken for one that was stopped"
+    assert container_engine.left_behind(), "a killed engine was taken for one that was stopped"
 
-    engine.resume(print)
-    assert engine.answers(), "started again, and does not answer"
-    engine.stop()
-    assert not engine.left_behind()
+    container_engine.resume(print)
+    assert container_engine.answers(), "started again, and does not answer"
+    container_engine.stop()
+    assert not container_engine.left_behind()
     print("programs left:", _programs())
     for was, is_now in zip(before, _network(), strict=True):
         print("network:", "as before" if was == is_now else f"{was!r} became {is_now!r}")

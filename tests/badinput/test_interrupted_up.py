@@ -10,7 +10,7 @@ from pgdrill.platforms.local.processes import state
 from pgdrill.waiting import eventually, throughout
 from tests.badinput.commands import Installation, start
 from tests.badinput.conftest import DOWN, UP, Running, kill_in_playbook
-from tests.badinput.leftovers import leftovers, processes
+from tests.badinput.orphans import leftovers, processes
 
 
 def _taken_down(installation: Installation) -> None:

@@ -14,8 +14,8 @@ from pgdrill.platforms.kind import preflight
 from pgdrill.platforms.kind.state import plan
 from tests.badinput.commands import ENVIRONMENT
 from tests.badinput.conftest import listening
-from tests.badinput.leftovers import leftovers
-from tests.badinput.standins import Machine
+from tests.badinput.orphans import leftovers
+from tests.badinput.stubs import Machine
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 NODES = ("pgdrill-control-plane", "pgdrill-worker")

@@ -12,8 +12,8 @@ import pytest
 
 from pgdrill.waiting import eventually
 from tests.badinput.commands import Installation, start
-from tests.badinput.leftovers import leftovers, processes
-from tests.badinput.standins import Tools
+from tests.badinput.orphans import leftovers, processes
+from tests.badinput.stubs import Tools
 
 BUILDS = 400  # seconds to compile kind with nothing in Go's cache; 21 were seen on two idle cores
 ENDS = 60  # seconds for a command that was told to end

@@ -2,7 +2,7 @@
 
 from pgdrill.platforms.kind.state import plan
 from pgdrill.platforms.local.layout import Layout
-from tests.badinput.standins import Machine
+from tests.badinput.stubs import Machine
 
 
 def _chosen(machine: Machine, *words: str) -> str:

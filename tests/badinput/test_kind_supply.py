@@ -11,8 +11,8 @@ from pgdrill.provision.components import catalogue
 from pgdrill.provision.registry import Reference
 from pgdrill.provision.supply import Supply
 from tests.badinput.commands import ENVIRONMENT, USAGE, Outcome
-from tests.badinput.leftovers import leftovers
-from tests.badinput.standins import Machine
+from tests.badinput.orphans import leftovers
+from tests.badinput.stubs import Machine
 from tests.servers import Registry, files
 
 KNOWN = catalogue()

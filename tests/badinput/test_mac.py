@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from tests.badinput.commands import ENVIRONMENT, Outcome, run
-from tests.badinput.standins import Machine
+from tests.badinput.stubs import Machine
 
 GO = """\
 case "$1" in

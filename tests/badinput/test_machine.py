@@ -9,7 +9,7 @@ import pytest
 from pgdrill.platforms.local import layout as layouts
 from tests.badinput.commands import ENVIRONMENT, Installation
 from tests.badinput.conftest import listening
-from tests.badinput.leftovers import leftovers
+from tests.badinput.orphans import leftovers
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 

@@ -16,7 +16,7 @@ from pgdrill.settings import ROOT
 from pgdrill.waiting import eventually
 from tests.badinput.commands import ENVIRONMENT, USAGE, Installation, run, start
 from tests.badinput.conftest import UP, Running, listening
-from tests.badinput.leftovers import processes
+from tests.badinput.orphans import processes
 
 HEALS = 90.0  # seconds to be redundant again; a frozen primary has to be rewound
 INTERRUPTED = 2  # pytest's own exit code

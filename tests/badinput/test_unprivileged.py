@@ -15,7 +15,7 @@ from pgdrill.platforms.local import layout as layouts
 from pgdrill.settings import ROOT, cache_dir
 from tests.badinput.commands import ENVIRONMENT, Outcome, run
 from tests.badinput.conftest import DOWN, UP
-from tests.badinput.leftovers import leftovers
+from tests.badinput.orphans import leftovers
 
 NOBODY = "nobody"
 

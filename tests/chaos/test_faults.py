@@ -26,11 +26,11 @@ def thorough(profile: str) -> list[pytest.MarkDecorator]:
 
 @pytest.mark.parametrize("spec", _cases())
 def test_fault(
-    spec: FaultSpec, platform: Platform, require: Callable[[str], None], drill: Drill
+    spec: FaultSpec, platform: Platform, require_capability: Callable[[str], None], drill: Drill
 ) -> None:
     """Clients write again in time after a fault, and no acknowledged write is lost."""
     if spec.needs:
-        require(spec.needs)
+        require_capability(spec.needs)
     if where(platform) not in spec.cost:
         pytest.skip(f"nothing is promised of {spec.name} on {' '.join(where(platform))}")
     drill(spec)

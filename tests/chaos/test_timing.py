@@ -21,7 +21,7 @@ def on_defaults(platform: Platform) -> Iterator[None]:
         pytest.skip(f"{platform.name} lacks the capability timings")
     if platform.tuning_name == TIMING:
         pytest.skip("the whole run is on the operator's own settings")
-    with platform.timed(TIMING):
+    with platform.with_timing(TIMING):
         yield
 
 

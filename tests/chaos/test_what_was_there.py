@@ -2,16 +2,18 @@
 
 import pytest
 
-from pgdrill.drills.afterwards import read_again
-from pgdrill.judge.afterwards import judge
+from pgdrill.drills.recheck import recheck_data
+from pgdrill.judge.recheck import judge
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.platforms.base import Cluster
 from pgdrill.records import Trial
 from pgdrill.rundir import RunDir
 
 
-def test_what_was_there_is_there(healthy: Cluster, run: RunDir, verdicts: Verdicts) -> None:
+def test_what_was_there_is_there(
+    healthy: Cluster, run_directory: RunDir, verdicts: Verdicts
+) -> None:
     """After the last fault the dataset is whole on every member, and so is every trial's ledger."""
-    if not run.file(Trial).exists():
+    if not run_directory.file(Trial).exists():
         pytest.skip("no fault was drilled in this run")
-    judge(read_again(healthy, run), verdicts)
+    judge(recheck_data(healthy, run_directory), verdicts)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pgdrill.drills.failover import Bench
+from pgdrill.drills.failover import DrillContext
 from pgdrill.judge import catalogue
 from pgdrill.records import Verdict
 from pgdrill.rundir import RunDir
@@ -45,19 +45,19 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 
 @pytest.fixture
-def control(run: RunDir, request: pytest.FixtureRequest) -> Control:
+def control(run_directory: RunDir, request: pytest.FixtureRequest) -> Control:
     """Demand that a sabotage turns verdicts, and keep them."""
-    return Control(run.file(Verdict), request.node.nodeid)
+    return Control(run_directory.file(Verdict), request.node.nodeid)
 
 
 @pytest.fixture
-def sabotaged(bench_of_trials: Bench) -> Bench:
+def sabotaged(drill_context: DrillContext) -> DrillContext:
     """Everything that a trial works with; its records stay out of the run's own.
 
     One short trial of each: a sabotage is to be decisive, so that a long look adds nothing.
     """
     return replace(
-        bench_of_trials,
-        run=RunDir(bench_of_trials.run.path / "controls"),
-        settings=replace(bench_of_trials.settings, profile="quick", trials=1),
+        drill_context,
+        run=RunDir(drill_context.run.path / "controls"),
+        settings=replace(drill_context.settings, profile="quick", trials=1),
     )

@@ -6,16 +6,16 @@ import pytest
 
 from pgdrill.drills.alerts import demand_declared, life_of
 from pgdrill.drills.experiment import control_of
-from pgdrill.drills.failover import Bench, look_at, run_trials
+from pgdrill.drills.failover import DrillContext, observe_alerts, run_trials
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import alerting, detection
 from pgdrill.observe.alerts import AlertWatch
-from pgdrill.observe.overlap import Overlap, Played
-from pgdrill.platforms.base import Platform, RuleObjects
+from pgdrill.observe.scenarios import ScenarioResult, ScenarioRunner
+from pgdrill.platforms.base import HasRuleObjects, Platform
 from pgdrill.records import Detection
-from tests.alerts.plays import Scene, scenarios
-from tests.alerts.strikes import Strikes
+from tests.alerts.actions import Scene, scenarios
+from tests.alerts.trial_scenarios import Strikes
 from tests.controls.control import Control
 from tests.controls.inventory import breaks
 from tests.controls.sabotage import rules_removed
@@ -24,19 +24,19 @@ MUTED = "PgDiskFilling"
 UNSEEN = "PgFailoverHappened"
 
 
-Alone = Callable[[str], Played]
+Alone = Callable[[str], ScenarioResult]
 
 
 @pytest.fixture
-def alone(bench_of_trials: Bench, alert_watch: AlertWatch) -> Alone:
+def alone(drill_context: DrillContext, alert_watch: AlertWatch) -> Alone:
     """Play one alert scenario with nothing beside it."""
-    bench = bench_of_trials
-    strikes = Strikes(bench, frozenset(), {})
-    scene = Scene(bench.platform, bench.cluster, bench.settings, bench.run, strikes)
+    context = drill_context
+    strikes = Strikes(context, frozenset(), {})
+    scene = Scene(context.platform, context.cluster, context.settings, context.run, strikes)
 
-    def play(name: str) -> Played:
+    def play(name: str) -> ScenarioResult:
         chosen = [one for one in scenarios(scene) if one.name == name]
-        with Overlap(alert_watch, chosen) as overlap:
+        with ScenarioRunner(alert_watch, chosen) as overlap:
             return overlap.played(name)
 
     return play
@@ -44,10 +44,13 @@ def alone(bench_of_trials: Bench, alert_watch: AlertWatch) -> Alone:
 
 @breaks("condition-to-alert", "healed-to-resolved-page")
 def test_muted_alert_is_broken(
-    require: Callable[[str], None], alone: Alone, alert_watch: AlertWatch, control: Control
+    require_capability: Callable[[str], None],
+    alone: Alone,
+    alert_watch: AlertWatch,
+    control: Control,
 ) -> None:
     """The disk-filling test fails when somebody has silenced its alert."""
-    require("real-disk-limit")
+    require_capability("real-disk-limit")
     path = alert_watch.path(MUTED)
     ways = (alerting.fires(path), alerting.resolves(path))  # nor is anybody told that it is over
     with (
@@ -61,30 +64,33 @@ def test_muted_alert_is_broken(
 
 @breaks("fault-to-alert")
 def test_fault_that_nobody_sees_is_broken(
-    sabotaged: Bench, alert_watch: AlertWatch, control: Control
+    sabotaged: DrillContext, alert_watch: AlertWatch, control: Control
 ) -> None:
     """A drilled fault is missed when somebody has silenced the only alert that must see it."""
-    onlooker = look_at(sabotaged.platform, FAULTS["switchover"], alert_watch)
-    assert onlooker, "nothing is monitored here"
+    observer = observe_alerts(sabotaged.platform, FAULTS["switchover"], alert_watch)
+    assert observer, "nothing is monitored here"
     with (
-        control.must_be("broken", "fault unseen", onlooker.promised[UNSEEN]) as verdicts,
+        control.must_be("broken", "fault unseen", observer.promised[UNSEEN]) as verdicts,
         alert_watch.alertmanager.silenced(UNSEEN),
     ):
         found: list[Detection] = []
-        run_trials(sabotaged, control_of(FAULTS["switchover"]), onlooker, [], found)
-        detection.judge(found, onlooker.promised, verdicts)
+        run_trials(sabotaged, control_of(FAULTS["switchover"]), observer, [], found)
+        detection.judge(found, observer.promised, verdicts)
     assert any(seen.alert == UNSEEN and seen.firing for seen in found[0].seen), (
         "never fired: then it is not the silence that keeps it away"
     )
 
 
 def test_removed_rules_are_missed(
-    require: Callable[[str], None], platform: Platform, alone: Alone, alert_watch: AlertWatch
+    require_capability: Callable[[str], None],
+    platform: Platform,
+    alone: Alone,
+    alert_watch: AlertWatch,
 ) -> None:
     """The disk-filling test refuses to judge when somebody has removed the object of its rule."""
-    require("pods")
+    require_capability("pods")
     alert_watch.rule(MUTED)
-    assert isinstance(platform, RuleObjects)
+    assert isinstance(platform, HasRuleObjects)
     with rules_removed(platform, alert_watch.prometheus, MUTED):
         with pytest.raises(BrokenEnvironmentError, match=f"no PrometheusRule object holds {MUTED}"):
             demand_declared(platform)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pgdrill.drills import beside
+from pgdrill.drills import background_load
 from pgdrill.drills.load import objectives_twice
 from pgdrill.drills.publishing import JOB, LoadPublisher
 from pgdrill.faults.base import healing
@@ -51,21 +51,23 @@ class Once:
 
 
 @pytest.fixture
-def directory(run: RunDir, request: pytest.FixtureRequest) -> Path:
+def directory(run_directory: RunDir, request: pytest.FixtureRequest) -> Path:
     """Where this test's load leaves its logs."""
-    return run.path / "controls" / str(request.node.name)
+    return run_directory.path / "controls" / str(request.node.name)
 
 
 @pytest.fixture
 def load_struck_by(
-    program: Program, healthy: Cluster, seeded: Seed, settings: Settings, directory: Path
+    program: Program, healthy: Cluster, seeded: Seed, pgdrill_settings: Settings, directory: Path
 ) -> Callable[[Callable[[], object]], Bench]:
     """Run a short load with a sabotage in the middle of it."""
-    beside.prepare(program, healthy, settings, lambda line: None)
+    background_load.prepare(program, healthy, pgdrill_settings, lambda line: None)
 
     def load(strike: Callable[[], object]) -> Bench:
         once = Once(strike)
-        bench = beside.offer(program, healthy, settings, directory, DURATION, RATE, once)
+        bench = background_load.offer(
+            program, healthy, pgdrill_settings, directory, DURATION, RATE, once
+        )
         assert once.done, "the load was over before the sabotage"
         return bench
 
@@ -99,8 +101,8 @@ def test_stall_is_in_the_percentiles(
     with control.must_be("broken", f"load stalled for {STALL:g} s", budgets.P99) as verdicts:
         check(verdicts, bench)
     late = bench.scripts[0].late
-    assert late > 3 * beside.CLIENTS, (
-        f"{late} late of {beside.CLIENTS} clients: only those on their way counted"
+    assert late > 3 * background_load.CLIENTS, (
+        f"{late} late of {background_load.CLIENTS} clients: only those on their way counted"
     )
 
 
@@ -123,7 +125,7 @@ class Forgetful(Tail):
     "cpu-of-the-publisher",
 )
 def test_load_that_prometheus_sees_otherwise_is_found_out(
-    require: Callable[[str], None],
+    require_capability: Callable[[str], None],
     platform: Platform,
     cluster: Cluster,
     load_struck_by: Load,
@@ -132,7 +134,7 @@ def test_load_that_prometheus_sees_otherwise_is_found_out(
     control: Control,
 ) -> None:
     """Bad transactions that were not published, a load never published, one sent elsewhere."""
-    require("pushgateway")
+    require_capability("pushgateway")
     gateway = Pushgateway(platform.pushgateway_url, JOB)
     began = time.time()
     with LoadPublisher(gateway, Forgetful(directory, budgets.P99.limit), directory.name) as live:

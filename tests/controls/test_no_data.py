@@ -5,7 +5,7 @@ import pytest
 from pgdrill.attempt_log import Lane
 from pgdrill.drills import failover as trials
 from pgdrill.drills.experiment import control_of
-from pgdrill.drills.failover import FRESH_RATE, HELD_RATE, Bench
+from pgdrill.drills.failover import FRESH_RATE, HELD_RATE, DrillContext
 from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import failover
 from pgdrill.observe.prometheus import NoDataError, Prometheus
@@ -20,7 +20,7 @@ def test_query_without_series_is_an_error(prometheus: Prometheus) -> None:
 
 
 def test_clients_without_a_single_ack_are_no_evidence(
-    sabotaged: Bench, control: Control, monkeypatch: pytest.MonkeyPatch
+    sabotaged: DrillContext, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trial whose clients only ever reached standbys has neither a gap nor zero lost writes."""
     monkeypatch.setattr(trials, "lanes", to_standbys)

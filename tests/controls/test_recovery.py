@@ -9,13 +9,13 @@ import pytest
 from kubernetes import client
 from psycopg.sql import SQL, Identifier
 
-from pgdrill.drills.failover import Bench
-from pgdrill.drills.recovery import run_oops
+from pgdrill.drills.failover import DrillContext
+from pgdrill.drills.recovery import run_point_in_time
 from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.judge import recovery
 from pgdrill.observe.archiver import switch_wal
-from pgdrill.platforms.archive import Archive, Archived, Restored, Target
+from pgdrill.platforms.archive import Archive, HasArchive, Restored, Target
 from pgdrill.platforms.base import Cluster, Platform
 from pgdrill.platforms.kind import KindPlatform, nodes, store
 from pgdrill.platforms.kind.state import CONTROL_PLANE, RESTORED
@@ -67,16 +67,16 @@ class Tampered:
 
 @breaks("rows-absent", "rows-too-many", "duplicate-rows", "tables-that-differ", "defects")
 def test_other_rows_than_were_written_are_found(
-    require: Callable[[str], None],
-    sabotaged: Bench,
+    require_capability: Callable[[str], None],
+    sabotaged: DrillContext,
     seeded: Seed,
     control: Control,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A restore that reports success with other rows breaks the promises about them."""
-    require("backup")
+    require_capability("backup")
     platform = sabotaged.platform
-    assert isinstance(platform, Archived)
+    assert isinstance(platform, HasArchive)
     archive = Tampered(platform.archive, sabotaged.cluster)
     monkeypatch.setattr(type(platform), "archive", property(lambda _: archive))
     budgets = (
@@ -87,7 +87,7 @@ def test_other_rows_than_were_written_are_found(
         recovery.IN_ORDER,
     )
     with control.must_be("broken", "restored rows tampered with", *budgets) as verdicts:
-        found = run_oops(sabotaged, 1)
+        found = run_point_in_time(sabotaged, 1)
         with verdicts.together():
             for claim in recovery.claims(platform.engine.name, [found]):
                 verdicts.check(claim.budget, claim.observed, "oops", claim.note)
@@ -95,12 +95,12 @@ def test_other_rows_than_were_written_are_found(
 
 @pytest.mark.parametrize("how", ["damaged", "missing"])
 def test_a_wal_file_that_cannot_be_had_is_no_restore(
-    require: Callable[[str], None], sabotaged: Bench, how: str
+    require_capability: Callable[[str], None], sabotaged: DrillContext, how: str
 ) -> None:
     """Where one file of WAL is damaged or missing, restoring past it is refused, latest or not."""
-    require("backup")
+    require_capability("backup")
     platform, cluster = sabotaged.platform, sabotaged.cluster
-    assert isinstance(platform, Archived)
+    assert isinstance(platform, HasArchive)
     archive = platform.archive
     archive.discard()
     archive.back_up(_quiet)
@@ -124,11 +124,11 @@ def test_a_wal_file_that_cannot_be_had_is_no_restore(
 
 
 def test_an_archive_that_forgets_what_it_took_is_refused(
-    require: Callable[[str], None], sabotaged: Bench
+    require_capability: Callable[[str], None], sabotaged: DrillContext
 ) -> None:
     """PostgreSQL believes an archive_command that stores nothing; a restore looks for the file."""
-    require("backup")
-    require("processes")  # looks into the repository as this platform keeps it
+    require_capability("backup")
+    require_capability("processes")  # looks into the repository as this platform keeps it
     platform = _local(sabotaged.platform)
     archive, engine = platform.archive, platform.engine
     archive.discard()

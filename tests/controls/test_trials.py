@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from pgdrill.drills.experiment import control_of
-from pgdrill.drills.failover import Bench, run_trial
+from pgdrill.drills.failover import DrillContext, run_trial
 from pgdrill.faults.base import Fault, healing
 from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import failover
@@ -31,9 +31,9 @@ LOOK = 40.0  # seconds to wait for somebody to take over; the promise is 30
 class Trials:
     """Runs a trial with a sabotage in the place of an experiment's fault, and judges it."""
 
-    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.platform = bench.platform
-        self._bench = bench
+    def __init__(self, context: DrillContext, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.platform = context.platform
+        self._bench = context
         self._monkeypatch = monkeypatch
 
     def promised(self, fault: str) -> failover.FaultBudgets:
@@ -52,7 +52,7 @@ class Trials:
 
 
 @pytest.fixture
-def trials(sabotaged: Bench, monkeypatch: pytest.MonkeyPatch) -> Trials:
+def trials(sabotaged: DrillContext, monkeypatch: pytest.MonkeyPatch) -> Trials:
     """Trials on the healthy cluster."""
     return Trials(sabotaged, monkeypatch)
 
@@ -66,13 +66,13 @@ def test_fault_that_names_no_member_is_invalid(trials: Trials, control: Control)
 
 
 def test_kill_that_misses_is_invalid(
-    require: Callable[[str], None],
+    require_capability: Callable[[str], None],
     trials: Trials,
     control: Control,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The platform's own kill is refused when the processes that it should have hit live on."""
-    require("processes")
+    require_capability("processes")
     monkeypatch.setattr(MemberProcesses, "kill", lambda self: [])
     gap = trials.promised("primary_kill").gap
     why = "is still "
@@ -127,15 +127,15 @@ def test_standby_that_stays_away_is_broken(
 
 @breaks("acknowledged-writes-lost", "trials-with-a-needless-failover")
 def test_asynchronous_replication_loses_writes(
-    require: Callable[[str], None], trials: Trials, control: Control
+    require_capability: Callable[[str], None], trials: Trials, control: Control
 ) -> None:
     """Without synchronous replication a killed primary takes acknowledged writes along."""
-    require("processes")
+    require_capability("processes")
     with control.must_be("broken", "asynchronous replication", failover.LOST) as verdicts:
-        # Healed only after the fail-over, as a primary that hangs is.
+        # Healed only after the failover, as a primary that hangs is.
         trial = trials.run("primary_freeze", LossyKill(trials.platform))
         trials.judge(trial, verdicts, like="primary_kill")
-    assert trial.timeline_after > trial.timeline_before, "no fail-over happened"
+    assert trial.timeline_after > trial.timeline_before, "no failover happened"
     needless = failover.NEEDLESS_FAILOVER
     with control.must_be("broken", "a standby's kill that hits the primary", needless) as verdicts:
         trials.judge(trial, verdicts, like="standby_kill")
@@ -143,13 +143,13 @@ def test_asynchronous_replication_loses_writes(
 
 @breaks("primary_away.write-gap")
 def test_primary_that_nobody_replaces_is_broken(
-    require: Callable[[str], None],
+    require_capability: Callable[[str], None],
     trials: Trials,
     control: Control,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A fail-over that never comes is a write gap above its promise, not an invalid fault."""
-    require("processes")
+    """A failover that never comes is a write gap above its promise, not an invalid fault."""
+    require_capability("processes")
     monkeypatch.setattr(failover, "patience", lambda *_: LOOK)
     gap = trials.promised("primary_away").gap
     with control.must_be("broken", "a primary that nobody replaces", gap) as verdicts:

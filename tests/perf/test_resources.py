@@ -26,10 +26,10 @@ def test_resources_of_every_member_are_known(
 
 
 def test_the_load_fills_its_panels(
-    require: Callable[[str], None], bench: Bench, prometheus: Prometheus
+    require_capability: Callable[[str], None], bench: Bench, prometheus: Prometheus
 ) -> None:
     """Every query of the panels that show the load finds data over the time of the load."""
-    require("pushgateway")
+    require_capability("pushgateway")
     end = bench.started_at + bench.duration
     fed = [p for dashboard in DASHBOARDS for _, p in dashboard.panels() if p.only == "load"]
     empty = {

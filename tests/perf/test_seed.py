@@ -14,9 +14,9 @@ def test_seed_is_fast(seeded: Seed, verdicts: Verdicts) -> None:
     bench.seeded(seeded, verdicts)
 
 
-def test_seed_is_whole(seeded: Seed, settings: Settings, cluster: Cluster) -> None:
+def test_seed_is_whole(seeded: Seed, pgdrill_settings: Settings, cluster: Cluster) -> None:
     """All rows asked for are there, in at least ten tables, the same on every member."""
-    assert sum(table.rows for table in seeded.tables) == settings.rows
+    assert sum(table.rows for table in seeded.tables) == pgdrill_settings.rows
     assert len(seeded.tables) >= FEWEST_TABLES
     assert min(table.rows for table in seeded.tables) > 0, f"an empty table: {seeded.tables}"
     assert set(seeded.agreeing_members) == set(cluster.members)

@@ -13,12 +13,16 @@ from pgdrill.rundir import RunDir
 
 
 def test_objectives_are_the_same_in_prometheus(
-    bench: Bench, publication: Publication, prometheus: Prometheus, run: RunDir, verdicts: Verdicts
+    bench: Bench,
+    publication: Publication,
+    prometheus: Prometheus,
+    run_directory: RunDir,
+    verdicts: Verdicts,
 ) -> None:
     """Prometheus has seen as many transactions, as many bad ones and the same p99 as the client."""
     found = objectives_twice(bench, publication, prometheus)
     for one in found:
-        run.keep(one)
+        run_directory.keep(one)
     slos.judge(found, verdicts)
 
 
@@ -28,12 +32,12 @@ def test_server_committed_what_clients_were_told(
     load: Load,
     bench: Bench,
     prometheus: Prometheus,
-    run: RunDir,
+    run_directory: RunDir,
     verdicts: Verdicts,
 ) -> None:
     """PostgreSQL's own count of commits, by way of Prometheus, is that of the clients."""
     found = commits_twice(load, bench, cluster.database, prometheus)
-    run.keep(found)
+    run_directory.keep(found)
     slos.judge([found], verdicts)
 
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.platforms.kind import making, pulling
-from pgdrill.provision import engine as containers
-from pgdrill.provision import images, node
+from pgdrill.platforms.kind import lifecycle, pulling
+from pgdrill.provision import container_engine, images, node
 from pgdrill.provision.building import Builder
 from pgdrill.provision.commands import output
 from pgdrill.provision.components import catalogue
@@ -23,7 +22,7 @@ from pgdrill.provision.registry import Reference
 from pgdrill.provision.supply import Supply
 from pgdrill.provision.toolchain import build, module_directory
 from pgdrill.settings import ROOT
-from tests.pulled.standins import (
+from tests.pulled.stubs import (
     HIDDEN,
     Registry,
     forget,
@@ -83,15 +82,15 @@ class Table:
 def main() -> int:
     """Run every stage; return 0 when the drill was green."""
     table = Table()
-    answered = containers.answers()
+    answered = container_engine.answers()
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pgdrill-pulled-")))
         try:
-            containers.ensure(print)
-            if making.nodes():
+            container_engine.ensure(print)
+            if lifecycle.nodes():
                 raise BrokenEnvironmentError("there is a kind cluster already: `make down` first")
             if not answered:
-                stack.callback(containers.stop)
+                stack.callback(container_engine.stop)
             served, wanted = _fill(scratch, stack, table)
             _drill(scratch, served, wanted, table)
         except (BrokenEnvironmentError, subprocess.SubprocessError) as error:

@@ -30,10 +30,10 @@ def test_one_primary_and_its_standbys(platform: Platform, healthy: Cluster) -> N
 
 
 def test_read_write_address_reaches_the_primary(
-    require: Callable[[str], None], platform: Platform, healthy: Cluster
+    require_capability: Callable[[str], None], platform: Platform, healthy: Cluster
 ) -> None:
     """The read-write address leads to the member that the engine calls primary."""
-    require("member-addresses")
+    require_capability("member-addresses")
     with healthy.connect() as session:
         assert _ask(session, "SELECT pg_is_in_recovery()") is False
         reached = _ask(session, "SELECT system_identifier FROM pg_control_system()")
@@ -45,10 +45,10 @@ def test_read_write_address_reaches_the_primary(
 
 
 def test_read_only_address_reaches_standbys(
-    require: Callable[[str], None], healthy: Cluster
+    require_capability: Callable[[str], None], healthy: Cluster
 ) -> None:
     """The read-only address leads to standbys, which refuse to write."""
-    require("read-only-address")
+    require_capability("read-only-address")
     with healthy.connect(healthy.read_only) as session:
         assert _ask(session, "SELECT pg_is_in_recovery()") is True
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
@@ -71,9 +71,11 @@ def test_replication_is_synchronous(platform: Platform, healthy: Cluster) -> Non
     assert platform.engine.synchronous_state_is_expected()
 
 
-def test_a_write_reaches_every_member(require: Callable[[str], None], healthy: Cluster) -> None:
+def test_a_write_reaches_every_member(
+    require_capability: Callable[[str], None], healthy: Cluster
+) -> None:
     """A row written through the load balancer can be read on every member."""
-    require("member-addresses")
+    require_capability("member-addresses")
     with healthy.connect() as session:
         session.execute("CREATE TABLE IF NOT EXISTS smoke (written timestamptz)")
         written = _ask(session, "INSERT INTO smoke VALUES (clock_timestamp()) RETURNING written")
@@ -123,8 +125,8 @@ def test_clocks_agree(prometheus: Prometheus) -> None:
 
 
 def test_volumes_have_a_true_size(
-    require: Callable[[str], None], platform: Platform, healthy: Cluster
+    require_capability: Callable[[str], None], platform: Platform, healthy: Cluster
 ) -> None:
     """Every member's data is on a file system of its own, so that a full disk is real."""
-    require("real-disk-limit")
+    require_capability("real-disk-limit")
     assert all(0 < platform.volume(member).used() < 0.8 for member in healthy.members)

@@ -17,7 +17,7 @@ from pgdrill.records import (
     LaneResult,
     LedgerCount,
     MachineSecond,
-    Neighbour,
+    NearbyWrite,
     Outcome,
     Part,
     PoolerPod,
@@ -405,7 +405,7 @@ def recovery(number: int, **changes: object) -> Recovery:
         diverged=(),
         attempts_file=f"raw/recovery-oops-{number}/ledger.npz",
         neighbours=tuple(
-            Neighbour(began=at, ended=at + 0.02, outcome="acked", there=at + 0.02 <= 0)
+            NearbyWrite(began=at, ended=at + 0.02, outcome="acked", there=at + 0.02 <= 0)
             for at in (number / 50 for number in range(-48, 48))
         ),
     )

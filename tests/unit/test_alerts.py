@@ -17,7 +17,7 @@ import pytest
 import requests
 import yaml
 
-from pgdrill.drills.alerts import wait_able
+from pgdrill.drills.alerts import wait_monitoring_ready
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.judge import alerting
 from pgdrill.observe import deadman, detection
@@ -206,7 +206,7 @@ def test_information_is_logged_and_pages_nobody(monitoring: Monitoring, watch: A
     """What is but information goes another way, in its whole life, and is judged by that."""
     quiet = watch.quiet(lasting=0.3)
     with monitoring.condition("Told") as of:
-        assert (watch.told("Told"), watch.told("Loud")) == ("logged", "paged")
+        assert (watch.last_stage("Told"), watch.last_stage("Loud")) == ("logged", "paged")
         assert watch.wait(of, "logged", since=quiet, within=WITHIN) is not None
     assert watch.wait(of, "resolved", since=quiet, within=WITHIN) is not None
     life = watch.life(of, scenario="unit", quiet_from=quiet, condition=quiet, healed=quiet)
@@ -221,15 +221,15 @@ def test_a_watchdog_that_is_silent_pages(
 ) -> None:
     """What always fires is no alert to anybody; when it does not come any more, the pager pages."""
     monkeypatch.setattr(deadman, "PAGES_AFTER", 2.0)
-    eventually("the watchdog", lambda: watch.switch.renewals, lambda n: n > 2, within=WITHIN)
+    eventually("the watchdog", lambda: watch.switch.heartbeats, lambda n: n > 2, within=WITHIN)
     began = watch.quiet(lasting=3)
     assert watch.switch.paged(began) is None
     with watch.alertmanager.silenced(WATCHDOG):
         silent = time.monotonic()
         eventually("its page", lambda: watch.switch.paged(silent), within=WITHIN)
         assert watch.raised(silent) == ()
-    renewals = watch.switch.renewals
-    eventually("the watchdog", lambda: watch.switch.renewals > renewals, within=WITHIN)
+    heartbeats = watch.switch.heartbeats
+    eventually("the watchdog", lambda: watch.switch.heartbeats > heartbeats, within=WITHIN)
     again = time.monotonic()
     watch.quiet(lasting=3)
     assert watch.switch.paged(again) is None
@@ -239,9 +239,9 @@ def test_what_the_pager_promises_is_what_it_does() -> None:
     """The promise is made of the intervals of Alertmanager's route and of the switch."""
     route = (ROOT / "infra/local/templates/alertmanager.yml.j2").read_text()
     (every,) = re.findall(r"/watchdog\n.*\n.*\n +group_interval: (\S+)", route)
-    assert duration(every) == deadman.RENEWED_EVERY
+    assert duration(every) == deadman.HEARTBEAT_EVERY
     terms = {term.name: term.seconds for term in alerting.UNHEARD.terms}
-    assert list(terms.values())[:2] == [deadman.RENEWED_EVERY, deadman.PAGES_AFTER]
+    assert list(terms.values())[:2] == [deadman.HEARTBEAT_EVERY, deadman.PAGES_AFTER]
 
 
 def test_a_silenced_alert_pages_nobody(monitoring: Monitoring, watch: AlertWatch) -> None:
@@ -358,7 +358,7 @@ def test_a_dead_target_refuses_the_run(monitoring: Monitoring) -> None:
     with pytest.raises(
         BrokenEnvironmentError, match=r"target dead 127\.0\.0\.1:\d+ is down \(.*refused"
     ):
-        wait_able(Prometheus(monitoring.prometheus), within=1)
+        wait_monitoring_ready(Prometheus(monitoring.prometheus), within=1)
 
 
 def test_a_watch_without_pages_leaves_the_pager_alone(
@@ -390,12 +390,12 @@ def test_a_fault_waits_for_the_calm_after_an_old_alert(
     bound = Budget(name="fault to alert", limit=1, unit="s", better="lower", because="unit")
     with monitoring.condition("Loud") as of:
         assert watch.wait(of, "firing", since=0, within=WITHIN) is not None
-        detection.Onlooker(watch, "fault", {"Brief": bound}).settle()
+        detection.AlertObserver(watch, "fault", {"Brief": bound}).settle()
         monkeypatch.setattr(detection, "OLD_ALERTS_GONE", 0.5)
         with pytest.raises(DeadlineError, match="Loud firing"):
-            detection.Onlooker(watch, "fault", {"Loud": bound}).settle()
+            detection.AlertObserver(watch, "fault", {"Loud": bound}).settle()
     monkeypatch.setattr(detection, "OLD_ALERTS_GONE", WITHIN)
-    detection.Onlooker(watch, "fault", {"Loud": bound}).settle()
+    detection.AlertObserver(watch, "fault", {"Loud": bound}).settle()
     now = time.monotonic()
     assert watch.held(now) == watch.held(now - 0.5) == ()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pgdrill.attempt_log import AttemptLog, Lane, Outcome, Words
+from pgdrill.attempt_log import AttemptLog, Lane, Outcome, TextTable
 from pgdrill.workload.attempts import Attempts
 
 STEP = 0.1  # seconds between attempts: 10/s
@@ -248,7 +248,7 @@ def test_log_keeps_every_attempt_across_its_chunks(tmp_path: Path) -> None:
 
 def test_words_share_a_place_past_their_limit() -> None:
     """A server that makes every message different cannot fill the memory."""
-    words = Words(limit=3)
+    words = TextTable(limit=3)
     places = [words.place(text) for text in ("", "a", "b", "c", "d", "a")]
     assert places == [0, 1, 2, 3, 3, 1]
     assert words.all == ["", "a", "b", "others"]

@@ -2,17 +2,17 @@
 
 import pytest
 
-from pgdrill.engines.cnpg import Said, member
+from pgdrill.engines.cnpg import InstanceState, member
 
 pytestmark = pytest.mark.unit
 
-STANDBY = Said(
+STANDBY = InstanceState(
     standby=True, timeline=49, streaming=True, position=100, sending_to=[], synchronous=[]
 )
 
 
-def _primary(*sending_to: str) -> Said:
-    return Said(
+def _primary(*sending_to: str) -> InstanceState:
+    return InstanceState(
         standby=False,
         timeline=49,
         streaming=False,

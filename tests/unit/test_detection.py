@@ -15,7 +15,7 @@ from pgdrill.records import Budget, Detection, total
 from pgdrill.report import splice, terminal
 from pgdrill.report.detection import matrix
 from pgdrill.waiting import pause
-from tests.alerts.truth import instant_when
+from tests.alerts.measured import instant_when
 from tests.unit.fake_run import detection, detections, seen, trial, write_run
 
 PROMISED = {
@@ -43,7 +43,7 @@ def test_a_new_primary_is_announced_where_one_comes() -> None:
 
 
 def test_an_alert_about_the_new_primary_may_wait_for_it() -> None:
-    """The bound of a fail-over alert begins with the new primary, any other with the fault."""
+    """The bound of a failover alert begins with the new primary, any other with the fault."""
     fires = total("condition to alert", {"scrape": 2}, margin=8, why=alerting.WHY)
     alerts = {"PgNoPrimary": fires, "PgFailoverHappened": fires}
     within = promises.within(LOCAL, FAULTS["primary_freeze"], alerts)

@@ -34,7 +34,7 @@ def _supply(operator: str = OPERATORS[0]) -> Supply:
 
 
 def _installation(where: Path, operator: str, timing: str) -> Installation:
-    return plan(where, "node:1", True, 2, operator).timed(timing).archived()
+    return plan(where, "node:1", True, 2, operator).with_timing(timing).archived()
 
 
 @pytest.fixture(scope="session")
@@ -127,9 +127,11 @@ def _left_out(what: str, settings: Settings) -> NoReturn:
 
 
 @pytest.fixture
-def helm(settings: Settings) -> Path:
+def helm(pgdrill_settings: Settings) -> Path:
     """The helm of this machine, if it has one."""
-    return manifests.present("helm") or _left_out("no helm on PATH or in the cache", settings)
+    return manifests.present("helm") or _left_out(
+        "no helm on PATH or in the cache", pgdrill_settings
+    )
 
 
 @pytest.mark.parametrize("chart", manifests.RELEASES)
@@ -166,11 +168,13 @@ def test_helm_refuses_a_wrong_value_by_the_schema(chart: str, helm: Path, tmp_pa
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_kustomize_builds_the_operators(operator: str, tmp_path: Path, settings: Settings) -> None:
+def test_kustomize_builds_the_operators(
+    operator: str, tmp_path: Path, pgdrill_settings: Settings
+) -> None:
     """With the manifests of the very modules, and the images that are built in place of theirs."""
     kubectl = manifests.present("kubectl")
     if kubectl is None or not has_go():
-        _left_out("no kubectl, or no Go for the modules that hold manifests", settings)
+        _left_out("no kubectl, or no Go for the modules that hold manifests", pgdrill_settings)
     said: list[str] = []
     tree = kustomize_tree(tmp_path / "tree", _supply(operator), said.append, built=True)
     done = subprocess.run(
@@ -240,14 +244,16 @@ def test_roles_take_what_a_platform_gives_and_refuse_less(
     name: str,
     arguments: Mapping[str, dict[str, Any]],
     tmp_path: Path,
-    settings: Settings,
+    pgdrill_settings: Settings,
 ) -> None:
     """A variable that is missing is named before anything is done."""
     whole = arguments[book]
-    done = _play(book, whole, tmp_path, settings)
+    done = _play(book, whole, tmp_path, pgdrill_settings)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Validating arguments" in done.stdout
     assert "changed=0" in done.stdout
-    lacking = _play(book, {key: whole[key] for key in whole if key != name}, tmp_path, settings)
+    lacking = _play(
+        book, {key: whole[key] for key in whole if key != name}, tmp_path, pgdrill_settings
+    )
     assert lacking.returncode == 2
     assert f"missing required arguments: {name}" in lacking.stdout

@@ -22,7 +22,7 @@ from pgdrill.platforms.kind.state import (
     plan,
 )
 from pgdrill.platforms.lock import exclusive
-from pgdrill.provision import engine, oci
+from pgdrill.provision import container_engine, oci
 from pgdrill.provision.commands import logged, output, succeeds
 from pgdrill.provision.components import catalogue, inside
 from pgdrill.provision.playbook import changed
@@ -67,7 +67,7 @@ def test_docker_loads_an_image_as_containerd_imports_it(tmp_path: Path) -> None:
         assert contents["RepoTags"] == ["localhost/pgdrill/x:1"]
     assert oci.image_id(file) == f"sha256:{Path(contents['Config']).name}"
     assert oci.digest_of(copy) == oci.digest_of(file)
-    if not engine.answers():
+    if not container_engine.answers():
         return
     try:
         output("docker", "load", "--quiet", "--input", copy)
@@ -178,7 +178,7 @@ def test_a_root_that_lacks_something_is_refused(tmp_path: Path) -> None:
 
 def test_an_installation_is_read_back_as_written(tmp_path: Path) -> None:
     """What `up` planned is what later commands see, readable by nobody else."""
-    made = plan(tmp_path, "node:1", True, 2).timed("default")
+    made = plan(tmp_path, "node:1", True, 2).with_timing("default")
     made.save()
     assert Installation.load(tmp_path) == made
     assert Installation.load(tmp_path / "absent") is None

@@ -22,7 +22,7 @@ from kubernetes import client
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kind import namespaces
-from pgdrill.platforms.kind.leftovers import building, sweep
+from pgdrill.platforms.kind.orphans import building, sweep
 from pgdrill.platforms.kind.state import NAMESPACE, RESTORED
 from pgdrill.platforms.supported import require_supported
 from pgdrill.provision.commands import MARK, logged, workers

@@ -14,7 +14,7 @@ import yaml
 from pgdrill.__main__ import main
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError, PgdrillError
 from pgdrill.platforms.base import Endpoint
-from pgdrill.platforms.kube import reaching, rights, schema
+from pgdrill.platforms.kube import rights, schema, service_addresses
 from pgdrill.platforms.kube.platform import KubePlatform, confirm
 from pgdrill.platforms.select import choose
 from pgdrill.settings import ROOT, Settings, resolve
@@ -467,8 +467,8 @@ def test_addresses_are_those_that_lead_outside() -> None:
     first = service("e", {"cnpg.io/instanceName": "pg-1"}, 31003)
     second = service("f", {"cnpg.io/instanceName": "pg-2"}, 31004)
 
-    def find(*services: dict[str, Any], **given: Endpoint) -> reaching.Addresses:
-        return reaching.find(services, [node("10.0.0.1")], "pg", ("pg-1", "pg-2"), given)
+    def find(*services: dict[str, Any], **given: Endpoint) -> service_addresses.Addresses:
+        return service_addresses.find(services, [node("10.0.0.1")], "pg", ("pg-1", "pg-2"), given)
 
     found = find(foreign, pooled, balanced, replicas, first, second)
     assert found.read_write == Endpoint("10.0.0.9", 5432)
@@ -496,7 +496,7 @@ def test_addresses_are_those_that_lead_outside() -> None:
 )
 def test_an_address_by_hand_is_read(text: str, found: Endpoint) -> None:
     """Names, and IPv6 with and without a port."""
-    assert reaching.parse(text, "--rw-host") == found
+    assert service_addresses.parse(text, "--rw-host") == found
 
 
 @pytest.mark.usefixtures("api")

@@ -23,7 +23,7 @@ from pgdrill.platforms.base import Endpoint
 from pgdrill.platforms.kind import KindPlatform, load_container
 from pgdrill.platforms.kind.load_container import ContainerProgram, provide, remove_left
 from pgdrill.platforms.kind.state import MONITORS, SERVICES, plan
-from pgdrill.provision import engine, images, pulls
+from pgdrill.provision import container_engine, images, pulls
 from pgdrill.provision.commands import output, succeeds
 from pgdrill.provision.components import catalogue
 from pgdrill.provision.supply import Supply
@@ -76,7 +76,7 @@ esac
 
 
 def _has_image() -> bool:
-    return engine.answers() and succeeds("docker", "image", "inspect", IMAGE)
+    return container_engine.answers() and succeeds("docker", "image", "inspect", IMAGE)
 
 
 @pytest.fixture(params=["stand-in", "docker"])
@@ -287,7 +287,7 @@ def test_a_container_that_will_not_do_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
 ) -> None:
     """It names both: what this machine has, and what the image has."""
-    monkeypatch.setattr(load_container, "TOLD_WITHIN", 0.5)
+    monkeypatch.setattr(load_container, "VERSION_WITHIN", 0.5)
     only_run = f"#!/bin/sh\ncase $1 in run) {script} ;; rm) exit 1 ;; esac\n"
     _put_docker(tmp_path, monkeypatch, only_run)
     with pytest.raises(BrokenEnvironmentError) as refused:

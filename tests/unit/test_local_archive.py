@@ -14,7 +14,7 @@ pytestmark = pytest.mark.unit
     [
         ((), "000000010000000000000007", False),
         (("00000002",), "000000010000000000000007", True),
-        # Of before a fail-over: the archive's own, which lies there while recovery goes on.
+        # Of before a failover: the archive's own, which lies there while recovery goes on.
         (("00000009", "0000000A"), "0000000A000000000000009D", False),
         (("0000000A", "0000000B"), "0000000A000000000000009D", True),
         (("00000002",), "", True),

@@ -220,9 +220,11 @@ Run = tuple[pgbench_log.Log, pgbench_log.Window]
 
 
 @given(runs(), st.integers(1, 500))
-def test_every_transaction_is_in_the_second_in_which_it_was_due(run: Run, limit: int) -> None:
+def test_every_transaction_is_in_the_second_in_which_it_was_due(
+    run_directory: Run, limit: int
+) -> None:
     """Slices add up to the whole: answered ones, and all that were bad, sent or not."""
-    log, window = run
+    log, window = run_directory
     unsent = window.unsent(log, limit)
     slices = pgbench_log.slices(log, unsent, window, limit)
     whole = pgbench_log.script_result(
@@ -240,9 +242,11 @@ def test_every_transaction_is_in_the_second_in_which_it_was_due(run: Run, limit:
 
 
 @given(runs(), st.integers(1, 500))
-def test_what_was_never_sent_was_due_after_what_its_thread_sent_last(run: Run, limit: int) -> None:
+def test_what_was_never_sent_was_due_after_what_its_thread_sent_last(
+    run_directory: Run, limit: int
+) -> None:
     """A thread never sends more than its share of the rate; a transaction more is never worse."""
-    log, window = run
+    log, window = run_directory
     unsent = window.unsent(log, limit)
     assert all(window.start_us <= due <= window.end_us for due in unsent)
     assert unsent.size <= window.rate * window.seconds

@@ -50,7 +50,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine(tmp_path)
     monkeypatch.setenv("PATH", machine.path)
     monkeypatch.setattr(pgbench_program, "DEBIAN_KEEPS", tmp_path / "debian")
-    monkeypatch.setattr(pgbench_program, "TOLD_WITHIN", 0.5)
+    monkeypatch.setattr(pgbench_program, "VERSION_WITHIN", 0.5)
     return machine
 
 

@@ -22,7 +22,7 @@ from pgdrill.attempt_log import Lane, Outcome
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.alerts import listening_address
 from pgdrill.platforms import session
-from pgdrill.platforms.kind import host, making
+from pgdrill.platforms.kind import host, lifecycle
 from pgdrill.settings import ROOT
 from pgdrill.waiting import DeadlineError
 from pgdrill.workload import prober_cost
@@ -30,7 +30,7 @@ from pgdrill.workload.dataset.load import must_fit
 from pgdrill.workload.ledger import create_table
 from pgdrill.workload.prober import Prober
 from tests import desktop
-from tests.badinput.standins import Tools
+from tests.badinput.stubs import Tools
 from tests.unit.conftest import ScratchPostgres
 
 
@@ -54,7 +54,7 @@ def shop(scratch_postgres: ScratchPostgres) -> tuple[str, int]:
 def test_the_load_balancer_comes_first(shop: tuple[str, int], tmp_path: Path) -> None:
     """Where both routes lead to the database, no node port is used, routable or not."""
     routes = {"load balancer": shop, "node ports": shop}
-    assert making.choose_route(routes, tmp_path / "none", _never_asked) == "load balancer"
+    assert lifecycle.choose_route(routes, tmp_path / "none", _never_asked) == "load balancer"
 
 
 def test_node_ports_are_used_where_nothing_else_answers(
@@ -64,8 +64,8 @@ def test_node_ports_are_used_where_nothing_else_answers(
     began = time.monotonic()
     with _mute() as nobody:
         routes = {"load balancer": nobody, "node ports": shop}
-        assert making.choose_route(routes, tmp_path / "none", lambda: False) == "node ports"
-    assert time.monotonic() - began < making.ROUTABLE_WITHIN / 2
+        assert lifecycle.choose_route(routes, tmp_path / "none", lambda: False) == "node ports"
+    assert time.monotonic() - began < lifecycle.ROUTABLE_WITHIN / 2
 
 
 def test_a_late_load_balancer_is_waited_for(shop: tuple[str, int], tmp_path: Path) -> None:
@@ -79,14 +79,14 @@ def test_a_late_load_balancer_is_waited_for(shop: tuple[str, int], tmp_path: Pat
             return True
 
         routes = {"load balancer": address, "node ports": shop}
-        assert making.choose_route(routes, tmp_path / "none", routable) == "load balancer"
+        assert lifecycle.choose_route(routes, tmp_path / "none", routable) == "load balancer"
 
 
 def test_no_route_at_all_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that answers nowhere ends in an error, not in a route."""
-    monkeypatch.setattr(making, "ANSWERS_WITHIN", 1.0)
+    monkeypatch.setattr(lifecycle, "ANSWERS_WITHIN", 1.0)
     with _mute() as nobody, pytest.raises(DeadlineError, match="the database to answer"):
-        making.choose_route({"load balancer": nobody}, tmp_path / "none", _never_asked)
+        lifecycle.choose_route({"load balancer": nobody}, tmp_path / "none", _never_asked)
 
 
 def _never_asked() -> bool:
@@ -272,7 +272,7 @@ def test_the_fake_mac_hides_linux() -> None:
     """Our modules are hidden from /proc and from what Linux alone has: this would see a relapse."""
     asked = (
         "import os, sys, platform, resource; from pathlib import Path\n"
-        "import pgdrill.provision.engine as engine, pgdrill.provision.host as host\n"
+        "import pgdrill.provision.container_engine as engine, pgdrill.provision.host as host\n"
         "import pgdrill.workload.dataset.load as load\n"
         "assert sys.platform == 'darwin' and platform.machine() == 'arm64'\n"
         "assert not hasattr(os, 'sched_setscheduler') and not hasattr(resource, 'RLIMIT_RTTIME')\n"

@@ -33,9 +33,9 @@ from pgdrill.report.attempts import traces
 from pgdrill.report.headline import headline
 from pgdrill.report.html import BEGIN, END
 from pgdrill.report.markdown import tables
-from pgdrill.report.reading import read_run
+from pgdrill.report.number_format import at_most
+from pgdrill.report.read_run import read_run
 from pgdrill.report.trials import compared, coverage, groups
-from pgdrill.report.words import at_most
 from pgdrill.rundir import RunDir
 from tests.unit.fake_run import (
     GAP,
@@ -298,7 +298,7 @@ def test_budget_of_a_lane_is_drawn_for_that_lane(tmp_path: Path) -> None:
 
 
 def test_other_settings_are_compared_and_not_the_headline(whole: RunDir) -> None:
-    """A trial under other fail-over settings is drawn beside the run's own, with its own budget."""
+    """A trial under other failover settings is drawn beside the run's own, with its own budget."""
     other = trial("primary-kill", 1, 48.0, START + 60).model_copy(update={"tuning": "default"})
     whole.keep(other)
     about = About(fault="primary-kill", timing="default", lane="fresh")

@@ -9,7 +9,7 @@ from pgdrill.errors import BadUsageError
 from pgdrill.judge import catalogue
 from pgdrill.records import Collected, Fingerprint, RunEnd, read, write
 from pgdrill.report.markdown import BEGIN, END, summary, tables, update
-from pgdrill.report.reading import read_run
+from pgdrill.report.read_run import read_run
 from pgdrill.settings import resolve
 from tests.unit.fake_run import GAP, LOST, START, trial, verdict, write_run
 

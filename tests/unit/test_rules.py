@@ -19,7 +19,7 @@ from pgdrill.observe import rulefiles
 from pgdrill.observe.deadman import WATCHDOG
 from pgdrill.observe.prometheus import UNALERTED
 from pgdrill.settings import ROOT
-from tests.alerts import plays
+from tests.alerts import actions
 from tests.alerts import test_fires_and_resolves as live
 from tests.alerts.scenarios import SCENARIOS, Exemption
 
@@ -188,8 +188,8 @@ def test_what_is_scraped_slowly_feeds_no_alert() -> None:
 def test_every_alert_has_a_live_scenario_or_a_reason() -> None:
     """The inventory of scenarios names exactly the alerts there are, and tests that exist."""
     assert set(SCENARIOS) == set(_rules())
-    nothing = cast("plays.Scene", None)  # they are not played here
-    expected = {one.name: one.alert for one in plays.scenarios(nothing)}
+    nothing = cast("actions.Scene", None)  # they are not played here
+    expected = {one.name: one.alert for one in actions.scenarios(nothing)}
     for alert, scenario in SCENARIOS.items():
         if isinstance(scenario, Exemption):
             assert scenario.reason, f"{alert} is excused without a reason"
@@ -201,13 +201,13 @@ def test_every_alert_has_a_live_scenario_or_a_reason() -> None:
 
 def test_limits_of_the_live_scenarios_are_those_of_the_rules() -> None:
     """A scenario measures its condition against the threshold that the rule has."""
-    assert _rules()["PgReplicationLagHigh"]["expr"].endswith(f"> {plays.LIMIT_LAG:g}")
-    assert _rules()["PgCommitsWait"]["expr"].endswith(f"> {plays.LIMIT_WAIT:g}")
-    assert _rules()["PgConnectionsNearLimit"]["expr"].endswith(f"> {plays.LIMIT_SHARE:.2f}")
-    assert _rules()["PgVacuumHeldBack"]["expr"].endswith(f"> {plays.LIMIT_AGE:g}")
-    assert _rules()["PgCrashLoop"]["expr"].endswith(f"> {plays.CRASHES - 1}")
+    assert _rules()["PgReplicationLagHigh"]["expr"].endswith(f"> {actions.LIMIT_LAG:g}")
+    assert _rules()["PgCommitsWait"]["expr"].endswith(f"> {actions.LIMIT_WAIT:g}")
+    assert _rules()["PgConnectionsNearLimit"]["expr"].endswith(f"> {actions.LIMIT_SHARE:.2f}")
+    assert _rules()["PgVacuumHeldBack"]["expr"].endswith(f"> {actions.LIMIT_AGE:g}")
+    assert _rules()["PgCrashLoop"]["expr"].endswith(f"> {actions.CRASHES - 1}")
     for alert in ("PgDiskFilling", "PgArchiveFilling"):
-        assert _rules()[alert]["expr"].endswith(f"> {plays.LIMIT_DISK:.2f}")
+        assert _rules()[alert]["expr"].endswith(f"> {actions.LIMIT_DISK:.2f}")
 
 
 def test_burn_is_measured_against_the_objective() -> None:

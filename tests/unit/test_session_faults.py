@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from pgdrill.engines.base import Engine, Member
-from pgdrill.faults.base import FaultNotRealError, Placed
+from pgdrill.faults.base import FaultNotRealError, NeedsPlacement
 from pgdrill.platforms import session_faults
 from pgdrill.platforms.base import Cluster, Endpoint
 from pgdrill.platforms.session_faults import TakeConnections
@@ -49,7 +49,7 @@ def cluster(scratch_postgres: ScratchPostgres, tmp_path: Path) -> Iterator[Clust
 def test_nobody_gets_in_until_it_is_healed(cluster: Cluster) -> None:
     """Every slot is taken, one that becomes free is taken as well, and all are given back."""
     fault = TakeConnections(cast("Engine", _Engine()), lambda: cluster)
-    assert isinstance(fault, Placed)
+    assert isinstance(fault, NeedsPlacement)
     with cluster.connect() as before:
         assert fault.inject() == "pg1"
         try:

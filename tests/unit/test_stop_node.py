@@ -7,7 +7,7 @@ import pytest
 
 import pgdrill.platforms.kind  # noqa: F401  # first: it and its faults import each other
 from pgdrill.engines.base import Member, PodEngine
-from pgdrill.faults.base import FaultNotRealError, Placed
+from pgdrill.faults.base import FaultNotRealError, NeedsPlacement
 from pgdrill.platforms.kind.faults import StopNode
 
 pytestmark = pytest.mark.unit
@@ -60,7 +60,7 @@ def test_primary_on_the_control_plane_is_moved_before() -> None:
     """One switchover to a worker, and none where there is nothing to move."""
     engine = _Engine()
     fault = _fault(engine)
-    assert isinstance(fault, Placed)
+    assert isinstance(fault, NeedsPlacement)
     fault.place()
     fault.place()
     assert engine.asked == ["pgdrill-2"]

@@ -14,7 +14,7 @@ from tests.unit.fake_run import write_run
 pytestmark = pytest.mark.unit
 
 TINY = """
-from pgdrill.judge.anew import Verdicts
+from pgdrill.judge.rejudge import Verdicts
 from pgdrill.records import Budget, Record
 from pgdrill.report.pages import Markup
 from pgdrill.report.suites import Question, Section, Suite

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from pgdrill import waiting
-from pgdrill.waiting import DeadlineError, eventually, telling, throughout, ticks
+from pgdrill.waiting import DeadlineError, announcing_waits, eventually, throughout, ticks
 
 
 def test_returns_the_accepted_answer() -> None:
@@ -74,7 +74,7 @@ def test_people_are_told_of_a_long_wait_and_of_no_short_one(
     monkeypatch.setattr(waiting, "PATIENCE", 0.05)
     monkeypatch.setattr(waiting, "AGAIN", 0.1)
     said: list[str] = []
-    with telling(said.append):
+    with announcing_waits(said.append):
         eventually("what is there", lambda: True, within=7)
         assert said == []
         with pytest.raises(DeadlineError):

@@ -13,12 +13,12 @@ from pgdrill.judge import watching
 from pgdrill.judge.promises import Limits
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
 from pgdrill.records import LaneResult, LedgerCount, Watch
-from pgdrill.report import watchplots, watchwords
+from pgdrill.report import watch_plots, watch_text
 from pgdrill.waiting import eventually
-from pgdrill.workload import names
-from pgdrill.workload.guest import has_secret, parse, public
-from pgdrill.workload.names import Names
-from pgdrill.workload.onlooker import Look, staleness
+from pgdrill.workload import host_names
+from pgdrill.workload.host_names import HostNames
+from pgdrill.workload.read_poller import Look, staleness
+from pgdrill.workload.user_database import has_secret, parse, public
 from tests.unit.test_attempts import Story
 
 pytestmark = pytest.mark.unit
@@ -160,8 +160,8 @@ def test_loss_is_judged_and_what_the_user_sets_a_limit_for(
 def test_an_outage_that_had_not_ended_is_drawn_to_the_end() -> None:
     """The last lines and the plot have no end of it to name."""
     watch = seen(lane(None, 3.0))
-    assert "at least 3 s, not over" in " ".join(watchwords.lines(watch))
-    assert 'class="outage"' in str(watchplots.course(watch))
+    assert "at least 3 s, not over" in " ".join(watch_text.lines(watch))
+    assert 'class="outage"' in str(watch_plots.course(watch))
 
 
 def test_what_is_secret_of_a_dsn_is_not_shown() -> None:
@@ -187,8 +187,8 @@ def test_names_are_looked_up_again_beside_the_attempts(monkeypatch: pytest.Monke
         return [(0, 0, 0, "", (address, 0)) for address in table[host]]
 
     monkeypatch.setattr(socket, "getaddrinfo", answer)
-    monkeypatch.setattr(names, "LOOK_UP_EVERY", 0.01)
-    found = Names("host=db,10.9.9.9,/tmp port=5,6,7 dbname=x")
+    monkeypatch.setattr(host_names, "LOOK_UP_EVERY", 0.01)
+    found = HostNames("host=db,10.9.9.9,/tmp port=5,6,7 dbname=x")
 
     def parts(key: str) -> str:
         return str(conninfo_to_dict(found.conninfo.decode())[key])
@@ -207,5 +207,5 @@ def test_names_are_looked_up_again_beside_the_attempts(monkeypatch: pytest.Monke
 def test_an_address_is_left_as_it_is() -> None:
     """Nobody is asked, and libpq gets what was given."""
     for given in ("host=127.0.0.1 port=5", "host=::1", "host=/run", "host=db hostaddr=10.0.0.1"):
-        found = conninfo_to_dict(Names(given).conninfo.decode())
+        found = conninfo_to_dict(HostNames(given).conninfo.decode())
         assert found == conninfo_to_dict(given) | {"gssencmode": "disable"}

@@ -17,7 +17,7 @@ from pgdrill.records import Verdict, read_lines
 from pgdrill.settings import ROOT
 from pgdrill.waiting import eventually, pause
 from pgdrill.workload import ledger
-from pgdrill.workload.guest import LEDGER
+from pgdrill.workload.user_database import LEDGER
 from tests.badinput.commands import Installation
 from tests.unit.conftest import ScratchPostgres
 from tests.watch.conftest import Way, in_process_list, schemas, table, watching

@@ -20,11 +20,11 @@ from pgdrill.platforms.base import (
     psql_line,
 )
 from pgdrill.platforms.kind import (
-    leftovers,
+    lifecycle,
     load_container,
-    making,
     namespaces,
     network,
+    orphans,
     preflight,
     pulling,
 )
@@ -46,7 +46,7 @@ from pgdrill.platforms.kind.state import (
     state_dir,
 )
 from pgdrill.platforms.kind.store_faults import store_faults
-from pgdrill.platforms.kubernetes import looks
+from pgdrill.platforms.kubernetes import kubectl_output
 from pgdrill.platforms.kubernetes.access import Access
 from pgdrill.platforms.kubernetes.faults import (
     OPERATOR,
@@ -61,8 +61,7 @@ from pgdrill.platforms.lock import exclusive
 from pgdrill.platforms.session_faults import TakeConnections
 from pgdrill.platforms.supported import require_supported
 from pgdrill.progress import Reporter
-from pgdrill.provision import engine as containers
-from pgdrill.provision import images, playbook
+from pgdrill.provision import container_engine, images, playbook
 from pgdrill.provision.commands import mark, output, succeeds, workers
 from pgdrill.provision.node import clear_workshop
 from pgdrill.provision.supply import Supply
@@ -128,22 +127,22 @@ class KindPlatform(KubernetesPlatform):
         Raises:
             BrokenEnvironmentError: the machine cannot hold it, or it does not become healthy.
         """
-        making.refuse_foreign_files(self._state)
-        leftovers.sweep(self._state)
+        lifecycle.refuse_foreign_files(self._state)
+        orphans.sweep(self._state)
         mark(self._state)
         found = Installation.load(self._state)
         if found is None:
             preflight.require(settings.images)
         with self._reporter.task("container engine"):
             if found:
-                containers.resume(self._say)  # the nodes are in that one and in no other
-            containers.ensure(self._say)
-        making.refuse_foreign(found)
+                container_engine.resume(self._say)  # the nodes are in that one and in no other
+            container_engine.ensure(self._say)
+        lifecycle.refuse_foreign(found)
         load_container.remove_left(self._state)
         if found is None:
             preflight.require(settings.images)  # once more: of an engine only now started
             network.refuse_taken()
-        with leftovers.building(self._say):
+        with orphans.building(self._say):
             try:
                 self._make(found, settings)
             except DeadlineError as error:
@@ -155,7 +154,7 @@ class KindPlatform(KubernetesPlatform):
             node = images.node_image(
                 self._supply,
                 self._say,
-                running=found.image if found and not making.lost(found) else "",
+                running=found.image if found and not lifecycle.lost(found) else "",
                 before_building=lambda: preflight.require("build"),
             )
         supply = self._supply
@@ -164,10 +163,10 @@ class KindPlatform(KubernetesPlatform):
         if found is None or before != (node.reference, *versions):
             if found:
                 self._say("another node image, operator or version: making the cluster anew")
-                making.delete(self._state)
-            cores = containers.cores()
+                lifecycle.delete(self._state)
+            cores = container_engine.cores()
             found = plan(self._state, node.reference, node.built, cores, *versions)
-        found = found.timed(settings.timing).mirrored(str(self._supply.mirrors))
+        found = found.with_timing(settings.timing).mirrored(str(self._supply.mirrors))
         if settings.archive:
             found = found.archived()
         found.save()
@@ -177,17 +176,17 @@ class KindPlatform(KubernetesPlatform):
             # What is needed only after the nodes have booted is made while they do.
             tools = work(self._declaring_tools)
             collection = work(playbook.collections, self._say)
-            making.create(kind, self._tool("kubectl"), found, self._say)
+            lifecycle.create(kind, self._tool("kubectl"), found, self._say)
             paths = tools.result()
             collection.result()
         require_supported(self.api, "cnpg", self._supply.known)
         namespaces.refuse_foreign(self.api, *namespaces.OURS)
         if not found.built:
             with self._reporter.task("images into the nodes"):
-                pulling.pull_into(making.nodes(), self._supply, self._say)
+                pulling.pull_into(lifecycle.nodes(), self._supply, self._say)
         with self._reporter.task("contents"):
-            making.declare(found, paths, self._supply, self._say)
-            making.find_endpoints(self.api, found, self._say)
+            lifecycle.declare(found, paths, self._supply, self._say)
+            lifecycle.find_endpoints(self.api, found, self._say)
         self._wait_healthy()
         self._wait_watched()
         if "backup" in self.capabilities:
@@ -221,7 +220,7 @@ class KindPlatform(KubernetesPlatform):
                 raise BrokenEnvironmentError(f"{error}\n`make down` removes everything") from None
 
     @contextmanager
-    def timed(self, timing: str) -> Iterator[None]:
+    def with_timing(self, timing: str) -> Iterator[None]:
         """Run with another of the chart's values.<timing>.yaml while the block lasts.
 
         Raises:
@@ -237,11 +236,11 @@ class KindPlatform(KubernetesPlatform):
     def _retime(self, timing: str) -> None:
         if timing == self.tuning_name:
             return
-        found = self.installation.timed(timing)
+        found = self.installation.with_timing(timing)
         found.save()
         self._forget_views()
-        with self._reporter.task(f"fail-over settings: {timing}"):
-            making.declare(found, self._declaring_tools(), self._supply, self._say)
+        with self._reporter.task(f"failover settings: {timing}"):
+            lifecycle.declare(found, self._declaring_tools(), self._supply, self._say)
             self.tuning_name = timing
         self._wait_healthy()
 
@@ -256,7 +255,7 @@ class KindPlatform(KubernetesPlatform):
             return (
                 prometheus.down_targets()
                 or [m for m in MEMBERS if up.get(m) != 1]
-                or self.autoscaler().untold()
+                or self.autoscaler().metrics_unavailable()
             )
 
         with self._reporter.task("monitoring"):
@@ -280,23 +279,23 @@ class KindPlatform(KubernetesPlatform):
             BrokenEnvironmentError: the engine that holds the nodes does not answer, or there is a
                 cluster of our name that was not made here.
         """
-        making.refuse_foreign_files(self._state)
-        leftovers.sweep(self._state)
+        lifecycle.refuse_foreign_files(self._state)
+        orphans.sweep(self._state)
         found = Installation.load(self._state)
-        if found or containers.left_behind():
-            containers.resume(self._say)
-        if containers.answers():
-            making.refuse_foreign(found)
+        if found or container_engine.left_behind():
+            container_engine.resume(self._say)
+        if container_engine.answers():
+            lifecycle.refuse_foreign(found)
             load_container.remove_left(self._state)
-            with leftovers.building(self._say):
+            with orphans.building(self._say):
                 clear_workshop()
             if found:
-                making.delete(self._state)
+                lifecycle.delete(self._state)
             if not output("docker", "ps", "--all", "--quiet").strip():
                 succeeds("docker", "network", "rm", network.NETWORK)
             if not output("docker", "ps", "--quiet").strip():
-                containers.stop()
-        making.forget(self._state)
+                container_engine.stop()
+        lifecycle.forget(self._state)
         self._forget_views()
 
     # -- views of what is running -----------------------------------------------------------------
@@ -373,7 +372,7 @@ class KindPlatform(KubernetesPlatform):
         Raises:
             BrokenEnvironmentError: a task of the playbook failed.
         """
-        making.declare_restored(
+        lifecycle.declare_restored(
             self.installation, self._declaring_tools(), self._supply, target, self._say
         )
 
@@ -508,13 +507,15 @@ class KindPlatform(KubernetesPlatform):
         everything = ("pods", "persistentvolumes", "persistentvolumeclaims", "services")
         scaler = f"/apis/autoscaling/v2/namespaces/{NAMESPACE}/horizontalpodautoscalers/{POOLER}"
         return super()._looks() | {
-            "pods.txt": lambda: looks.table(api, *(f"/api/v1/{kind}" for kind in everything)),
-            "events.txt": lambda: looks.table(api, "/api/v1/events"),
-            "autoscaler.txt": lambda: looks.document(api, scaler),
-            "prometheus.log": lambda: looks.log(
+            "pods.txt": lambda: kubectl_output.table(
+                api, *(f"/api/v1/{kind}" for kind in everything)
+            ),
+            "events.txt": lambda: kubectl_output.table(api, "/api/v1/events"),
+            "autoscaler.txt": lambda: kubectl_output.document(api, scaler),
+            "prometheus.log": lambda: kubectl_output.log(
                 api, MONITORING, "prometheus-pgdrill-0", "prometheus"
             ),
-            "alertmanager.log": lambda: looks.log(
+            "alertmanager.log": lambda: kubectl_output.log(
                 api, MONITORING, "alertmanager-pgdrill-0", "alertmanager"
             ),
         }

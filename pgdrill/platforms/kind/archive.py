@@ -16,7 +16,7 @@ from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.platforms.archive import Backup, Target, accepts_writes, redundant
 from pgdrill.platforms.base import Cluster
 from pgdrill.platforms.checkpoints import checkpoint
-from pgdrill.platforms.kind import making, namespaces, store
+from pgdrill.platforms.kind import lifecycle, namespaces, store
 from pgdrill.platforms.kind.nodes import NodeVolume
 from pgdrill.platforms.kind.state import (
     ARCHIVE,
@@ -226,7 +226,7 @@ class KindArchive(RestoringArchive):
         over("replay")
         if target.kind == "latest":
             demand_all_wal(self._history(), stored, backup.segment)
-        making.find_restored(self._platform.api, self._platform.installation)
+        lifecycle.find_restored(self._platform.api, self._platform.installation)
         cluster, engine = self._beside()
         first = RESTORED_MEMBERS[0]
         self._await("a primary", lambda: _promoted(engine) == first, update)

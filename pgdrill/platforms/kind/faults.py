@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from pgdrill.engines.base import Member, PodEngine, heirs
+from pgdrill.engines.base import Member, PodEngine, switchover_candidates
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.platforms.kind.nodes import NodeVolume, is_running, processes, signal
 from pgdrill.platforms.kubernetes.faults import SEEN_WITHIN, PodFault
@@ -143,7 +143,7 @@ class FreezePod(_NodeFault):
         """Let what is left of them run again; kill them where another primary took their place.
 
         An old primary that wakes up beside its successor streams its shutdown to whichever standby
-        was waiting for it. That standby is then ahead of the new time line, and CloudNativePG
+        was waiting for it. That standby is then ahead of the new timeline, and CloudNativePG
         rewinds old primaries only: it never streams again. kubelet would kill the container too, at
         the end of its liveness probe.
         """
@@ -211,7 +211,7 @@ class StopNode(_NodeFault):
         """Move the primary to a worker, where it is on the control plane.
 
         Whoever calls waits for full redundancy then. A node that is stopped in the middle of a
-        switchover is two faults: both instances were promoted to the same time line, the operator
+        switchover is two faults: both instances were promoted to the same timeline, the operator
         saw nothing to rewind, and at the next fault preferred the one without the writes.
 
         Raises:
@@ -221,7 +221,11 @@ class StopNode(_NodeFault):
         nodes = {name: pod.node for name, pod in pods.items()}
         primary = self._engine.primary().name
         if self._role == "primary" and "control-plane" in nodes[primary]:
-            ready = [n for n in heirs(self._engine.members()) if "control-plane" not in nodes[n]]
+            ready = [
+                n
+                for n in switchover_candidates(self._engine.members())
+                if "control-plane" not in nodes[n]
+            ]
             if not ready:
                 raise FaultNotRealError(
                     f"{primary} cannot leave the control plane: no worker has a synchronous standby"

@@ -20,7 +20,7 @@ from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload.pgbench_program import OLDEST, Launch, asked, without_password
 
 LABEL = "io.pgdrill.load"  # of every such container; its value is the installation's directory
-TOLD_WITHIN = 60.0  # seconds for a first container to start; 1 was seen
+VERSION_WITHIN = 60.0  # seconds for a first container to start; 1 was seen
 GONE_WITHIN = 30.0  # seconds for the engine to kill and remove one
 # A container takes its time to start, which must not count as time of the load: it says itself when
 # pgbench begins (pgbench_process.BEGINS). Debian's wrapper is passed over as on this machine.
@@ -89,7 +89,7 @@ def provide(
     name, user = _name(), _user()
     command = _run(name, image, network, state, user, [])
     try:
-        told = asked([*command, "--version"], within=TOLD_WITHIN)
+        told = asked([*command, "--version"], within=VERSION_WITHIN)
     except BaseException:
         _remove(name, say)
         raise

@@ -6,8 +6,8 @@ from typing import Any
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.base import LAST
-from pgdrill.platforms.hanging import Hangable
 from pgdrill.platforms.member_faults import Process
+from pgdrill.platforms.volume_hang import Hangable
 from pgdrill.provision.commands import output
 
 _PROCESSES = r"""

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.provision import engine as containers
-from pgdrill.provision import images, toolchain
+from pgdrill.provision import container_engine, images, toolchain
 from pgdrill.settings import cache_dir
 
 NEEDED_MEMORY_GB = 4  # 10^9 bytes; three idle nodes used 1.8, load and monitoring about as much
@@ -25,12 +24,12 @@ def require(how: str) -> None:
     Raises:
         BrokenEnvironmentError: with the reason and what to do.
     """
-    seen = containers.look()
+    seen = container_engine.look()
     if isinstance(seen, str):
         small = _of_disk(None, how)  # before what to do about an engine: it would fill that disk
         if small:
             raise BrokenEnvironmentError(small)
-        containers.require_startable(seen)
+        container_engine.require_startable(seen)
     reason = _reason(seen, how)
     if reason:
         raise BrokenEnvironmentError(reason)
@@ -38,10 +37,10 @@ def require(how: str) -> None:
 
 def shortcoming(how: str) -> str:
     """Return why the engine that answers, and its machine, cannot carry it; '' when they can."""
-    return _reason(containers.look(), how)
+    return _reason(container_engine.look(), how)
 
 
-def _reason(seen: containers.Engine | str, how: str) -> str:
+def _reason(seen: container_engine.ContainerEngine | str, how: str) -> str:
     engine = None if isinstance(seen, str) else seen
     reasons = (_of_tools(how), _of_disk(engine, how), _of_engine(engine) if engine else "")
     return next(filter(None, reasons), "")
@@ -54,7 +53,7 @@ def _of_tools(how: str) -> str:
     return f"--images=build and there is no Go: {toolchain.HOW_TO_GET_GO}"
 
 
-def _of_disk(engine: containers.Engine | None, how: str) -> str:
+def _of_disk(engine: container_engine.ContainerEngine | None, how: str) -> str:
     needed = NEEDED_FREE_GB if how == "build" else NEEDED_TO_PULL_GB
     if images.made_before():
         needed = NEEDED_TO_RUN_GB
@@ -68,7 +67,9 @@ def _of_disk(engine: containers.Engine | None, how: str) -> str:
     return ""
 
 
-def _places(engine: containers.Engine | None, how: str) -> Iterator[tuple[Path, str]]:
+def _places(
+    engine: container_engine.ContainerEngine | None, how: str
+) -> Iterator[tuple[Path, str]]:
     if how == "build" or engine is None:  # an engine that is started here keeps its data there
         yield cache_dir(), "set PGDRILL_CACHE_DIR to a directory on a larger disk"
     if how == "build" and not images.made_before():
@@ -79,7 +80,7 @@ def _places(engine: containers.Engine | None, how: str) -> Iterator[tuple[Path, 
         yield engine.data, "set `data-root` in Docker's daemon.json"
 
 
-def _of_engine(engine: containers.Engine) -> str:
+def _of_engine(engine: container_engine.ContainerEngine) -> str:
     if engine.system != "linux":
         return f"the container engine runs {engine.system} containers: switch it to linux"
     if engine.kind != "Docker":
@@ -110,7 +111,7 @@ def main(how: str) -> int:
     """Start a container engine if need be, and say whether platform kind can be carried: for CI."""
     try:
         require(how)
-        containers.ensure(print)
+        container_engine.ensure(print)
         require(how)
     except BrokenEnvironmentError as error:
         print(error)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pgdrill import surroundings
+from pgdrill import process_environment
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.base import Cluster, Endpoint
 from pgdrill.platforms.kubernetes.platform import Names
@@ -88,8 +88,8 @@ class Installation:
                 f" `kind delete cluster --name {NAME}` and `rm -r {directory}`"
             ) from None
 
-    def timed(self, timing: str) -> "Installation":
-        """Return the same installation with other fail-over settings."""
+    def with_timing(self, timing: str) -> "Installation":
+        """Return the same installation with other failover settings."""
         return replace(self, timing=timing)
 
     def mirrored(self, mirrors: str) -> "Installation":
@@ -199,7 +199,7 @@ def addresses(file: Path) -> dict[str, Endpoint]:
     if not file.exists():
         raise BrokenEnvironmentError("the database has no addresses yet: `make up` first")
     found = {name: Endpoint(*at) for name, at in json.loads(file.read_text()).items()}
-    surroundings.spare(*{at.host for at in found.values()})
+    process_environment.spare(*{at.host for at in found.values()})
     return found
 
 

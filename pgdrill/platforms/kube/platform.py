@@ -19,21 +19,21 @@ from psycopg.conninfo import conninfo_to_dict
 from urllib3.exceptions import HTTPError
 
 from pgdrill.engines.cnpg import ANSWER_WITHIN, CnpgEngine
-from pgdrill.engines.cnpg_afar import CnpgFromAfar
+from pgdrill.engines.cnpg_by_primary import CnpgByPrimary
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.faults.base import Fault
 from pgdrill.faults.catalogue import OWN, UNBOUNDED
 from pgdrill.platforms import session
 from pgdrill.platforms.base import Capability, Cluster, Endpoint, Volume, psql_line
-from pgdrill.platforms.kube import reaching, rights, schema
-from pgdrill.platforms.kube.found import (
-    Found,
+from pgdrill.platforms.kube import rights, schema, service_addresses
+from pgdrill.platforms.kube.discovery import (
+    FoundCluster,
     choose_context,
     credentials,
     look_up,
     refusal,
 )
-from pgdrill.platforms.kube.reaching import Addresses
+from pgdrill.platforms.kube.service_addresses import Addresses
 from pgdrill.platforms.kubernetes.access import Access
 from pgdrill.platforms.kubernetes.faults import api_faults
 from pgdrill.platforms.kubernetes.platform import KubernetesPlatform, Names
@@ -77,18 +77,18 @@ class KubePlatform(KubernetesPlatform):
             raise BadUsageError(f"--dsn={settings.dsn} has to name user and dbname")
         self._say = (reporter or Reporter()).line
         self._given = {
-            key: reaching.parse(text, f"--{key}-host")
+            key: service_addresses.parse(text, f"--{key}-host")
             for key, text in (("rw", settings.rw_host), ("ro", settings.ro_host))
             if text
         }
         if "host" in self._dsn:
-            at = Endpoint(self._dsn["host"], int(self._dsn.get("port", reaching.PORT)))
+            at = Endpoint(self._dsn["host"], int(self._dsn.get("port", service_addresses.PORT)))
             self._given.setdefault("rw", at)
 
     # -- what is there -----------------------------------------------------------------------------
 
     @cached_property
-    def found(self) -> Found:
+    def found(self) -> FoundCluster:
         """The Cluster object.
 
         Raises:
@@ -127,7 +127,7 @@ class KubePlatform(KubernetesPlatform):
             )["items"]
         except (ApiException, HTTPError) as error:
             raise refusal(error, found.access, found.api) from None
-        return reaching.find(
+        return service_addresses.find(
             services, self._nodes(services), found.name, found.members, self._given
         )
 
@@ -321,7 +321,7 @@ class KubePlatform(KubernetesPlatform):
     def engine(self) -> CnpgEngine:
         """Its members: seen straight, or as the primary and the API see them."""
         names = self.names
-        one: type[CnpgEngine] = CnpgEngine if self.addresses.members else CnpgFromAfar
+        one: type[CnpgEngine] = CnpgEngine if self.addresses.members else CnpgByPrimary
         # No version: the promises are for any, see the catalogue.
         return one(self.api, names.namespace, names.cluster, self._connect, "", names.routed)
 
@@ -371,9 +371,9 @@ class KubePlatform(KubernetesPlatform):
         """Return a command line that opens a session."""
         return psql_line(self.cluster())
 
-    def timed(self, timing: str) -> AbstractContextManager[None]:
-        """Refuse: somebody's fail-over settings stay as they are."""
-        raise BrokenEnvironmentError("platform kube changes no fail-over settings")
+    def with_timing(self, timing: str) -> AbstractContextManager[None]:
+        """Refuse: somebody's failover settings stay as they are."""
+        raise BrokenEnvironmentError("platform kube changes no failover settings")
 
     def volume(self, member: str) -> Volume:
         """Refuse: volumes are not reached through the API."""

@@ -10,7 +10,7 @@ from urllib3.exceptions import HTTPError
 
 from pgdrill.engines.cnpg import ANSWER_WITHIN, GROUP
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.platforms.kube.found import Found, refusal
+from pgdrill.platforms.kube.discovery import FoundCluster, refusal
 from pgdrill.settings import below
 
 Level = Literal["observe", "load", "fault"]
@@ -65,7 +65,7 @@ def needed(secret: bool) -> tuple[Right, ...]:
     return (*([_SECRET] if secret else []), *_ALWAYS)
 
 
-def ask(found: Found, secret: bool) -> tuple[Answer, ...]:
+def ask(found: FoundCluster, secret: bool) -> tuple[Answer, ...]:
     """Ask the API server about each right.
 
     Raises:
@@ -74,7 +74,7 @@ def ask(found: Found, secret: bool) -> tuple[Answer, ...]:
     return tuple(_ask(found, needed(secret)))
 
 
-def _ask(found: Found, rights: tuple[Right, ...]) -> Iterator[Answer]:
+def _ask(found: FoundCluster, rights: tuple[Right, ...]) -> Iterator[Answer]:
     api = client.AuthorizationV1Api(found.api)
     for right in rights:
         resource, _, part = right.resource.partition("/")
@@ -95,7 +95,7 @@ def _ask(found: Found, rights: tuple[Right, ...]) -> Iterator[Answer]:
         yield Answer(right, bool(found.api.sanitize_for_serialization(answer)["status"]["allowed"]))
 
 
-def who(found: Found) -> str:
+def who(found: FoundCluster) -> str:
     """Return as whom the API server knows us; the context's name where it does not say."""
     try:
         answer = client.AuthenticationV1Api(found.api).create_self_subject_review(
@@ -106,7 +106,7 @@ def who(found: Found) -> str:
         return f"the user of context {found.access.context}"
 
 
-def demand(answers: tuple[Answer, ...], level: str, found: Found) -> None:
+def demand(answers: tuple[Answer, ...], level: str, found: FoundCluster) -> None:
     """Refuse where a right of the level is missing.
 
     Raises:

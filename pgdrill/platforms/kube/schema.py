@@ -25,7 +25,7 @@ SELECT current_user, current_database(),
 
 
 @dataclass(frozen=True)
-class Standing:
+class DatabaseRights:
     """Who we are in the database, and what we may."""
 
     user: str
@@ -49,7 +49,7 @@ class Standing:
         return tuple(statement for _, _, there, statement in self.rights() if not there)
 
 
-def standing(cluster: Cluster) -> Standing:
+def standing(cluster: Cluster) -> DatabaseRights:
     """Connect through the read-write address, and look at what we may.
 
     Raises:
@@ -61,7 +61,7 @@ def standing(cluster: Cluster) -> Standing:
     except psycopg.Error as error:
         raise BrokenEnvironmentError(explain(str(error), cluster)) from None
     assert row is not None
-    return Standing(*row)
+    return DatabaseRights(*row)
 
 
 def explain(error: str, cluster: Cluster) -> str:

@@ -19,7 +19,7 @@ from pgdrill.observe import rulefiles
 from pgdrill.observe.pooler import PoolerAutoscaler
 from pgdrill.platforms import session
 from pgdrill.platforms.base import Cluster
-from pgdrill.platforms.kubernetes import looks
+from pgdrill.platforms.kubernetes import kubectl_output
 from pgdrill.platforms.kubernetes.access import Access
 from pgdrill.platforms.kubernetes.faults import OPERATOR_NAMESPACE, OPERATOR_PODS
 
@@ -80,7 +80,7 @@ class KubernetesPlatform(ABC):
         return connect(self.cluster(), member)
 
     def observers(self) -> AbstractContextManager[Mapping[str, Callable[[], str]]]:
-        """Probes of the parts of a fail-over."""
+        """Probes of the parts of a failover."""
         return self.engine.observers()
 
     def autoscaler(self) -> PoolerAutoscaler:
@@ -153,11 +153,15 @@ class KubernetesPlatform(ABC):
         lists = (f"{core}/{kind}" for kind in ("pods", "persistentvolumeclaims", "services"))
         members = sorted(self._named_members())
         return {
-            "pods.txt": lambda: looks.table(api, *lists),
-            "events.txt": lambda: looks.table(api, f"{core}/events"),
-            "cluster.yaml": lambda: looks.document(api, f"{custom}/{PLURAL}/{self.names.cluster}"),
-            "operator.log": lambda: looks.logs_of(api, OPERATOR_NAMESPACE, OPERATOR_PODS),
-        } | {f"{name}.log": (lambda pod=name: looks.log(api, ours, pod)) for name in members}
+            "pods.txt": lambda: kubectl_output.table(api, *lists),
+            "events.txt": lambda: kubectl_output.table(api, f"{core}/events"),
+            "cluster.yaml": lambda: kubectl_output.document(
+                api, f"{custom}/{PLURAL}/{self.names.cluster}"
+            ),
+            "operator.log": lambda: kubectl_output.logs_of(api, OPERATOR_NAMESPACE, OPERATOR_PODS),
+        } | {
+            f"{name}.log": (lambda pod=name: kubectl_output.log(api, ours, pod)) for name in members
+        }
 
     def _named_members(self) -> frozenset[str]:
         """Return the members whose logs are wanted, there or not."""

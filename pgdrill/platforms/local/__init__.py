@@ -22,14 +22,14 @@ from pgdrill.faults.base import Fault
 from pgdrill.platforms.base import Capability, Cluster, Volume, health, psql_line
 from pgdrill.platforms.local import layout as layouts
 from pgdrill.platforms.local import logs
-from pgdrill.platforms.local.applying import Applying
 from pgdrill.platforms.local.archive import LocalArchive
+from pgdrill.platforms.local.config_reload import ConfigReload
 from pgdrill.platforms.local.faults import local_faults
 from pgdrill.platforms.local.layout import MEMBERS, Layout
 from pgdrill.platforms.local.processes import PLAYBOOK, MemberProcesses, sweep, wake
 from pgdrill.platforms.local.supervisor import Supervisor
-from pgdrill.platforms.local.unflushed import release
 from pgdrill.platforms.local.volume import DirectoryVolume
+from pgdrill.platforms.local.writeback_limit import release
 from pgdrill.platforms.lock import exclusive
 from pgdrill.progress import Reporter, Update
 from pgdrill.provision import apt
@@ -97,7 +97,7 @@ class LocalPlatform:
         self._forget_views()
         ran = self.supervisor.answers()
         self._play(layout)
-        applying = Applying(layout, self.supervisor, self.engine)
+        applying = ConfigReload(layout, self.supervisor, self.engine)
         if not ran:
             applying.remember()
         with self._reporter.task("three members, streaming") as update:
@@ -205,13 +205,13 @@ class LocalPlatform:
                 f" its log is {log}, `make down` removes what was made"
             )
 
-    def timed(self, timing: str) -> AbstractContextManager[None]:
+    def with_timing(self, timing: str) -> AbstractContextManager[None]:
         """Not to be had here.
 
         Raises:
             BadUsageError: always.
         """
-        raise BadUsageError(f"local has one set of fail-over settings, not '{timing}'")
+        raise BadUsageError(f"local has one set of failover settings, not '{timing}'")
 
     def down(self) -> None:
         """Remove every process, mount and file that `up` made; Debian's packages stay.
@@ -376,7 +376,7 @@ class LocalPlatform:
 
     @contextmanager
     def observers(self) -> Iterator[Mapping[str, Callable[[], str]]]:
-        """Probes of the parts of a fail-over."""
+        """Probes of the parts of a failover."""
         with self.engine.observers() as seen:
             yield {**seen, "routed": self._routed}
 

@@ -19,8 +19,8 @@ from pgdrill.platforms.base import Cluster, Endpoint
 from pgdrill.platforms.local import layout as layouts
 from pgdrill.platforms.local.layout import RESTORED, Layout
 from pgdrill.platforms.local.processes import MemberProcesses, end_commands
-from pgdrill.platforms.local.unflushed import release
 from pgdrill.platforms.local.volume import DirectoryVolume
+from pgdrill.platforms.local.writeback_limit import release
 from pgdrill.platforms.restoring import Over, RestoringArchive, demand_all_wal
 from pgdrill.progress import Update
 

@@ -195,7 +195,7 @@ class FreezeMember(_ProcessFault):
         return f"{self._target.name}: no process in state T"
 
 
-class DeafStandbys(_ProcessFault):
+class FreezeWalSenders(_ProcessFault):
     """SIGSTOP the primary's WAL senders: it works on, and no standby hears of it.
 
     The standbys give such a connection up after wal_receiver_timeout (5 s) and open a new one.
@@ -423,7 +423,7 @@ def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:
         HangMemberVolume(platform, "volume_hang", "primary"),
         FreezeMember(platform, "primary_freeze", "primary"),
         FreezeMember(platform, "standby_freeze", "standby"),
-        DeafStandbys(platform, "standbys_deaf", "primary"),
+        FreezeWalSenders(platform, "standbys_deaf", "primary"),
         StopConsensus(platform),
         StopProgram(
             platform, "proxy_down", "haproxy", "rw", lambda: platform.engine.primary().name

@@ -18,7 +18,7 @@ import psutil
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.base import Endpoint
-from pgdrill.platforms.local.unflushed import UNFLUSHED
+from pgdrill.platforms.local.writeback_limit import WRITEBACK_LIMIT
 from pgdrill.settings import ROOT, cache_dir
 
 MEMBERS = {"pg1": "127.0.10.1", "pg2": "127.0.10.2", "pg3": "127.0.10.3"}
@@ -192,7 +192,7 @@ class Layout:
             "pgdrill_user_switch": os.geteuid() == 0,
             "pgdrill_mounts": self.mounts,
             "pgdrill_volume_mb": VOLUME_MB,
-            "pgdrill_unflushed": UNFLUSHED,
+            "pgdrill_unflushed": WRITEBACK_LIMIT,
             "pgdrill_repository": str(self.repository),
             "pgdrill_archive_timeout": ARCHIVE_TIMEOUT,
             "pgdrill_pgbackrest": " ".join(self.pgbackrest()),

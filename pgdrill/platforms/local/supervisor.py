@@ -85,7 +85,7 @@ class Supervisor:
         self._gone = set(removed)
         return [*added, *changed, *removed]
 
-    def renew(self, program: str) -> None:
+    def restart_changed(self, program: str) -> None:
         """Stop a program and start it as the configuration has it now, where it still does."""
         if program in self.states():
             self.remove(program)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgdrill.platforms.base import LAST
-from pgdrill.platforms.hanging import Hangable
+from pgdrill.platforms.volume_hang import Hangable
 from pgdrill.provision.commands import output
 
 MIB = 1024 * 1024

@@ -5,36 +5,36 @@ from pgdrill.judge.alerting import CONDITION, PAGED
 from pgdrill.records import AlertLife, Detection
 from pgdrill.report import plots
 from pgdrill.report.detection import matrix, summary
-from pgdrill.report.material import Material
+from pgdrill.report.number_format import at_most, count, seconds
 from pgdrill.report.pages import render
 from pgdrill.report.plots import alert_bound
+from pgdrill.report.run_data import RunData
 from pgdrill.report.suites import Question, Section, Suite
 from pgdrill.report.tables import table
 from pgdrill.report.tiles import Tile, state_of, unmeasured
-from pgdrill.report.words import at_most, count, seconds
 
 
-def page_limit(m: Material, alert: str) -> float | None:
+def page_limit(m: RunData, alert: str) -> float | None:
     """Return the limit of the time from an alert's condition to its page, seconds."""
     about = [v.budget for v in m.promises if v.about.alert == alert]
     return next((b.limit for b in about if b.kind == PAGED), None)
 
 
-def _alerts(m: Material) -> str:
+def _alerts(m: RunData) -> str:
     lives = m.all(AlertLife)
     limits = {life.alert: page_limit(m, life.alert) for life in lives}
     return render("alerts.html.j2", alerts=lives, limits=limits, plots=plots)
 
 
-def _detection(m: Material) -> str:
+def _detection(m: RunData) -> str:
     return render("detection.html.j2", found=matrix(m.all(Detection)))
 
 
-def _tiles(m: Material) -> list[Tile]:
+def _tiles(m: RunData) -> list[Tile]:
     return [_alert_tile(m)]
 
 
-def _alert_tile(m: Material) -> Tile:
+def _alert_tile(m: RunData) -> Tile:
     lives = [life for life in m.all(AlertLife) if life.severity != "info"]  # which pages nobody
     times = [(life.paged if life.paged is not None else life.alertmanager, life) for life in lives]
     if not times:
@@ -53,22 +53,22 @@ def _alert_tile(m: Material) -> Tile:
     )
 
 
-def _claims(m: Material) -> list[str]:
+def _claims(m: RunData) -> list[str]:
     lives = m.all(AlertLife)
     reached = sum(life.alertmanager is not None for life in lives)
     return [f"{reached} of {count(len(lives), 'alert')} reached Alertmanager"] if lives else []
 
 
-def _done(m: Material) -> list[str]:
+def _done(m: RunData) -> list[str]:
     lives = m.all(AlertLife)
     return [f"{count(len(lives), 'alert')} provoked."] if lives else []
 
 
-def _answers(m: Material) -> list[tuple[str, list[str]]]:
+def _answers(m: RunData) -> list[tuple[str, list[str]]]:
     return [("Would anyone be paged?", _paged(m))]
 
 
-def _paged(m: Material) -> list[str]:
+def _paged(m: RunData) -> list[str]:
     """Say how long pages took, the slowest by name, and what reached nobody."""
     came, said = list[tuple[float, str]](), list[str]()
     for life in m.all(AlertLife):
@@ -88,7 +88,7 @@ def _paged(m: Material) -> list[str]:
     return said
 
 
-def _tables(m: Material) -> list[str]:
+def _tables(m: RunData) -> list[str]:
     rows = []
     for life in m.all(AlertLife):
         zero = life.condition
@@ -106,11 +106,11 @@ def _tables(m: Material) -> list[str]:
     return [table(heads, rows)] if rows else []
 
 
-def _excused(m: Material) -> list[str]:
+def _excused(m: RunData) -> list[str]:
     return [f"{row.fault} ({row.excused})" for row in matrix(m.all(Detection)).rows if row.excused]
 
 
-def _lines(m: Material) -> list[str]:
+def _lines(m: RunData) -> list[str]:
     seen = summary(m.all(Detection))
     return [*map(_line, m.all(AlertLife)), *([seen] if seen else [])]
 
@@ -132,7 +132,7 @@ SUITE = Suite(
     order=20,
     marker="alerts fire, reach Alertmanager and resolve",
     records=(AlertLife, Detection),
-    judges=(alerting.anew, detection.anew),
+    judges=(alerting.rejudge, detection.rejudge),
     place=50,
     questions=(
         Question(

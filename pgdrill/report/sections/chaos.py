@@ -2,14 +2,15 @@
 
 from statistics import median_low
 
-from pgdrill.judge import afterwards, failover
+from pgdrill.judge import failover, recheck
 from pgdrill.judge.alerting import UNNOTICED
 from pgdrill.judge.budgets import WEAK_SETTINGS
 from pgdrill.records import Kept, Trial
 from pgdrill.report import plots
 from pgdrill.report.attempts import traces
-from pgdrill.report.material import Material
+from pgdrill.report.number_format import at_most, count, number, seconds
 from pgdrill.report.pages import render
+from pgdrill.report.run_data import RunData
 from pgdrill.report.suites import Question, Section, Suite
 from pgdrill.report.tables import table
 from pgdrill.report.tiles import Tile, state_of, unmeasured
@@ -27,12 +28,11 @@ from pgdrill.report.trials import (
     proven_acks,
     worst_fresh,
 )
-from pgdrill.report.words import at_most, count, number, seconds
 
 WORST = 3  # faults that the first screen names
 
 
-def _failover(m: Material) -> str:
+def _failover(m: RunData) -> str:
     return render(
         "failover.html.j2",
         m=m,
@@ -44,7 +44,7 @@ def _failover(m: Material) -> str:
     )
 
 
-def _ledger(m: Material) -> str:
+def _ledger(m: RunData) -> str:
     return render(
         "ledger.html.j2",
         groups=groups(m),
@@ -54,11 +54,11 @@ def _ledger(m: Material) -> str:
     )
 
 
-def _tiles(m: Material) -> tuple[Tile, Tile]:
+def _tiles(m: RunData) -> tuple[Tile, Tile]:
     return _gap_tile(m), _loss_tile(m)
 
 
-def _gap_tile(m: Material) -> Tile:
+def _gap_tile(m: RunData) -> Tile:
     known = [(lane.values[-1], g, lane) for g in own_drills(m) for lane in g.lanes if lane.gaps]
     if not known:
         return unmeasured("longest write gap")
@@ -69,7 +69,7 @@ def _gap_tile(m: Material) -> Tile:
     return Tile("longest write gap", seconds(gap), detail, state_of(m, failover.WRITE_GAP))
 
 
-def _loss_tile(m: Material) -> Tile:
+def _loss_tile(m: RunData) -> Tile:
     ledger, trials = drilled_ledger(m), proven(m)
     if not proven_acks(m) and not ledger.acked_lost:
         return unmeasured("acknowledged writes lost")
@@ -78,7 +78,7 @@ def _loss_tile(m: Material) -> Tile:
     return Tile("acknowledged writes lost", f"{ledger.acked_lost:,}", detail, lost)
 
 
-def _claims(m: Material) -> list[str]:
+def _claims(m: RunData) -> list[str]:
     said = []
     worst = worst_fresh(m)
     if worst:
@@ -95,7 +95,7 @@ def _claims(m: Material) -> list[str]:
     return said
 
 
-def _done(m: Material) -> list[str]:
+def _done(m: RunData) -> list[str]:
     trials = all_trials(m)
     if not trials:
         return []
@@ -104,11 +104,11 @@ def _done(m: Material) -> list[str]:
     return [f"{count(len(trials), 'fault')} injected ({names}), {real} of them proven by evidence."]
 
 
-def _answers(m: Material) -> list[tuple[str, list[str]]]:
+def _answers(m: RunData) -> list[tuple[str, list[str]]]:
     return [("Would users notice?", _noticed(m)), ("Was anything lost?", _lost(m))]
 
 
-def _noticed(m: Material) -> list[str]:
+def _noticed(m: RunData) -> list[str]:
     """Name the faults that cost the most, and bound the others."""
     costs = sorted(
         (
@@ -134,7 +134,7 @@ def _noticed(m: Material) -> list[str]:
     return said
 
 
-def _lost(m: Material) -> list[str]:
+def _lost(m: RunData) -> list[str]:
     trials = all_trials(m)
     ledger = drilled_ledger(m)
     if not trials:
@@ -151,11 +151,11 @@ def _lost(m: Material) -> list[str]:
     ]
 
 
-def _tables(m: Material) -> list[str]:
+def _tables(m: RunData) -> list[str]:
     return [_gap_table(m), _ledger_table(m)]
 
 
-def _gap_table(m: Material) -> str:
+def _gap_table(m: RunData) -> str:
     rows = []
     for group in drills(m):
         for lane in group.lanes:
@@ -168,11 +168,11 @@ def _gap_table(m: Material) -> str:
                 + [limit, f"{coverage(len(values))} %" if lane.longest is not None else "-"]
             )
     heads = ["write gap", "tuning", "lane", "trials", "min", "p50", "max", "promised", "covers*"]
-    note = "\\* of such fail-overs at least this share stays below the maximum, 95 % confident."
+    note = "\\* of such failovers at least this share stays below the maximum, 95 % confident."
     return table(heads, rows, 3) + f"\n\n{note}" if rows else ""
 
 
-def _ledger_table(m: Material) -> str:
+def _ledger_table(m: RunData) -> str:
     found = drills(m)
     if not found:
         return ""
@@ -190,7 +190,7 @@ def _ledger_table(m: Material) -> str:
     return table(heads, [[f"writes in {trials} trials", *(f"{value:,}" for value in values)]])
 
 
-def _lines(m: Material) -> list[str]:
+def _lines(m: RunData) -> list[str]:
     gaps = [_gap_line(group, lane) for group in groups(m) for lane in group.lanes]
     if not drills(m):
         return gaps
@@ -219,9 +219,9 @@ def _gap_line(group: Group, lane: LaneGaps) -> str:
 SUITE = Suite(
     name="chaos",
     order=50,
-    marker="faults, fail-over time and the ledger of writes",
+    marker="faults, failover time and the ledger of writes",
     records=(Trial, Kept),
-    judges=(failover.anew, afterwards.anew),
+    judges=(failover.rejudge, recheck.rejudge),
     place=10,
     questions=(
         Question(
@@ -240,8 +240,8 @@ SUITE = Suite(
                 failover.PHANTOM.kind,
                 failover.DUPLICATE.kind,
                 failover.DIVERGED.kind,
-                afterwards.LOST_LATER.kind,
-                afterwards.OLD_ROWS.kind,
+                recheck.LOST_LATER.kind,
+                recheck.OLD_ROWS.kind,
                 WEAK_SETTINGS.kind,
             ),
         ),
@@ -249,7 +249,7 @@ SUITE = Suite(
         Question("How long until it is fully redundant again?", (failover.REDUNDANCY.kind,)),
     ),
     sections=(
-        Section("failover", "Fail-over", _failover),
+        Section("failover", "Failover", _failover),
         Section("ledger", "Ledger", _ledger),
     ),
     tiles=_tiles,

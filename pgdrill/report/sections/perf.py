@@ -4,26 +4,26 @@ from pgdrill.judge import bench, budgets, machine, slos
 from pgdrill.judge import waits as judged_waits
 from pgdrill.records import Bench, Budget, MachineSecond, Seed, SloComparison, Verdict, WaitLook
 from pgdrill.report import loadplots, waits
-from pgdrill.report.material import Material
+from pgdrill.report.number_format import allowed, count, number, observed, seconds
 from pgdrill.report.pages import render
+from pgdrill.report.run_data import RunData
 from pgdrill.report.suites import Question, Section, Suite
 from pgdrill.report.tables import cell, table
 from pgdrill.report.tiles import Tile, state_of, unmeasured
-from pgdrill.report.words import allowed, count, number, observed, seconds
 
 
-def budget_p99(m: Material) -> Budget | None:
+def budget_p99(m: RunData) -> Budget | None:
     """Return the promise about the 99th percentile of transactions, in ms."""
     return next((v.budget for v in m.promises if v.budget.kind == budgets.P99.kind), None)
 
 
-def objectives(m: Material) -> list[Verdict]:
+def objectives(m: RunData) -> list[Verdict]:
     """Return what was promised of the load: its p99, and the share that was bad."""
     kinds = (budgets.P99.kind, budgets.BAD_TRANSACTIONS.kind)
     return [v for v in m.promises if v.budget.kind in kinds]
 
 
-def _load(m: Material) -> str:
+def _load(m: RunData) -> str:
     return render(
         "load.html.j2",
         m=m,
@@ -39,11 +39,11 @@ def _load(m: Material) -> str:
     )
 
 
-def _dataset(m: Material) -> str:
+def _dataset(m: RunData) -> str:
     return render("dataset.html.j2", seed=m.one(Seed))
 
 
-def _tiles(m: Material) -> list[Tile]:
+def _tiles(m: RunData) -> list[Tile]:
     name, bench = "p99 under load", m.one(Bench)
     if not bench or not bench.scripts:
         return [unmeasured(name)]
@@ -54,7 +54,7 @@ def _tiles(m: Material) -> list[Tile]:
     return [Tile(name, p99, detail, state_of(m, budgets.P99.kind))]
 
 
-def _done(m: Material) -> list[str]:
+def _done(m: RunData) -> list[str]:
     said, seed, bench = [], m.one(Seed), m.one(Bench)
     if seed:
         said.append(f"{seed.rows:,} rows seeded in {count(len(seed.tables), 'table')}.")
@@ -66,11 +66,11 @@ def _done(m: Material) -> list[str]:
     return said
 
 
-def _tables(m: Material) -> list[str]:
+def _tables(m: RunData) -> list[str]:
     return [_load_table(m), _seed_table(m)]
 
 
-def _load_table(m: Material) -> str:
+def _load_table(m: RunData) -> str:
     bench = m.one(Bench)
     if not bench:
         return ""
@@ -95,7 +95,7 @@ def _load_table(m: Material) -> str:
     return table(heads, rows) + f"\n\n{offered} {f'SLO: {slo}.' if slo else ''}".rstrip()
 
 
-def _seed_table(m: Material) -> str:
+def _seed_table(m: RunData) -> str:
     seed = m.one(Seed)
     if not seed:
         return ""
@@ -106,7 +106,7 @@ def _seed_table(m: Material) -> str:
     )
 
 
-def _lines(m: Material) -> list[str]:
+def _lines(m: RunData) -> list[str]:
     bench = m.one(Bench)
     if not bench:
         return []
@@ -122,14 +122,14 @@ def _lines(m: Material) -> list[str]:
     return lines + told + _waits_line(m, bench) + _machine_line(m, bench) + _twice_line(m)
 
 
-def _waits_line(m: Material, bench: Bench) -> list[str]:
+def _waits_line(m: RunData, bench: Bench) -> list[str]:
     seen = judged_waits.waits(bench, m.all(WaitLook))
     told = waits.sentences(seen, judged_waits.strains(bench, m.all(MachineSecond)))
     gap = f" Nobody could look in {count(seen.unseen, 'second')}." if seen and seen.unseen else ""
     return [f"waits: {' '.join(told)}{gap}"] if told else []
 
 
-def _machine_line(m: Material, bench: Bench) -> list[str]:
+def _machine_line(m: RunData, bench: Bench) -> list[str]:
     pace = machine.pace(bench, m.all(MachineSecond))
     if pace is None:
         return []
@@ -142,7 +142,7 @@ def _machine_line(m: Material, bench: Bench) -> list[str]:
     return [f"{', '.join(parts)}; CPUs {number(pace.busy)} % in use"]
 
 
-def _twice_line(m: Material) -> list[str]:
+def _twice_line(m: RunData) -> list[str]:
     told = [
         f"{s.quantity} {number(s.client, 6)} and {number(s.prometheus, 6)} {s.unit}".rstrip()
         + f" ({s.outcome})"
@@ -156,7 +156,7 @@ SUITE = Suite(
     order=30,
     marker="steady load against the service-level objectives",
     records=(Bench, MachineSecond, WaitLook, SloComparison, Seed),
-    judges=(bench.anew, slos.anew),
+    judges=(bench.rejudge, slos.rejudge),
     place=20,
     questions=(
         Question(

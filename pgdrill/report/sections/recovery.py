@@ -3,24 +3,24 @@
 from pgdrill.judge import recovery
 from pgdrill.records import Rebuild, Recovery
 from pgdrill.report import recoveryplots
-from pgdrill.report.material import Material
+from pgdrill.report.number_format import at_most, count, number, seconds
 from pgdrill.report.pages import render
+from pgdrill.report.run_data import RunData
 from pgdrill.report.suites import Question, Section, Suite
-from pgdrill.report.words import at_most, count, number, seconds
 
 
-def _recovery(m: Material) -> str:
+def _recovery(m: RunData) -> str:
     found = {"recoveries": m.all(Recovery), "rebuilds": m.all(Rebuild)}
     made = render("recovery.html.j2", recoveryplots=recoveryplots, **found)
     return made if any(found.values()) else ""
 
 
-def _done(m: Material) -> list[str]:
+def _done(m: RunData) -> list[str]:
     found = m.all(Recovery)
     return [f"{count(len(found), 'restore')} from the archive."] if found else []
 
 
-def _answers(m: Material) -> list[tuple[str, list[str]]]:
+def _answers(m: RunData) -> list[tuple[str, list[str]]]:
     found = m.all(Recovery)
     if not found:
         return []
@@ -38,7 +38,7 @@ def _answers(m: Material) -> list[tuple[str, list[str]]]:
     return [("Would it come back from a backup?", said)]
 
 
-def _lines(m: Material) -> list[str]:
+def _lines(m: RunData) -> list[str]:
     return [*map(_restored, m.all(Recovery)), *map(_rebuilt, m.all(Rebuild))]
 
 
@@ -64,7 +64,7 @@ SUITE = Suite(
     order=60,
     marker="what was destroyed comes back from the archive, row by row",
     records=(Recovery, Rebuild),
-    judges=(recovery.anew,),
+    judges=(recovery.rejudge,),
     place=40,
     questions=(Question("Does a backup bring back what was destroyed?"),),
     sections=(Section("recovery", "Recovery", _recovery),),

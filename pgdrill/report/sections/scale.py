@@ -3,24 +3,24 @@
 from pgdrill.judge import scaling as judged
 from pgdrill.records import Scaling
 from pgdrill.report import scaleplots
-from pgdrill.report.material import Material
+from pgdrill.report.number_format import number, seconds
 from pgdrill.report.pages import render
+from pgdrill.report.run_data import RunData
 from pgdrill.report.suites import Question, Section, Suite
 from pgdrill.report.tables import table
-from pgdrill.report.words import number, seconds
 
 
-def _scaling(m: Material) -> str:
+def _scaling(m: RunData) -> str:
     found = m.all(Scaling)
     made = {"scaling": judged, "scaleplots": scaleplots}
     return render("scaling.html.j2", scalings=found, **made) if found else ""
 
 
-def _done(m: Material) -> list[str]:
+def _done(m: RunData) -> list[str]:
     return [f"{number(s.surge.rate)} connections/s through the pooler." for s in m.all(Scaling)]
 
 
-def _lines(m: Material) -> list[str]:
+def _lines(m: RunData) -> list[str]:
     return [_line(found) for found in m.all(Scaling)]
 
 
@@ -37,7 +37,7 @@ def _line(s: Scaling) -> str:
     )
 
 
-def _tables(m: Material) -> list[str]:
+def _tables(m: RunData) -> list[str]:
     rows = []
     for s in m.all(Scaling):
         share = judged.fair_share(judged.carried(s))
@@ -70,7 +70,7 @@ SUITE = Suite(
     order=40,
     marker="the pooler grows and shrinks with its load",
     records=(Scaling,),
-    judges=(judged.anew,),
+    judges=(judged.rejudge,),
     place=30,
     questions=(Question("Does the connection pooler follow its load?"),),
     sections=(Section("scaling", "Scaling", _scaling),),

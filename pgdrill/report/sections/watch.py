@@ -3,52 +3,52 @@
 from pgdrill.judge import watching
 from pgdrill.judge.failover import WRITE_GAP
 from pgdrill.records import Watch
-from pgdrill.report import watchplots, watchwords
-from pgdrill.report.material import Material
+from pgdrill.report import watch_plots, watch_text
 from pgdrill.report.pages import render
+from pgdrill.report.run_data import RunData
 from pgdrill.report.suites import Question, Section, Suite
 from pgdrill.report.tiles import Tile, state_of
 
 
-def _watch(m: Material) -> str:
+def _watch(m: RunData) -> str:
     watch = m.one(Watch)
-    return render("watch.html.j2", m=m, w=watch, watchplots=watchplots) if watch else ""
+    return render("watch.html.j2", m=m, w=watch, watch_plots=watch_plots) if watch else ""
 
 
-def _tiles(m: Material) -> list[Tile]:
+def _tiles(m: RunData) -> list[Tile]:
     watch = m.one(Watch)
     if watch is None:
         return []
-    gaps = ", ".join(f"{name} {watchwords.gap(lane)}" for name, lane in watch.lanes.items())
-    acked = watchwords.acked(watch)
+    gaps = ", ".join(f"{name} {watch_text.gap(lane)}" for name, lane in watch.lanes.items())
+    acked = watch_text.acked(watch)
     lost = "not read" if watch.ledger is None else f"{watch.ledger.acked_lost:,}"
     every = sum(lane.attempts for lane in watch.lanes.values())
     return [
-        Tile("longest write gap", watchwords.longest(watch), gaps, state_of(m, WRITE_GAP)),
+        Tile("longest write gap", watch_text.longest(watch), gaps, state_of(m, WRITE_GAP)),
         Tile(
             "acknowledged writes lost",
             lost,
             f"of {acked:,} acknowledged",
             state_of(m, watching.LOST.kind),
         ),
-        Tile("failovers and restarts", f"{len(watch.handovers)}", watchwords.kinds(watch)),
+        Tile("failovers and restarts", f"{len(watch.handovers)}", watch_text.kinds(watch)),
         Tile("refused or not answered", f"{every - acked:,}", f"of {every:,} writes"),
     ]
 
 
-def _claims(m: Material) -> list[str]:
+def _claims(m: RunData) -> list[str]:
     watch = m.one(Watch)
-    return watchwords.claims(watch) if watch else []
+    return watch_text.claims(watch) if watch else []
 
 
-def _answers(m: Material) -> list[tuple[str, list[str]]]:
+def _answers(m: RunData) -> list[tuple[str, list[str]]]:
     watch = m.one(Watch)
-    return watchwords.answers(watch) if watch else []
+    return watch_text.answers(watch) if watch else []
 
 
-def _lines(m: Material) -> list[str]:
+def _lines(m: RunData) -> list[str]:
     watch = m.one(Watch)
-    return watchwords.lines(watch) if watch else []
+    return watch_text.lines(watch) if watch else []
 
 
 SUITE = Suite(
@@ -57,7 +57,7 @@ SUITE = Suite(
     marker="a database of somebody else's, watched while it is broken",
     drills=False,
     records=(Watch,),
-    judges=(watching.anew,),
+    judges=(watching.rejudge,),
     alone=True,
     place=90,
     questions=(

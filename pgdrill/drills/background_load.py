@@ -1,0 +1,139 @@
+"""The shop's load beside something else, and how long its transactions took in a span of that."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.base import Cluster
+from pgdrill.records import Bench
+from pgdrill.settings import Settings
+from pgdrill.workload import pgbench, pgbench_log
+from pgdrill.workload.pgbench_program import Program
+
+Say = Callable[[str], None]
+
+# So few that a closed loop, where each client waits and counts once, would see 4 slow ones of many.
+CLIENTS = 4
+# Transactions/s: far below what two busy cores carry, so that what it waits for is not itself.
+RATE = 50.0
+LASTS = 900  # seconds at most: it ends with what it is beside
+
+
+class _EndedError(Exception):
+    """What the load was beside is over."""
+
+
+@dataclass
+class ShopLoad:
+    """A load that runs, or ran; asked once it is over, when pgbench has written its log."""
+
+    directory: Path
+    # What a monotonic instant has to be increased by to be one of Unix time.
+    offset: float = field(default_factory=lambda: time.time() - time.monotonic())
+
+    def p99_ms(self, span: tuple[float, float]) -> float | None:
+        """Return p99 of the transactions that were due in a span of monotonic seconds.
+
+        It is infinite where more than 1 % got no answer; None where none was due.
+        """
+        files = sorted(self.directory.glob(f"{pgbench.LOG}.*"))
+        if not files:
+            return None
+        log = pgbench_log.read(files)
+        begins, ends = ((at + self.offset) * 1e6 for at in span)
+        latency = log.latency_us[(log.due_us >= begins) & (log.due_us < ends)]
+        if not latency.size:
+            return None
+        answered = np.sort(latency[latency >= 0])
+        found = pgbench_log.percentile(answered, latency.size - answered.size, 990)
+        return float("inf") if found is None else found / 1000
+
+
+def prepare(program: Program, cluster: Cluster, settings: Settings, say: Say) -> None:
+    """Make sure of the tables, at the scale of the perf suite, so that those serve here too."""
+    pgbench.prepare(program, cluster.conninfo(), pgbench.scale_for(settings.clients), say)
+
+
+def offer(
+    program: Program,
+    cluster: Cluster,
+    settings: Settings,
+    directory: Path,
+    seconds: int,
+    rate: float,
+    on_progress: pgbench.OnProgress,
+) -> Bench:
+    """Offer the load for so many seconds; its logs are left in directory.
+
+    Raises:
+        BrokenEnvironmentError: the tables are not there, or no load came about.
+    """
+    return pgbench.run(
+        program,
+        cluster.conninfo(),
+        clients=CLIENTS,
+        duration=seconds,
+        rate=rate,
+        directory=directory,
+        scale=pgbench.scale_for(settings.clients),
+        seed=settings.seed,
+        calibration_tps=0,
+        warm_up=0,
+        on_progress=on_progress,
+    )
+
+
+@contextmanager
+def offered(
+    program: Program,
+    cluster: Cluster,
+    settings: Settings,
+    directory: Path,
+    *,
+    lasts: int,
+    rate: float,
+) -> Iterator[Future[None]]:
+    """Offer the load for the time of the block, at most so many seconds.
+
+    Yields what has the error of a load that came to nothing, once the block is over.
+    """
+    over = threading.Event()
+
+    def look(second: float, tps: float, latency: float) -> None:
+        if over.is_set():
+            raise _EndedError
+
+    def run() -> None:
+        with suppress(_EndedError):
+            offer(program, cluster, settings, directory, lasts, rate, look)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="load") as pool:
+        running = pool.submit(run)
+        try:
+            yield running
+        finally:
+            over.set()
+
+
+@contextmanager
+def shop_load(
+    program: Program, cluster: Cluster, settings: Settings, directory: Path, say: Say
+) -> Iterator[ShopLoad]:
+    """Run the load for the time of the block, at most LASTS; its tables have to be there.
+
+    Where they go meanwhile, or the server does, it ends, and says so.
+    """
+    load = ShopLoad(directory)
+    with offered(program, cluster, settings, directory, lasts=LASTS, rate=RATE) as running:
+        yield load
+    try:
+        running.result()
+    except BrokenEnvironmentError as error:
+        say(f"the load beside it: {error}")

@@ -1,0 +1,398 @@
+"""Alert scenarios beside each other: each begins once nothing that is open would disturb it.
+
+A scenario acts (breaks something, until that is healed) and then watches its alert resolve, and it
+says of both what must hold still. Scenarios begin in the order given unless a later one fits beside
+what is open. What only the main thread can do, it does where it waits for a result. No alert is
+ever expected of two open scenarios, so each has one cause; one that belongs to no open scenario
+makes all of them invalid.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar, get_args
+
+from pgdrill.observe.alerts import POLL, AlertWatch, Expectation, GivenUpError, Sighting, alert_of
+from pgdrill.observe.detection import seen
+from pgdrill.records import AlertLife, Seen
+from pgdrill.waiting import DeadlineError, eventually
+
+Thing = Literal["roles", "members", "replay", "volume", "archive", "store", "load"]
+EVERYTHING: frozenset[Thing] = frozenset(get_args(Thing))
+TURN = 900.0  # seconds until a scenario may begin, or has ended: all of them in a row take 300
+ENDED = 30.0  # seconds for what is open to heal, once a run is given up
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a scenario itself has measured."""
+
+    of: Expectation
+    scenario: str
+    quiet: float  # since when there was no alert
+    condition: float
+    healed: float
+    waking: tuple[str, ...] = ()  # alerts that woke somebody, where the scenario counts them
+    commits: tuple[float, ...] = ()  # seconds that clients' writes took meanwhile, where they count
+    note: str = ""  # what else it cost
+
+
+@dataclass(frozen=True)
+class ScenarioResult:
+    """A scenario that is over: its alert's life, what else it raised, and who spoiled it."""
+
+    course: Measurement
+    life: AlertLife
+    seen: tuple[Seen, ...]  # of its own alerts, and of those that are nobody's
+    ended: float
+    strangers: tuple[str, ...]  # alerts that no scenario beside it owns
+    beside: tuple[str, ...]  # names of the scenarios that were open meanwhile
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What raises an alert, and what it takes."""
+
+    name: str
+    alert: str
+    play: Callable[["ScenarioContext"], Measurement]
+    disturbs: frozenset[Thing]  # while it acts
+    needs: frozenset[Thing]  # what must hold still from its beginning to its end
+    aftermath: frozenset[str] = frozenset()  # other alerts that it may raise
+    held_back_by: frozenset[str] = frozenset()  # alerts during which its own pages nobody
+    alone: bool = False  # nothing else acts while it does
+
+    @property
+    def alerts(self) -> frozenset[str]:
+        """Return every alert that is this scenario's when it comes meanwhile."""
+        return self.aftermath | {self.alert}
+
+    def fits(self, other: "Scenario", *, acting: bool) -> bool:
+        """Whether this one may begin while another acts or, if not, still watches."""
+        return not (
+            self.disturbs & other.needs
+            or (acting and (self.alone or other.alone or other.disturbs & self.needs))
+            or self.alerts & other.alerts
+            or self.held_back_by & other.alerts
+        )
+
+
+@dataclass
+class _State:
+    phase: Literal["waiting", "acting", "watching", "over"] = "waiting"
+    began: float = 0.0
+    beside: set[str] = field(default_factory=set)
+    left: frozenset[str] = frozenset()  # its alerts that are still raised although it is over
+    result: Future[ScenarioResult] = field(default_factory=Future)
+
+
+class Job(Generic[T_co]):
+    """Something that the main thread does for a scenario."""
+
+    def __init__(self, work: Callable[[], T_co]) -> None:
+        self._work = work
+        self._done: Future[T_co] = Future()
+
+    def run(self) -> None:
+        """Do it; an interruption of the main thread goes on from here."""
+        try:
+            self._done.set_result(self._work())
+        except BaseException as error:
+            self._done.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self._done.done()
+
+    def result(self) -> T_co:
+        """Return what it gave, once it is done, or raise what it raised."""
+        return self._done.result(timeout=0)
+
+
+class ScenarioContext:
+    """What a scenario has while it plays."""
+
+    def __init__(self, overlap: "ScenarioRunner", scenario: Scenario) -> None:
+        self.watch = overlap.watch
+        self._overlap = overlap
+        self._scenario = scenario
+        self._job: Job[object] | None = None
+
+    @property
+    def alerts(self) -> frozenset[str]:
+        """Every alert that is this scenario's."""
+        return self._scenario.alerts
+
+    def in_main_thread(self, work: Callable[[], T_co]) -> Callable[[], T_co]:
+        """Let the main thread do something; return what waits for its result.
+
+        The scenario goes on meanwhile, until check_running() finds that the work has failed.
+        """
+        job = Job(work)
+        self._job = job
+        self._overlap.jobs.put(job)
+
+        def ended() -> bool:
+            self.check_running()
+            return job.done
+
+        def result() -> T_co:
+            what = f"the main thread's part of {self._scenario.name}"
+            eventually(what, ended, bool, within=TURN, every=POLL)
+            return job.result()
+
+        return result
+
+    def raised(self, since: float) -> tuple[Expectation, ...]:
+        """Return every alert that came after since and belongs to no scenario beside."""
+        return self._overlap.raised(self._scenario, since)
+
+    def quiet(self, *, lasting: float, within: float) -> float:
+        """Wait for a window without any alert but those of scenarios beside; return its start."""
+        return self.watch.quiet_at_last(
+            lasting=lasting, within=within, besides=lambda: self._overlap.owned(self._scenario)
+        )
+
+    def check_running(self) -> None:
+        """Look whether there is a reason to.
+
+        Raises:
+            GivenUpError: the run ends.
+            Exception: what the main thread's part has raised.
+        """
+        self._overlap.check_running()
+        if self._job and self._job.done:
+            self._job.result()
+
+    def fault_healed(self) -> None:
+        """Say that all is healed and redundant: from here on an alert is watched, no more."""
+        self._overlap.fault_healed(self._scenario)
+
+
+class ScenarioRunner:
+    """Plays scenarios for the time of a block, as many beside each other as fit."""
+
+    def __init__(
+        self,
+        watch: AlertWatch,
+        scenarios: Sequence[Scenario],
+        tell: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self.watch = watch
+        self._scenarios = tuple(scenarios)
+        self._tell = tell
+        self._states = {one.name: _State() for one in scenarios}
+        self._lock = threading.RLock()
+        self._given_up = False
+        self.jobs: queue.SimpleQueue[Job[object]] = queue.SimpleQueue()  # for the main thread
+        self._threads = [
+            threading.Thread(target=self._run, args=(one,), name=one.name, daemon=True)
+            for one in scenarios
+        ]
+
+    def __enter__(self) -> "ScenarioRunner":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let what is open heal; no other begins, and nobody goes on watching."""
+        if not any(thread.is_alive() for thread in self._threads):
+            return
+        self._given_up = True
+        self.watch.give_up()
+        try:
+            eventually(
+                "scenarios to heal what they broke",
+                lambda: [t.name for t in self._threads if t.is_alive()],
+                lambda names: not names,
+                within=ENDED,
+                every=0.05,
+            )
+        except DeadlineError as error:  # the platform heals every fault once more
+            self._tell(str(error))
+
+    def played(self, name: str) -> ScenarioResult:
+        """Return what a scenario gave, or raise what it raised; work in front meanwhile.
+
+        Raises:
+            DeadlineError: it has not ended in time.
+        """
+        result = self._states[name].result
+
+        def ended() -> bool | str:
+            if not self.jobs.empty():
+                self.jobs.get().run()
+            return result.done() or self._open()
+
+        eventually(
+            f"scenario {name} to end",
+            ended,
+            lambda done: done is True,
+            within=TURN,
+            every=POLL,
+        )
+        return result.result()
+
+    def owned(self, scenario: Scenario) -> frozenset[str]:
+        """Return the alerts that belong to other scenarios: open ones, or what is left of others.
+
+        Never those of the scenario that asks: what it is to raise must not be there.
+        """
+        with self._lock:
+            active = self._active()
+            owned: set[str] = set()
+            for other in self._scenarios:
+                state = self._states[other.name]
+                state.left &= active  # what has gone once and comes back is not of before
+                if other.name != scenario.name:
+                    is_open = state.phase in ("acting", "watching")
+                    owned |= other.alerts if is_open else state.left
+        return frozenset(owned) - {scenario.alert}
+
+    def raised(self, scenario: Scenario, since: float) -> tuple[Expectation, ...]:
+        """Return every alert that came after since and is of no other scenario open meanwhile."""
+        with self._lock:
+            sightings = tuple(self.watch.sightings)
+            beside = [o for o in self._scenarios if o.name in self._states[scenario.name].beside]
+            came = sorted((s for s in sightings if s.at >= since), key=lambda s: s.at)
+            own = (s.of for s in came if s.stage != "resolved" and not self._owner(s, beside))
+            return tuple(dict.fromkeys(own))
+
+    def check_running(self) -> None:
+        """Look whether the run goes on.
+
+        Raises:
+            GivenUpError: it does not.
+        """
+        if self._given_up:
+            raise GivenUpError
+
+    def fault_healed(self, scenario: Scenario) -> None:
+        """Note that a scenario disturbs nothing any more."""
+        with self._lock:
+            self._states[scenario.name].phase = "watching"
+
+    def _open(self) -> str:
+        with self._lock:
+            phases = {name: state.phase for name, state in self._states.items()}
+        return ", ".join(
+            f"{name} {phase}" for name, phase in phases.items() if phase in ("acting", "watching")
+        )
+
+    def _active(self) -> frozenset[str]:
+        return frozenset(alert_of(what) for what in self.watch.active())
+
+    def _run(self, scenario: Scenario) -> None:
+        state = self._states[scenario.name]
+        try:
+            eventually(
+                f"the turn of {scenario.name}",
+                lambda: self._in_the_way(scenario),
+                lambda names: not names,
+                within=TURN,
+                every=POLL,
+                silent=True,  # whoever waits for a result names what is open
+            )
+            self._tell(f"scenario {scenario.name} begins beside {self._open_but(scenario)}")
+            played = self._close(scenario, scenario.play(ScenarioContext(self, scenario)))
+        except BaseException as error:
+            self._end(scenario)
+            state.result.set_exception(error)
+        else:
+            self._end(scenario)
+            state.result.set_result(played)
+
+    def _in_the_way(self, scenario: Scenario) -> list[str]:
+        """Return who or what keeps a scenario waiting; if nothing does, it has begun.
+
+        Raises:
+            GivenUpError: no other begins.
+        """
+        with self._lock:
+            self.check_running()
+            raised = self._active() & (scenario.held_back_by | {scenario.alert})
+            names = [f"alert {alert}" for alert in sorted(raised)]
+            before = True
+            for other in self._scenarios:
+                phase = self._states[other.name].phase
+                if other.name == scenario.name:
+                    before = False
+                elif phase == "over" or (phase == "waiting" and not before):
+                    continue
+                elif not scenario.fits(other, acting=phase != "watching"):
+                    names.append(f"{other.name} ({phase})")
+            if not names:
+                self._begin(scenario)
+            return names
+
+    def _begin(self, scenario: Scenario) -> None:
+        state = self._states[scenario.name]
+        state.phase, state.began = "acting", time.monotonic()
+        active = self._active()
+        for name, other in self._states.items():
+            other.left &= active
+            if name != scenario.name and (other.phase in ("acting", "watching") or other.left):
+                state.beside.add(name)
+                other.beside.add(scenario.name)
+
+    def _open_but(self, scenario: Scenario) -> str:
+        return ", ".join(sorted(self._states[scenario.name].beside)) or "nothing else"
+
+    def _end(self, scenario: Scenario) -> None:
+        with self._lock:
+            state = self._states[scenario.name]
+            state.phase = "over"
+            # Whatever hinders a look at the alerts has been raised to whom it concerns.
+            held = {alert_of(of) for of in self.watch.held(time.monotonic())}
+            state.left = frozenset(held & scenario.alerts)
+
+    def _close(self, scenario: Scenario, course: Measurement) -> ScenarioResult:
+        """Make the record of a scenario while all that it owns is known."""
+        with self._lock:
+            ended = time.monotonic()
+            beside = frozenset(self._states[scenario.name].beside)
+            sightings = tuple(self.watch.sightings)
+        others = [one for one in self._scenarios if one.name in beside]
+        came = seen(self.watch, course.quiet, course.condition)
+        nobodys = {
+            str(one.of)
+            for one in sightings
+            if course.quiet <= one.at <= ended
+            and one.stage != "resolved"
+            and one.of.alert not in scenario.alerts
+            and not self._owner(one, others)
+        }
+        own = [one for one in came if one.alert in scenario.alerts or _named(one) in nobodys]
+        return ScenarioResult(
+            course=course,
+            life=self.watch.life(
+                course.of,
+                scenario=course.scenario,
+                quiet_from=course.quiet,
+                condition=course.condition,
+                healed=course.healed,
+            ),
+            seen=tuple(own),
+            ended=ended,
+            strangers=tuple(sorted(nobodys)) if beside else (),
+            beside=tuple(sorted(beside)),
+        )
+
+    def _owner(self, sighting: Sighting, others: Sequence[Scenario]) -> Scenario | None:
+        """Return the scenario beside that had begun when an alert of its own was seen."""
+        alert, at = sighting.of.alert, sighting.at
+        own = (o for o in others if alert in o.alerts and self._states[o.name].began <= at)
+        return next(own, None)
+
+
+def _named(one: Seen) -> str:
+    return str(Expectation(one.alert, one.member))
