@@ -9,7 +9,6 @@ from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.platforms.local import layout as local
 from pgdrill.progress import Reporter
 from pgdrill.provision import playbook
-from pgdrill.settings import ROOT
 
 # Only what differs is printed.
 QUIET = {"ANSIBLE_DISPLAY_OK_HOSTS": "false", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false"}
@@ -30,16 +29,14 @@ def show(platform: str, reporter: Reporter) -> int:
         raise BrokenEnvironmentError("nothing is running here: `make up` first")
     # Of when it was brought up: what was missing then is installed now.
     more = {} if on_kind else {"pgdrill_missing_packages": local.missing_packages()}
-    command: list[str | Path] = [
-        Path(sys.executable).with_name("ansible-playbook"),
-        ROOT / "infra/ansible" / ("kubernetes.yml" if on_kind else "site.yml"),
-        "--inventory=localhost,",
-        f"--extra-vars=@{variables}",
+    command = playbook.command(
+        "kubernetes.yml" if on_kind else "site.yml",
+        variables,
         f"--extra-vars={json.dumps(more)}",
         "--check",
         "--diff",
-    ]
-    environment = playbook.environment(reporter.line, collection=on_kind) | QUIET
+    )
+    environment = playbook.play_environment(reporter.line, collection=on_kind) | QUIET
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=playbook.PLAY_WITHIN

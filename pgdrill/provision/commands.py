@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.waiting import ticks
 
 Say = Callable[[str], None]
 T = TypeVar("T")
 MARK = "KIND_STATE_OF_PGDRILL"  # variable in the environment of every program that a run starts
+POLL_EVERY = 0.1  # seconds
 HEARTBEAT = 8.0  # seconds between signs of life of a program that says nothing
 _running: set[subprocess.Popen[bytes]] = set()  # what logged() waits for, in any thread
 
@@ -79,8 +81,13 @@ def logged(
     within: float,
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    poll: Callable[[], object] | None = None,
+    end: Callable[[], object] | None = None,
 ) -> float:
     """Run a long command with its output in a log; return the seconds it took.
+
+    poll is called every POLL_EVERY seconds while the command runs. end is called before the
+    command is ended early; it ends what the command itself has started.
 
     Raises:
         BrokenEnvironmentError: it failed, or took more than within seconds.
@@ -94,11 +101,13 @@ def logged(
         )
         _running.add(process)
         try:
-            process.wait(within)
+            _wait(process, within, poll)
         except subprocess.TimeoutExpired:
             raise BrokenEnvironmentError(f"{what}: no end after {within:g} s, see {log}") from None
         finally:
             _running.discard(process)
+            if end is not None and process.poll() is None:
+                end()
             _end(process)
     if process.returncode:
         raise BrokenEnvironmentError(f"{what} failed: {_tail(log.read_text())} (log: {log})")
@@ -136,6 +145,19 @@ def workers(count: int) -> Iterator[Submit]:
                 for process in list(_running):
                     process.terminate()
             raise
+
+
+def _wait(
+    process: subprocess.Popen[bytes], within: float, poll: Callable[[], object] | None
+) -> None:
+    if poll is None:
+        process.wait(within)
+        return
+    for _ in ticks(POLL_EVERY, lasting=within):
+        poll()
+        if process.poll() is not None:
+            return
+    raise subprocess.TimeoutExpired(process.args, within)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -6,9 +6,12 @@ import re
 import shutil
 import sys
 import zipfile
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.progress import Update
 from pgdrill.provision import wheels
 from pgdrill.provision.commands import Say, logged
 from pgdrill.settings import ROOT, cache_dir
@@ -18,7 +21,7 @@ COLLECTION = "ansible_collections/kubernetes/core/"
 PLAY_WITHIN = 900.0  # seconds; 60 were seen
 # Ansible demands a UTF-8 locale, and macOS has no C.UTF-8. It also forks, after which macOS kills
 # whoever touches Objective-C, as a look at the system's proxies does: the play needs no proxy.
-SURROUNDINGS = (
+LOCALE = (
     {"LC_ALL": "en_US.UTF-8", "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES", "no_proxy": "*"}
     if sys.platform == "darwin"
     else {"LC_ALL": "C.UTF-8"}
@@ -50,37 +53,63 @@ def collections(say: Say) -> Path:
     return target
 
 
-def play(variables: Path, log: Path, say: Say, *options: str, book: str = "kubernetes.yml") -> str:
-    """Run a playbook; return its output.
-
-    Raises:
-        BrokenEnvironmentError: a task failed; with its first complaint.
-    """
-    command: list[str | Path] = [
+def command(book: str, variables: Path, *options: str) -> list[str | Path]:
+    """Return the command line of a playbook of infra/ansible with a file of variables."""
+    return [
         Path(sys.executable).with_name("ansible-playbook"),
         ROOT / "infra/ansible" / book,
-        "--extra-vars",
-        f"@{variables}",
         "--inventory=localhost,",
+        f"--extra-vars=@{variables}",
         *options,
     ]
+
+
+def play(
+    book: str,
+    variables: Path,
+    log: Path,
+    say: Say,
+    *options: str,
+    environment: Mapping[str, str],
+    within: float = PLAY_WITHIN,
+    update: Update | None = None,
+    end: Callable[[], object] | None = None,
+    remedy: str = "",
+) -> str:
+    """Run a playbook for at most within seconds; return its output.
+
+    update is called with the number of tasks that have begun and the name of the latest. end
+    is called when the playbook is ended early (see `logged`). remedy ends the text of an error.
+
+    Raises:
+        BrokenEnvironmentError: a task failed, with the first complaint in the log; or time is up.
+    """
     try:
         logged(
             "ansible-playbook",
-            command,
+            command(book, variables, *options),
             log,
             say,
-            within=PLAY_WITHIN,
-            environment=environment(say),
+            within=within,
+            environment=environment,
+            poll=None if update is None else partial(_show_task, log, update),
+            end=end,
         )
-    except BrokenEnvironmentError:
-        complaints = re.findall(r"^(?:fatal|failed|ERROR|\[ERROR).*", log.read_text(), re.M)
-        why = complaints[0][:400] if complaints else "see its log"
-        raise BrokenEnvironmentError(f"the playbook failed: {why} (log: {log})") from None
+    except BrokenEnvironmentError as error:
+        complaints = re.findall(r"^(?:fatal|failed|\[?ERROR)\W.*", log.read_text(), re.M)
+        if not complaints and "no end after" in str(error):
+            raise
+        why = complaints[0][:400] if complaints else "no reason given"
+        raise BrokenEnvironmentError(f"the playbook failed: {why} (log: {log}){remedy}") from None
     return log.read_text()
 
 
-def environment(say: Say, *, collection: bool = True) -> dict[str, str]:
+def _show_task(log: Path, update: Update) -> None:
+    tasks = re.findall(r"^TASK \[(?:\w+ : )?(.*?)\]", log.read_text(), re.M)
+    update(len(tasks), tasks[-1] if tasks else "")
+
+
+def play_environment(say: Say, *, collection: bool = True) -> dict[str, str]:
     """Return what ansible-playbook needs to find everything by itself."""
     ours = {
         "ANSIBLE_CONFIG": str(ROOT / "infra/ansible/ansible.cfg"),
@@ -89,7 +118,7 @@ def environment(say: Say, *, collection: bool = True) -> dict[str, str]:
     }
     if collection:
         ours["ANSIBLE_COLLECTIONS_PATH"] = str(collections(say))
-    return os.environ | SURROUNDINGS | ours
+    return os.environ | LOCALE | ours
 
 
 def changed(recap: str) -> int:

@@ -166,7 +166,9 @@ def declare(found: Installation, tools: Mapping[str, Path], supply: Supply, say:
     )
     variables = found.path / "vars.json"
     private(variables, json.dumps(values))
-    recap = playbook.play(variables, found.path / "ansible.log", say)
+    environment = playbook.play_environment(say)
+    log = found.path / "ansible.log"
+    recap = playbook.play("kubernetes.yml", variables, log, say, environment=environment)
     say(f"the playbook changed {playbook.changed(recap)} things")
 
 
@@ -240,7 +242,8 @@ def declare_restored(
     variables = found.path / "vars-restored.json"
     private(variables, json.dumps(values))
     log = found.path / "ansible-restored.log"
-    playbook.play(variables, log, say, book="kubernetes-restore.yml")
+    environment = playbook.play_environment(say)
+    playbook.play("kubernetes-restore.yml", variables, log, say, environment=environment)
 
 
 def _variables(

@@ -7,10 +7,9 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import psutil
@@ -32,8 +31,8 @@ from pgdrill.platforms.local.volume import DirectoryVolume
 from pgdrill.platforms.local.writeback_limit import release
 from pgdrill.platforms.lock import exclusive
 from pgdrill.progress import Reporter, Update
-from pgdrill.provision import apt
-from pgdrill.settings import ROOT, Settings, cache_dir
+from pgdrill.provision import apt, playbook
+from pgdrill.settings import Settings, cache_dir
 from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload import pgbench_program
 
@@ -150,60 +149,29 @@ class LocalPlatform:
         with self._reporter.task("ansible-playbook") as update:
             self.play("site.yml", {}, update)
 
-    def play(self, playbook: str, more: Mapping[str, str], update: Update) -> None:
+    def play(self, book: str, more: Mapping[str, str], update: Update) -> None:
         """Run a playbook with the installation's variables and more.
 
         Raises:
             BrokenEnvironmentError: a task failed, with what it said.
         """
-        log = self._state / "ansible.log"
-        command = [
-            str(Path(sys.executable).with_name("ansible-playbook")),
-            str(ROOT / "infra/ansible" / playbook),
-            "-i",
-            "localhost,",
-            "-e",
-            f"@{self._state}/vars.json",
-            "-e",
-            json.dumps(more),
-        ]
-        environment = os.environ | {
-            "ANSIBLE_CONFIG": str(ROOT / "infra/ansible/ansible.cfg"),
+        environment = playbook.play_environment(self._reporter.line, collection=False) | {
             "UV_CACHE_DIR": str(cache_dir() / "uv"),
-            "ANSIBLE_HOME": str(cache_dir() / "ansible"),
             "ANSIBLE_REMOTE_TMP": str(self._state / "ansible"),  # a user may have no home
-            "ANSIBLE_FORCE_COLOR": "0",
-            "LC_ALL": "C.UTF-8",
             PLAYBOOK: str(self._state),
         }
-        with log.open("w") as file:
-            process = subprocess.Popen(
-                command, env=environment, stdout=file, stderr=subprocess.STDOUT, text=True
-            )
-            try:
-
-                def ended() -> bool:
-                    tasks = re.findall(r"^TASK \[(?:local\w* : )?(.*?)\]", log.read_text(), re.M)
-                    update(len(tasks), tasks[-1] if tasks else "")
-                    return process.poll() is not None
-
-                eventually(
-                    "the end of the playbook",
-                    ended,
-                    within=INSTALL_WITHIN,
-                    every=0.1,
-                    silent=True,  # its tasks are named one by one
-                )
-            finally:
-                if process.poll() is None:
-                    sweep(self._state, only_playbook=True)
-                    process.wait(10)
-        if process.returncode:
-            fatal = re.findall(r"^(?:fatal|failed|\[?ERROR)\W.*", log.read_text(), re.M)
-            raise BrokenEnvironmentError(
-                f"the playbook failed: {fatal[0][:400] if fatal else 'no reason given'};"
-                f" its log is {log}, `make down` removes what was made"
-            )
+        playbook.play(
+            book,
+            self._state / "vars.json",
+            self._state / "ansible.log",
+            lambda _: None,  # update names each task
+            f"--extra-vars={json.dumps(more)}",
+            environment=environment,
+            within=INSTALL_WITHIN,
+            update=update,
+            end=partial(sweep, self._state, only_playbook=True),
+            remedy="; `make down` removes what was made",
+        )
 
     def with_timing(self, timing: str) -> AbstractContextManager[None]:
         """Not to be had here.
