@@ -17,6 +17,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from pgdrill.errors import BadUsageError
+from pgdrill.timeouts import FACTOR_VARIABLE, wait_factor
 
 PACKAGE = Path(__file__).resolve().parent
 IN_CHECKOUT = (PACKAGE.parent / "infra").is_dir()
@@ -372,6 +373,7 @@ OTHER_VARIABLES = {
     "PGDRILL_CACHE_DIR",
     "PGDRILL_DSN",
     "PGDRILL_READ_ONLY_DSN",
+    FACTOR_VARIABLE,
 }
 BY_KEY = {option.key: option for option in OPTIONS}
 
@@ -461,6 +463,8 @@ def resolve(
             raise BadUsageError(
                 f"{variable} is set but is no option; known: {', '.join(sorted(known))}"
             )
+
+    wait_factor(environment.get(FACTOR_VARIABLE) or "1")
 
     def look_up(option: Option) -> tuple[Any, str]:
         for text, source in (

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from pgdrill import timeouts
 from pgdrill.attempt_log import Lane
 from pgdrill.drills import experiment as experiments
 from pgdrill.drills.experiment import Experiment
@@ -35,10 +36,6 @@ FRESH_RATE = 20.0  # attempts/s; the resolution of the gap is its inverse, 50 ms
 HELD_RATE = 50.0
 DIRECT_RATE = 4.0  # attempts/s straight to each member: enough to see two that accept writes
 DEADLINE = 2.0  # seconds an attempt may take before its client gives up
-SETTLE = 60.0  # seconds to be fully redundant before the fault
-FIRST_ACKS = 15.0
-ANSWERS = 30.0  # seconds for an address to answer that did not do so once
-SAME_ROWS = 30.0  # seconds for the standbys to replay the last rows of the ledger
 # Seconds of p99 inside its SLO; ten are 700 attempts, and 9 trials of every fault fit into hours.
 STEADY_WINDOW = {"quick": 5.0, "laptop": 10.0, "full": 30.0}
 
@@ -86,7 +83,7 @@ def run_trials(
     numbers = range(len(trials) + 1, context.settings.trials + 1)
     if observer and numbers:
         wait_settled(
-            context.platform.engine, within=SETTLE
+            context.platform.engine, within=timeouts.REDUNDANT_BEFORE
         )  # a member that is replaced raises alerts, too
         observer.settle()
     for number in numbers:
@@ -121,11 +118,11 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
     # The instant of the fault falls anywhere in the engine's period, or all trials see one phase.
     phase = random.Random(f"{experiment.name} {seed}").uniform(0, platform.engine.period)
     recover = failover.patience(where(platform))
-    before = wait_settled(platform.engine, within=SETTLE)
+    before = wait_settled(platform.engine, within=timeouts.REDUNDANT_BEFORE)
     fault = platform.faults[experiment.fault]
     if isinstance(fault, NeedsPlacement):
         fault.place()
-        before = wait_settled(platform.engine, within=SETTLE)
+        before = wait_settled(platform.engine, within=timeouts.REDUNDANT_BEFORE)
     table = f"ledger_{experiment.name}_{number}_{int(time.time())}"
     _retry("an empty ledger", lambda: ledger.create_table(cluster.conninfo(), table))
     parts = (experiment.name, failover.other_timing(platform.tuning_name), str(number))
@@ -137,7 +134,7 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
         FailoverWatch(observers, context.events) as watch,
         Prober(lanes(cluster), table, raw, deadline=DEADLINE) as prober,
     ):
-        prober.wait_for_acks(40, within=FIRST_ACKS)
+        prober.wait_for_acks(40, within=timeouts.FIRST_ACKS)
         update(1, f"writing; fault in {phase:.2f} s (seed {seed})")
         pause(phase)
         journal = experiments.run(experiment, platform, journal_file)
@@ -207,11 +204,15 @@ def _retry(what: str, call: Callable[[], T]) -> T:
     prober's connections, and with the 120 s for one reader of a ledger in 60 trials.
 
     Raises:
-        BrokenEnvironmentError: it did not answer within ANSWERS seconds.
+        BrokenEnvironmentError: it did not answer within timeouts.ADDRESS_ANSWERS seconds.
     """
     try:
         return eventually(
-            what, call, lambda _: True, within=ANSWERS, not_yet=(BrokenEnvironmentError,)
+            what,
+            call,
+            lambda _: True,
+            within=timeouts.ADDRESS_ANSWERS,
+            not_yet=(BrokenEnvironmentError,),
         )
     except DeadlineError as late:
         raise (late.__cause__ or late) from None
@@ -253,7 +254,7 @@ def _holdings(cluster: Cluster, table: str) -> dict[str, ledger.Holding]:
             "the same rows on every member",
             read,
             lambda held: len(set(held.values())) == 1,
-            within=SAME_ROWS,
+            within=timeouts.LEDGER_REPLAYED,
             # A member may restart once more: it was healthy, and its address is new.
             not_yet=(BrokenEnvironmentError,),
         )
@@ -264,6 +265,6 @@ def _holdings(cluster: Cluster, table: str) -> dict[str, ledger.Holding]:
 def _holding(conninfo: str, table: str) -> ledger.Holding:
     """Return what a member holds at last; nothing where it does not answer, which differs."""
     try:
-        return ledger.rows_on(conninfo, table, within=SAME_ROWS)
+        return ledger.rows_on(conninfo, table, within=timeouts.LEDGER_REPLAYED)
     except BrokenEnvironmentError:
         return ledger.Holding(0, "not read")

@@ -4,6 +4,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from pgdrill import timeouts
 from pgdrill.attempt_log import Lane
 from pgdrill.drills.failover import DrillContext, keep_suspects
 from pgdrill.errors import BrokenEnvironmentError
@@ -28,7 +29,6 @@ HELD_RATE = 20.0
 AT_REST = (
     240.0  # seconds: metrics-server needs 90 on a new cluster, an earlier load's pods 130 to go
 )
-FIRST_ACKS = 15.0
 SHRUNK = 300.0  # seconds we are willing to look; the budget is shorter
 
 
@@ -67,12 +67,12 @@ def run_scaling(context: DrillContext) -> Scaling:
         ScalingWatch(autoscaler, context.events) as watch,
         Prober(lanes(pooled), table, raw) as prober,
     ):
-        prober.wait_for_acks(20, within=FIRST_ACKS)
+        prober.wait_for_acks(20, within=timeouts.FIRST_ACKS)
         load = _surge(context, program, pooled, scale, raw)
         with context.reporter.task("the pooler shrinks") as update:
             _shrink(watch, limits, load.ended_at, update)
         with suppress(DeadlineError):  # a silent lane has no gap, which the judgement sees
-            prober.wait_for_acks(20, within=FIRST_ACKS)
+            prober.wait_for_acks(20, within=timeouts.FIRST_ACKS)
     attempts = prober.result()
     ids = ledger.read_ids(direct, table)
     keep_suspects(raw / "suspects.json", attempts, ids)

@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
+from pgdrill import timeouts
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.load import LATENCY, PUSHED_EVERY, SCRAPED_WITHIN, TRANSACTIONS
 from pgdrill.observe.prometheus import NoDataError, Prometheus
-from pgdrill.observe.pushgateway import ANSWER_WITHIN, Pushgateway
+from pgdrill.observe.pushgateway import Pushgateway
 from pgdrill.records import BOUNDS_MS, Bench
 from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload.pgbench_tail import Tail, Tally
@@ -80,7 +81,9 @@ class LoadPublisher:
 
     def _stop(self) -> None:
         self._ended.set()
-        self._thread.join(3 * ANSWER_WITHIN)  # a push on its way: to connect, to send, to hear
+        self._thread.join(
+            3 * timeouts.PUSHGATEWAY_ANSWERS
+        )  # a push on its way: to connect, to send, to hear
 
     def _follow(self) -> None:
         """Push at once, so that counters begin at zero, and then every PUSHED_EVERY seconds."""

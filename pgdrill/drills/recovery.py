@@ -9,10 +9,11 @@ from pathlib import Path
 
 from psycopg.sql import SQL, Composed, Identifier
 
+from pgdrill import timeouts
 from pgdrill.attempt_log import Lane
 from pgdrill.drills import background_load
 from pgdrill.drills.background_load import shop_load
-from pgdrill.drills.failover import DEADLINE, FIRST_ACKS, SETTLE, DrillContext
+from pgdrill.drills.failover import DEADLINE, DrillContext
 from pgdrill.drills.seeding import seed_cluster
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import FaultNotRealError
@@ -36,7 +37,6 @@ SPREAD = 5.0  # seconds: the point falls anywhere in so many
 LOOK_WITHIN = 120.0  # seconds for one look through the restored database
 REBUILT_WITHIN = 120.0  # seconds for a standby to be made anew
 NEAR = 1.0  # seconds around the point whose attempts are kept one by one, for the report
-SAME_ROWS = 30.0  # seconds for its standbys to replay the ledger
 
 # What somebody does who is on the wrong host: a table goes, and with it what refers to it, and
 # another one is overwritten.
@@ -91,10 +91,10 @@ def run_point_in_time(context: DrillContext, number: int, *, failover: bool = Fa
             pause(phase)
             point = _point(cluster, KINDS[(number - 1) % len(KINDS)], table)
             context.events.record("test", f"point {point.text}", cluster.name, point.between[0])
-            prober.wait_for_acks(ACKS, within=FIRST_ACKS)
+            prober.wait_for_acks(ACKS, within=timeouts.FIRST_ACKS)
             destroyed_at = _destroy(cluster)
             context.events.record("fault", "; ".join(DESTRUCTION), cluster.name, destroyed_at)
-            prober.wait_for_acks(ACKS, within=FIRST_ACKS)
+            prober.wait_for_acks(ACKS, within=timeouts.FIRST_ACKS)
             started = time.monotonic()
             restored = archive.restore(
                 Target.parse(point.text), lambda done, note="": update(2, note)
@@ -142,7 +142,7 @@ def run_total_loss(context: DrillContext, number: int) -> Recovery:
             roles = integrity.roles(cluster.conninfo(), within=LOOK_WITHIN)
             update(1, f"writing for {phase:.0f} s")
             pause(phase)
-            prober.wait_for_acks(1, within=FIRST_ACKS)
+            prober.wait_for_acks(1, within=timeouts.FIRST_ACKS)
             destroyed_at = time.monotonic()
             platform.lose_members()
             context.events.record(
@@ -198,7 +198,9 @@ def run_rebuild(context: DrillContext, number: int) -> Rebuild:
     platform, cluster = context.platform, context.cluster
     assert isinstance(platform, HasRebuild), f"{platform.name} makes no member anew"
     member = next(
-        m.name for m in wait_settled(platform.engine, within=SETTLE) if m.role == "standby"
+        m.name
+        for m in wait_settled(platform.engine, within=timeouts.REDUNDANT_BEFORE)
+        if m.role == "standby"
     )
     table = f"ledger_rebuild_{number}_{int(time.time())}"
     raw = context.run.raw / f"rebuild-{number}"
@@ -207,7 +209,7 @@ def run_rebuild(context: DrillContext, number: int) -> Rebuild:
         context.reporter.task(f"rebuild {number}/{context.settings.trials}") as update,
         Prober(_lanes(cluster), table, raw, deadline=DEADLINE) as prober,
     ):
-        prober.wait_for_acks(ACKS, within=FIRST_ACKS)
+        prober.wait_for_acks(ACKS, within=timeouts.FIRST_ACKS)
         began = time.monotonic()
         made_from = platform.rebuild(member)
         context.events.record("fault", "volume taken away", member, began)
@@ -275,7 +277,7 @@ def _prepare(context: DrillContext, name: str, number: int) -> _RestoreSetup:
     """
     platform, cluster = context.platform, context.cluster
     assert isinstance(platform, HasArchive), f"{platform.name} has no archive"
-    wait_settled(platform.engine, within=SETTLE)
+    wait_settled(platform.engine, within=timeouts.REDUNDANT_BEFORE)
     table = f"ledger_{name}_{number}_{int(time.time())}"
     raw = context.run.raw / f"recovery-{name}-{number}"
     prober = Prober(_lanes(cluster), table, raw, deadline=DEADLINE)
@@ -302,7 +304,7 @@ def _backed_up(
         ) as load,
         scene.prober,
     ):
-        scene.prober.wait_for_acks(ACKS, within=FIRST_ACKS)
+        scene.prober.wait_for_acks(ACKS, within=timeouts.FIRST_ACKS)
         update(1, "backing up")
         began = time.monotonic()
         backup = scene.archive.back_up(lambda done, note="": update(1, note))
@@ -471,7 +473,7 @@ def _diverged(cluster: Cluster, table: str) -> tuple[str, ...]:
             "the same rows on every member",
             differ,
             lambda names: not names,
-            within=SAME_ROWS,
+            within=timeouts.LEDGER_REPLAYED,
             not_yet=(BrokenEnvironmentError,),
         )
     except DeadlineError:

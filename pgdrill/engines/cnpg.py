@@ -14,12 +14,12 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
+from pgdrill import timeouts
 from pgdrill.engines.base import Member, NoPrimaryError, Pod, Role, flat, switchover_candidates
 from pgdrill.engines.informer import Informer
 from pgdrill.errors import BrokenEnvironmentError
 
 GROUP, VERSION, PLURAL = "postgresql.cnpg.io", "v1", "clusters"
-ANSWER_WITHIN = 5.0  # seconds the API server has for one request
 FENCED = "cnpg.io/fencedInstances"
 HEALTHY_PHASE = "Cluster in healthy state"
 # Seconds after a restart in place for which kubelet remembers it, twice its longest back-off.
@@ -104,7 +104,12 @@ class CnpgEngine:
         """
         try:
             found = self._custom.get_namespaced_custom_object(
-                GROUP, VERSION, self.namespace, PLURAL, self.cluster, _request_timeout=ANSWER_WITHIN
+                GROUP,
+                VERSION,
+                self.namespace,
+                PLURAL,
+                self.cluster,
+                _request_timeout=timeouts.KUBERNETES_ANSWERS,
             )
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"no Cluster {self.cluster}: {_why(error)}") from None
@@ -118,7 +123,12 @@ class CnpgEngine:
         """
         try:
             self._custom.delete_namespaced_custom_object(
-                GROUP, VERSION, self.namespace, PLURAL, self.cluster, _request_timeout=ANSWER_WITHIN
+                GROUP,
+                VERSION,
+                self.namespace,
+                PLURAL,
+                self.cluster,
+                _request_timeout=timeouts.KUBERNETES_ANSWERS,
             )
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"{self.cluster} stays: {_why(error)}") from None
@@ -156,7 +166,7 @@ class CnpgEngine:
             found = self._core.list_namespaced_pod(
                 self.namespace,
                 label_selector=f"{self._ours},cnpg.io/podRole=instance",
-                _request_timeout=ANSWER_WITHIN,
+                _request_timeout=timeouts.KUBERNETES_ANSWERS,
             )
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"pods cannot be listed: {_why(error)}") from None
@@ -220,7 +230,7 @@ class CnpgEngine:
         try:
             self._custom.patch_namespaced_custom_object_status(
                 GROUP, VERSION, self.namespace, PLURAL, self.cluster, change,
-                _request_timeout=ANSWER_WITHIN,
+                _request_timeout=timeouts.KUBERNETES_ANSWERS,
             )  # fmt: skip
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"switchover was refused: {_why(error)}") from None
@@ -251,7 +261,7 @@ class CnpgEngine:
                 standby.name,
                 self.namespace,
                 body=client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=standby.uid)),
-                _request_timeout=ANSWER_WITHIN,
+                _request_timeout=timeouts.KUBERNETES_ANSWERS,
             )
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"{standby.name} stays: {_why(error)}") from None
@@ -314,7 +324,7 @@ class CnpgEngine:
         try:
             self._custom.patch_namespaced_custom_object(
                 GROUP, VERSION, self.namespace, PLURAL, self.cluster, dict(change),
-                _request_timeout=ANSWER_WITHIN,
+                _request_timeout=timeouts.KUBERNETES_ANSWERS,
             )  # fmt: skip
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"the change was refused: {_why(error)}") from None

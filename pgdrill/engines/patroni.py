@@ -8,13 +8,12 @@ from typing import Any
 
 import requests
 
+from pgdrill import timeouts
 from pgdrill.engines.base import Member, NoPrimaryError, Role, flat
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.waiting import pause
 
 NAMESPACE = "/pgdrill/"  # of the scopes in etcd, as infra/local/templates/patroni.yml.j2 has it
-RESTARTED_WITHIN = 60.0  # seconds
-ANSWER_WITHIN = 1.0  # seconds; a frozen member must not hold up the view of the others
 # Commits wait for nobody, and a standby may take over although it lacks what was acknowledged.
 ASYNCHRONOUS = {"synchronous_mode": False, "maximum_lag_on_failover": 64 * 2**20}
 
@@ -43,7 +42,7 @@ class PatroniEngine:
     def status(self, member: str) -> dict[str, Any]:
         """Return what a member says of itself; empty when it does not answer."""
         try:
-            answer = requests.get(f"{self._rest[member]}/patroni", timeout=ANSWER_WITHIN)
+            answer = requests.get(f"{self._rest[member]}/patroni", timeout=timeouts.PATRONI_ANSWERS)
             return dict(answer.json())
         except (requests.RequestException, ValueError):
             return {}
@@ -98,7 +97,7 @@ class PatroniEngine:
         key = base64.b64encode(f"{NAMESPACE}{self._scope}/leader".encode()).decode()
         try:
             answer = requests.post(
-                f"{self._etcd}/v3/kv/range", json={"key": key}, timeout=ANSWER_WITHIN
+                f"{self._etcd}/v3/kv/range", json={"key": key}, timeout=timeouts.PATRONI_ANSWERS
             ).json()
         except (requests.RequestException, ValueError):
             return ""
@@ -150,7 +149,7 @@ class PatroniEngine:
         """Return Patroni's dynamic configuration, from the first member that answers."""
         for url in self._rest.values():
             try:
-                return dict(requests.get(f"{url}/config", timeout=ANSWER_WITHIN).json())
+                return dict(requests.get(f"{url}/config", timeout=timeouts.PATRONI_ANSWERS).json())
             except (requests.RequestException, ValueError):
                 continue
         return {}
@@ -183,7 +182,7 @@ class PatroniEngine:
         """
         try:
             answer = requests.post(
-                f"{self._rest[member]}/restart", json={}, timeout=RESTARTED_WITHIN
+                f"{self._rest[member]}/restart", json={}, timeout=timeouts.MEMBER_RESTARTED
             )
         except requests.RequestException as error:
             raise BrokenEnvironmentError(f"{member} was not restarted: {error}") from None
@@ -227,7 +226,7 @@ class PatroniEngine:
             requests.post(
                 f"{self._etcd}/v3/kv/deleterange",
                 json=dict(zip(("key", "range_end"), span, strict=True)),
-                timeout=ANSWER_WITHIN,
+                timeout=timeouts.PATRONI_ANSWERS,
             )
 
     def tuning(self) -> dict[str, str]:

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 import requests
 import yaml
 
+from pgdrill import timeouts
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.deadman import SEVERITY
 from pgdrill.observe.prometheus import duration
 
-ANSWER_WITHIN = 5.0  # seconds
 SILENCE_LASTS = timedelta(minutes=30)  # so that a killed run leaves nothing muted for long
 
 
@@ -86,7 +86,9 @@ class Alertmanager:
 
     def _call(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401  # JSON
         try:
-            answer = requests.request(method, self.url + path, json=body, timeout=ANSWER_WITHIN)
+            answer = requests.request(
+                method, self.url + path, json=body, timeout=timeouts.ALERTMANAGER_ANSWERS
+            )
             answer.raise_for_status()
         except requests.RequestException as error:
             raise BrokenEnvironmentError(

@@ -10,11 +10,11 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.utils.quantity import parse_quantity
 from urllib3.exceptions import HTTPError
 
+from pgdrill import timeouts
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.autoscale import Limits
 from pgdrill.records import PoolerPod, ScalePoint
 
-ANSWER_WITHIN = 2.0  # seconds for one request; an observer must not lag behind
 DEFAULT_WINDOW = 300.0  # seconds; Kubernetes' own, where the autoscaler is not told
 METRICS_API = "v1beta1.metrics.k8s.io"
 METRICS_PORT = 9127  # where the operator's manager in each pod tells PgBouncer's SHOW STATS
@@ -44,7 +44,7 @@ class PoolerAutoscaler:
         """
         try:
             found = client.ApiregistrationV1Api(self._api).read_api_service(
-                METRICS_API, _request_timeout=ANSWER_WITHIN
+                METRICS_API, _request_timeout=timeouts.POOLER_ANSWERS
             )
         except NOT_THERE as error:
             raise BrokenEnvironmentError(f"no {METRICS_API}: {_why(error)}") from None
@@ -105,7 +105,7 @@ class PoolerAutoscaler:
                 self._namespace,
                 "horizontalpodautoscalers",
                 self._name,
-                _request_timeout=ANSWER_WITHIN,
+                _request_timeout=timeouts.POOLER_ANSWERS,
             )
         except NOT_THERE as error:
             raise BrokenEnvironmentError(f"no autoscaler {self._name}: {_why(error)}") from None
@@ -115,7 +115,7 @@ class PoolerAutoscaler:
         """Return which pods there are, and whether each takes connections."""
         try:
             found = self._core.list_namespaced_pod(
-                self._namespace, label_selector=self._ours, _request_timeout=ANSWER_WITHIN
+                self._namespace, label_selector=self._ours, _request_timeout=timeouts.POOLER_ANSWERS
             )
         except NOT_THERE as error:
             raise BrokenEnvironmentError(
@@ -133,7 +133,7 @@ class PoolerAutoscaler:
                 self._namespace,
                 "pods",
                 label_selector=self._ours,
-                _request_timeout=ANSWER_WITHIN,
+                _request_timeout=timeouts.POOLER_ANSWERS,
             )
         except NOT_THERE:
             return {}
@@ -151,7 +151,10 @@ class PoolerAutoscaler:
         """Return how many transactions a pod has carried, over all databases but its own."""
         try:
             text = self._core.connect_get_namespaced_pod_proxy_with_path(
-                f"{pod}:{METRICS_PORT}", self._namespace, "metrics", _request_timeout=ANSWER_WITHIN
+                f"{pod}:{METRICS_PORT}",
+                self._namespace,
+                "metrics",
+                _request_timeout=timeouts.POOLER_ANSWERS,
             )
         except NOT_THERE:
             return None

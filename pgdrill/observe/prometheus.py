@@ -14,11 +14,11 @@ from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util import Retry
 
+from pgdrill import timeouts
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.deadman import SEVERITY
 from pgdrill.records import Series
 
-ANSWER_WITHIN = 5.0  # seconds; queries over a few hundred series take milliseconds
 # Jobs that no alert reads (tests/unit/test_rules.py): they may be scraped slowly.
 UNALERTED = {"kubelet", "prometheus", "alertmanager"}
 MOST_POINTS = 10_000  # of a series; Prometheus refuses more than 11,000
@@ -82,7 +82,9 @@ class Prometheus:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._client = PrometheusConnect(self.url, retry=Retry(0), timeout=ANSWER_WITHIN)
+        self._client = PrometheusConnect(
+            self.url, retry=Retry(0), timeout=timeouts.PROMETHEUS_ANSWERS
+        )
 
     def values(
         self, query: str, label: str = "member", at: float | None = None
@@ -215,7 +217,7 @@ class Prometheus:
     def _get(self, path: str) -> Any:  # noqa: ANN401  # JSON
         def ask() -> Any:  # noqa: ANN401  # JSON
             # The library knows neither rules nor alerts nor the configuration.
-            answer = requests.get(self.url + path, timeout=ANSWER_WITHIN)
+            answer = requests.get(self.url + path, timeout=timeouts.PROMETHEUS_ANSWERS)
             answer.raise_for_status()
             return answer.json()["data"]
 

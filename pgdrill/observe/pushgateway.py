@@ -2,9 +2,8 @@
 
 import requests
 
+from pgdrill import timeouts
 from pgdrill.errors import BrokenEnvironmentError
-
-ANSWER_WITHIN = 1.0  # seconds; it only keeps a few kilobytes in memory
 
 
 class Pushgateway:
@@ -33,7 +32,7 @@ class Pushgateway:
     def _ask(self, method: str, body: str) -> None:
         try:
             answer = requests.request(
-                method, self._group, data=body.encode(), timeout=ANSWER_WITHIN
+                method, self._group, data=body.encode(), timeout=timeouts.PUSHGATEWAY_ANSWERS
             )
         except requests.RequestException as error:
             raise BrokenEnvironmentError(

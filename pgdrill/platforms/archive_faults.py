@@ -5,15 +5,11 @@ from collections.abc import Callable, Sequence
 
 import psycopg
 
+from pgdrill import timeouts
 from pgdrill.faults.base import FaultNotRealError
 from pgdrill.observe.archiver import Archiver, archiver, switch_wal
 from pgdrill.platforms.base import Cluster, Volume
 from pgdrill.waiting import eventually
-
-# Seconds: a client of S3 tries some times before it gives a file up, and PostgreSQL three times
-# before it waits for a minute.
-REFUSED_WITHIN = 90.0
-STORED_WITHIN = 90.0
 
 
 class _ArchiveFault(ABC):
@@ -56,7 +52,7 @@ class _ArchiveFault(ABC):
             "no WAL file waits",
             self._archiver,
             lambda seen: not seen.failing and not seen.waiting,
-            within=STORED_WITHIN,
+            within=timeouts.WAL_STORED_AFTER_FAULT,
             not_yet=(psycopg.Error,),
         )
         return f"{said.file} is stored, nothing waits"
@@ -81,7 +77,7 @@ class ArchiveAway(_ArchiveFault):
             "a WAL file that is refused",
             self._archiver,
             lambda seen: seen.failing,
-            within=REFUSED_WITHIN,
+            within=timeouts.WAL_REFUSED,
             not_yet=(psycopg.Error,),
         )
         return f"{said.failed} attempts to store {said.file} failed"

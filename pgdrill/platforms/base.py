@@ -9,6 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import psycopg
 
+from pgdrill import timeouts
 from pgdrill.engines.base import Engine, Member
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import Fault
@@ -256,7 +257,6 @@ class NeedsPermission(Protocol):
         """
 
 
-SETTLE = 60.0  # seconds before a test: what an earlier one left has to heal
 # Bytes that are written and not only reserved when a volume is filled up: what bookkeeping takes
 # is not known.
 LAST = 32 * 2**20
@@ -353,7 +353,7 @@ def demand_healthy(engine: Engine) -> None:
         BrokenEnvironmentError: it does not become so.
     """
     try:
-        wait_healthy(engine, within=SETTLE)
+        wait_healthy(engine, within=timeouts.REDUNDANT_BEFORE)
     except DeadlineError as error:
         raise BrokenEnvironmentError(
             f"the cluster is not healthy to begin with: {error}\n`make down up` makes a new one"

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pgdrill import timeouts
 from pgdrill.engines.base import Engine, Member
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import FaultNotRealError
@@ -12,7 +13,6 @@ from pgdrill.platforms.volume_hang import Hangable
 from pgdrill.waiting import DeadlineError, eventually
 
 CHOSEN_WITHIN = 15.0  # seconds
-GONE_WITHIN = 30.0  # seconds until it is visible that an incarnation is gone
 THROWN_OUT_WITHIN = 10.0  # seconds; the postmaster waits 5 s before it kills its children
 STOPPED_WITHIN = 15.0  # seconds; one look into a node took 8 on a full machine, and two are needed
 # Seconds after which a volume that hangs is let go by the machine that it is on, whatever became
@@ -64,7 +64,7 @@ class MemberFault(ABC):
             raise FaultNotRealError(f"{self.name} was not injected")
         return self._hit
 
-    def _gone_for_good(self, within: float = GONE_WITHIN) -> str:
+    def _gone_for_good(self, within: float = timeouts.MEMBER_GONE) -> str:
         """Return evidence that the incarnation that was hit is no more.
 
         Raises:
@@ -163,7 +163,7 @@ class KillBackend(ProcessFault):
         eventually(
             f"a client's session on {self._target.name}",
             lambda: [title for title in self._titles().values() if serves_client(title)],
-            within=GONE_WITHIN,
+            within=timeouts.MEMBER_GONE,
         )
         return f"{self._target.name} serves clients"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 
+from pgdrill import timeouts
 from pgdrill.engines.base import Engine
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.observe.archiver import switch_wal
@@ -17,9 +18,6 @@ from pgdrill.platforms.archive import Backup, Restored, Target
 from pgdrill.platforms.base import Cluster
 from pgdrill.progress import Reporter, Update
 from pgdrill.waiting import DeadlineError, eventually
-
-RESTORE_WITHIN = 1800.0  # seconds for any one step
-STORED_WITHIN = 30.0  # seconds for one WAL file to reach the archive
 
 Over = Callable[[str], None]
 
@@ -183,10 +181,10 @@ class RestoringArchive(ABC):
             return true()
 
         try:
-            eventually(what, look, within=RESTORE_WITHIN, every=self.look_every)
+            eventually(what, look, within=timeouts.RESTORE_STEP, every=self.look_every)
         except DeadlineError:
             raise BrokenEnvironmentError(
-                f"the restore was given up: no {what} within {RESTORE_WITHIN:g} s"
+                f"the restore was given up: no {what} within {timeouts.RESTORE_STEP:g} s"
             ) from None
 
     def _write(self, target: Target, backup: Backup, steps: Mapping[str, float] | None) -> None:
@@ -240,12 +238,12 @@ class RestoringArchive(ABC):
             eventually(
                 f"{file} in the archive",
                 lambda: self._holds(file),
-                within=STORED_WITHIN,
+                within=timeouts.WAL_STORED,
                 every=0.1,
             )
         except DeadlineError:
             raise BrokenEnvironmentError(
-                f"the archive did not take the last WAL file within {STORED_WITHIN:g} s: see"
+                f"the archive did not take the last WAL file within {timeouts.WAL_STORED:g} s: see"
                 " pg_stat_archiver, and the primary's log"
             ) from None
         return lsn

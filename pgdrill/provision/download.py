@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
+from pgdrill import timeouts
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision.commands import Say
 from pgdrill.provision.registry import why
 from pgdrill.waiting import DeadlineError, eventually
 
-ANSWER_WITHIN = 15.0  # seconds for a server to answer, and between two pieces of a file
 FETCHED_WITHIN = 900.0  # seconds for one file; the largest has 60 MB
 TRY_AGAIN_EVERY = 3.0  # seconds after a cut
 TRIES_WITHIN = 60.0  # seconds of cuts without a new byte
@@ -85,7 +85,7 @@ def text(what: str, url: str) -> str:
         NotFetchedError: it cannot be had.
     """
     try:
-        answer = requests.get(url, timeout=ANSWER_WITHIN)
+        answer = requests.get(url, timeout=timeouts.DOWNLOAD_ANSWERS)
     except requests.RequestException as error:
         raise NotFetchedError(f"{what}: {_place(url)} cannot be reached ({why(error)})") from None
     _demand_found(what, url, answer)
@@ -130,7 +130,9 @@ def _fetch_rest(what: str, url: str, partial: Path) -> None:
     have = partial.stat().st_size if partial.exists() else 0
     asked = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
-        with requests.get(url, headers=asked, stream=True, timeout=ANSWER_WITHIN) as answer:
+        with requests.get(
+            url, headers=asked, stream=True, timeout=timeouts.DOWNLOAD_ANSWERS
+        ) as answer:
             if have and answer.status_code == requests.codes.requested_range_not_satisfiable:
                 return  # it is whole already
             _demand_found(what, url, answer)

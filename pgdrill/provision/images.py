@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from pgdrill import timeouts
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision import oci
 from pgdrill.provision.building import BUILT_ON, Builder
@@ -38,8 +39,6 @@ from pgdrill.provision.toolchain import (
     on_path,
 )
 from pgdrill.settings import cache_dir
-
-PULL_WITHIN = 1800.0  # seconds for the node image, some 350 MB, cuts included
 
 
 @dataclass(frozen=True)
@@ -261,7 +260,7 @@ def _pull(wanted: Reference, supply: Supply, say: Say) -> None:
     """Let Docker pull an image under its own name, from its registry or a mirror."""
     name = Place.of(wanted.host, supply.mirrors).docker_name(wanted)
     log = cache_dir() / "logs" / "pull.log"
-    pull(f"pulling {name}", ["docker", "pull", name], log, say, within=PULL_WITHIN)
+    pull(f"pulling {name}", ["docker", "pull", name], log, say, within=timeouts.IMAGE_PULLED)
     if name != wanted.local:
         output("docker", "tag", name, wanted.local)
 

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import requests
 
+from pgdrill import timeouts
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.provision.components import this_machine
 from pgdrill.settings import Mirrors
 
-ANSWER_WITHIN = 10.0  # seconds for one question
 HUB, HUB_API = "docker.io", "https://registry-1.docker.io"
 KINDS = ", ".join(
     (
@@ -179,7 +179,7 @@ class _Session:
     def _get(self, url: str, parameters: Mapping[str, str]) -> requests.Response:
         try:
             return requests.get(
-                url, params=parameters, headers=self._headers, timeout=ANSWER_WITHIN
+                url, params=parameters, headers=self._headers, timeout=timeouts.REGISTRY_ANSWERS
             )
         except requests.RequestException as error:
             raise UnreachableError(f"{self._place} cannot be reached: {why(error)}") from None

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from pgdrill import timeouts
 from pgdrill.engines.base import NoPrimaryError
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import healing
@@ -20,7 +21,6 @@ from pgdrill.observe.detection import OLD_ALERTS_GONE
 from pgdrill.observe.prometheus import NoDataError
 from pgdrill.observe.scenarios import EVERYTHING, Measurement, Scenario, ScenarioContext, Thing
 from pgdrill.platforms.archive import Archive, archive_of
-from pgdrill.platforms.archive_faults import REFUSED_WITHIN
 from pgdrill.platforms.base import (
     Capability,
     Cluster,
@@ -56,8 +56,6 @@ from tests.alerts.trial_scenarios import Strikes, Struck
 
 QUIET = 5.0  # seconds without an alert before each scenario: two rounds of scrape and evaluation
 CALM = 20.0  # seconds to wait for such a window
-HEALTHY = 60.0  # seconds to be redundant before it
-RECOVER = 120.0  # seconds to be so again; a rebuilt member copies the whole dataset
 FAULT_WITHIN = 90.0  # seconds for a trial to inject its fault: to settle, write, meet its phase
 LIMIT_LAG = 5.0  # seconds, as in infra/alerts/rules/replication.yaml
 LIMIT_WAIT = 5.0  # seconds, as in infra/alerts/rules/availability.yaml
@@ -143,7 +141,10 @@ def archive_stops(fault_name: str, what: str, scene: Scene, turn: ScenarioContex
         with healing(fault):
             fault.inject()
             failed = _instant(
-                turn, "a refused file", lambda: archive_fails(scene.cluster), within=REFUSED_WITHIN
+                turn,
+                "a refused file",
+                lambda: archive_fails(scene.cluster),
+                within=timeouts.WAL_REFUSED,
             )
             until_paged(turn.watch, failing, quiet)
             waiting = files_that_wait(scene.cluster)
@@ -316,7 +317,10 @@ def two_primaries(scene: Scene, turn: ScenarioContext) -> Measurement:
         )
         until_paged(turn.watch, two, quiet)
     one = _instant(
-        turn, "one member that writes", lambda: len(writers(scene.cluster)) == 1, within=RECOVER
+        turn,
+        "one member that writes",
+        lambda: len(writers(scene.cluster)) == 1,
+        within=timeouts.REDUNDANT_AFTER,
     )
     until_resolved(turn.watch, two, quiet)
     _redundant(scene, turn)
@@ -482,7 +486,7 @@ def crash_loop(scene: Scene, turn: ScenarioContext) -> Measurement:
         _instant(turn, "its scrape", scraped, within=30)
         # The fault hits a standby that a commit may rely on: it has to be one again.
         again = partial(_synchronous, platform, member)
-        _instant(turn, f"{member} synchronous", again, within=HEALTHY)
+        _instant(turn, f"{member} synchronous", again, within=timeouts.REDUNDANT_BEFORE)
     loop = Expectation("PgCrashLoop", member)
     until_paged(turn.watch, loop, quiet)
     turn.fault_healed()
@@ -508,13 +512,13 @@ def _known_start(turn: ScenarioContext, member: str) -> float:
 
 def _quiet(scene: Scene, turn: ScenarioContext) -> float:
     """Wait for what comes before a scenario: all is redundant, and no alert is left."""
-    wait_healthy(scene.platform.engine, within=HEALTHY)
+    wait_healthy(scene.platform.engine, within=timeouts.REDUNDANT_BEFORE)
     return turn.quiet(lasting=QUIET, within=OLD_ALERTS_GONE + CALM)
 
 
 def _rested_quiet(scene: Scene, turn: ScenarioContext) -> float:
     """Wait for the same, and for members whom earlier faults would delay to be replaced."""
-    wait_settled(scene.platform.engine, within=HEALTHY)
+    wait_settled(scene.platform.engine, within=timeouts.REDUNDANT_BEFORE)
     return turn.quiet(lasting=QUIET, within=OLD_ALERTS_GONE + CALM)
 
 
@@ -537,7 +541,7 @@ def _strike(scene: Scene, turn: ScenarioContext, fault: str) -> Callable[[], Str
 
 def _redundant(scene: Scene, turn: ScenarioContext) -> None:
     """Wait until nothing of a fault is left but its alerts: from here on they are watched."""
-    wait_healthy(scene.platform.engine, within=RECOVER)
+    wait_healthy(scene.platform.engine, within=timeouts.REDUNDANT_AFTER)
     turn.fault_healed()
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from pgdrill import timeouts
 from pgdrill.drills.alerts import demand_declared, life_of, open_watch
-from pgdrill.drills.failover import SETTLE, DrillContext
+from pgdrill.drills.failover import DrillContext
 from pgdrill.faults.catalogue import FAULTS
 from pgdrill.judge import alerting
 from pgdrill.judge.verdicts import Verdicts
@@ -45,7 +46,7 @@ def overlap(
         request.getfixturevalue("seeded")
         program = request.getfixturevalue("program")
     demand_healthy(platform.engine)
-    wait_settled(platform.engine, within=SETTLE)
+    wait_settled(platform.engine, within=timeouts.REDUNDANT_BEFORE)
     if isinstance(platform, HasRuleObjects):
         demand_declared(platform)
     context = DrillContext(

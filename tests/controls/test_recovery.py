@@ -9,6 +9,7 @@ import pytest
 from kubernetes import client
 from psycopg.sql import SQL, Identifier
 
+from pgdrill import timeouts
 from pgdrill.drills.failover import DrillContext
 from pgdrill.drills.recovery import run_point_in_time
 from pgdrill.engines.patroni import PatroniEngine
@@ -25,8 +26,6 @@ from pgdrill.records import Seed
 from pgdrill.waiting import eventually
 from tests.controls.control import Control
 from tests.controls.inventory import breaks
-
-STORED = 30.0  # seconds for a WAL file to be in the archive
 
 
 class Tampered:
@@ -155,11 +154,15 @@ def _forgetful(engine: PatroniEngine, cluster: Cluster) -> Iterator[None]:
     change = {"postgresql": {"parameters": {"archive_command": "/bin/true"}}}
     engine.configure(change)
     try:
-        eventually("the command in force", command, lambda c: c == "/bin/true", within=STORED)
+        eventually(
+            "the command in force", command, lambda c: c == "/bin/true", within=timeouts.WAL_STORED
+        )
         yield
     finally:
         engine.configure({"postgresql": {"parameters": {"archive_command": before}}})
-        eventually("the old command in force", command, lambda c: c == before, within=STORED)
+        eventually(
+            "the old command in force", command, lambda c: c == before, within=timeouts.WAL_STORED
+        )
 
 
 @contextmanager
@@ -173,7 +176,7 @@ def _spoilt(platform: Platform, file: str, how: str) -> Iterator[None]:
         if isinstance(platform, LocalPlatform):
             command = ["sh", "-c", script]
             return subprocess.run(
-                command, check=True, capture_output=True, text=True, timeout=STORED
+                command, check=True, capture_output=True, text=True, timeout=timeouts.WAL_STORED
             ).stdout
         return nodes.run(CONTROL_PLANE, "sh", "-c", script)
 
@@ -184,7 +187,7 @@ def _spoilt(platform: Platform, file: str, how: str) -> Iterator[None]:
     at = eventually(
         f"{file} in the archive",
         lambda: shell(f"ls {pattern} 2> /dev/null || true").strip(),
-        within=STORED,
+        within=timeouts.WAL_STORED,
     )
     kept = str(PurePosixPath(at).with_name(".kept"))
     over = f"dd if=/dev/urandom of={at} bs=64 count=1 seek=1 conv=notrunc"

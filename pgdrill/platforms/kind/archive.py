@@ -11,7 +11,8 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from pgdrill.engines.cnpg import ANSWER_WITHIN, GROUP, VERSION, CnpgEngine
+from pgdrill import timeouts
+from pgdrill.engines.cnpg import GROUP, VERSION, CnpgEngine
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.platforms.archive import Backup, Target, accepts_writes, redundant
 from pgdrill.platforms.base import Cluster
@@ -37,7 +38,6 @@ from pgdrill.waiting import DeadlineError, eventually
 if TYPE_CHECKING:
     from pgdrill.platforms.kind import KindPlatform
 
-BACK_UP_WITHIN = 1800.0  # seconds
 EXPIRED_WITHIN = 120.0  # seconds for older backups to be removed
 REMOVED_WITHIN = 180.0  # seconds for a namespace to be gone, with what ran in it
 MAKE_ROOM_ABOVE = 0.5  # share of the store's volume: to remove older backups costs seconds of CPU
@@ -118,12 +118,12 @@ class KindArchive(RestoringArchive):
                 "the end of the backup",
                 status,
                 lambda seen: seen.get("phase") in ("completed", "failed"),
-                within=BACK_UP_WITHIN,
+                within=timeouts.BACKUP_TAKEN,
                 every=0.2,
             )
         except DeadlineError:
             raise BrokenEnvironmentError(
-                f"the operator did not end the backup within {BACK_UP_WITHIN:g} s"
+                f"the operator did not end the backup within {timeouts.BACKUP_TAKEN:g} s"
             ) from None
         if ended["phase"] == "failed":
             raise BrokenEnvironmentError(f"the backup failed: {ended.get('error', '?')}")
@@ -182,7 +182,7 @@ class KindArchive(RestoringArchive):
             BrokenEnvironmentError: it does not answer, or refuses.
         """
         try:
-            answer = ask(*arguments, _request_timeout=ANSWER_WITHIN)
+            answer = ask(*arguments, _request_timeout=timeouts.KUBERNETES_ANSWERS)
         except (ApiException, HTTPError) as error:
             why = getattr(error, "reason", None) or error
             raise BrokenEnvironmentError(f"the API server: {why}") from None
@@ -256,7 +256,7 @@ class KindArchive(RestoringArchive):
         try:
             return str(
                 self._core.read_namespaced_pod_log(
-                    pod["metadata"]["name"], RESTORED, _request_timeout=ANSWER_WITHIN
+                    pod["metadata"]["name"], RESTORED, _request_timeout=timeouts.KUBERNETES_ANSWERS
                 )
             )
         except (ApiException, HTTPError):
@@ -293,7 +293,7 @@ class KindArchive(RestoringArchive):
         """
         namespaces.refuse_foreign(self._platform.api, RESTORED)
         try:
-            self._core.delete_namespace(RESTORED, _request_timeout=ANSWER_WITHIN)
+            self._core.delete_namespace(RESTORED, _request_timeout=timeouts.KUBERNETES_ANSWERS)
         except ApiException as error:
             if error.status not in (404, 409):  # there is none, or it goes already
                 raise BrokenEnvironmentError(f"{RESTORED} stays: {error.reason}") from None

@@ -4,7 +4,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from pgdrill.engines.cnpg import ANSWER_WITHIN
+from pgdrill import timeouts
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kind.state import ARCHIVE, MONITORING, NAMESPACE, RESTORED
 
@@ -19,7 +19,7 @@ def refuse_foreign(api: client.ApiClient, *names: str) -> None:
         BrokenEnvironmentError: there is one without the label, or the API server does not answer.
     """
     try:
-        listed = client.CoreV1Api(api).list_namespace(_request_timeout=ANSWER_WITHIN)
+        listed = client.CoreV1Api(api).list_namespace(_request_timeout=timeouts.KUBERNETES_ANSWERS)
     except (ApiException, HTTPError) as error:
         why = getattr(error, "reason", None) or error
         raise BrokenEnvironmentError(f"the API server: {why}") from None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from urllib.parse import urlsplit, urlunsplit
 
+from pgdrill import timeouts
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kind import host as this_host
 from pgdrill.platforms.kind.nodes import run
@@ -18,7 +19,6 @@ from pgdrill.provision.supply import Supply
 from pgdrill.settings import cache_dir
 
 HOSTS = "/etc/containerd/certs.d"
-PULLED_WITHIN = 1800.0  # seconds for one image, cuts included; the largest has some 300 MB
 OPTIONAL_WITHIN = 120.0
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
@@ -63,7 +63,7 @@ def _into(node: str, wanted: Iterable[Pulled], say: Say) -> tuple[int, int]:
     missing = {_full(one.reference): one for one in wanted if _full(one.reference) not in before}
     for name, one in missing.items():
         try:
-            _pull(node, name, OPTIONAL_WITHIN if one.optional else PULLED_WITHIN, say)
+            _pull(node, name, OPTIONAL_WITHIN if one.optional else timeouts.IMAGE_PULLED, say)
         except BrokenEnvironmentError:
             if not one.optional:
                 raise

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from kubernetes import client
 
-from pgdrill.engines.cnpg import ANSWER_WITHIN
+from pgdrill import timeouts
 from pgdrill.faults.base import Fault
 from pgdrill.platforms.archive_faults import ArchiveAway, ArchiveFull, BackupsGone
 from pgdrill.platforms.base import Cluster
@@ -47,7 +47,9 @@ class RevokeCredentials(ArchiveAway):
         self._before = ""
 
     def _take(self) -> None:
-        found = self._core.read_namespaced_secret(NAME, ARCHIVE, _request_timeout=ANSWER_WITHIN)
+        found = self._core.read_namespaced_secret(
+            NAME, ARCHIVE, _request_timeout=timeouts.KUBERNETES_ANSWERS
+        )
         self._before = str((found.data or {})[KEY])
         self._change({"stringData": {KEY: "revoked"}})
 
@@ -57,7 +59,9 @@ class RevokeCredentials(ArchiveAway):
 
     def _change(self, change: dict[str, object]) -> None:
         """Change the store's secret, and start the store anew with it: it reads it only then."""
-        self._core.patch_namespaced_secret(NAME, ARCHIVE, change, _request_timeout=ANSWER_WITHIN)
+        self._core.patch_namespaced_secret(
+            NAME, ARCHIVE, change, _request_timeout=timeouts.KUBERNETES_ANSWERS
+        )
         self._store.scale(0)
         self._store.demand_gone()
         self._store.scale(1)

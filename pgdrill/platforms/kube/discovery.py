@@ -13,7 +13,8 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
-from pgdrill.engines.cnpg import ANSWER_WITHIN, GROUP, PLURAL, VERSION
+from pgdrill import timeouts
+from pgdrill.engines.cnpg import GROUP, PLURAL, VERSION
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.platforms.kubernetes import kubectl_output
 from pgdrill.platforms.kubernetes.access import Access
@@ -158,14 +159,14 @@ def look_up(access: Access, namespace: str, name: str) -> FoundCluster:
     core, custom = client.CoreV1Api(api), client.CustomObjectsApi(api)
     try:
         described = api.sanitize_for_serialization(
-            core.read_namespace(namespace, _request_timeout=ANSWER_WITHIN)
+            core.read_namespace(namespace, _request_timeout=timeouts.KUBERNETES_ANSWERS)
         )
         resource = _cluster(custom, access, namespace, name)
         pods = api.sanitize_for_serialization(
             core.list_namespaced_pod(
                 namespace,
                 label_selector=f"cnpg.io/cluster={name},cnpg.io/podRole=instance",
-                _request_timeout=ANSWER_WITHIN,
+                _request_timeout=timeouts.KUBERNETES_ANSWERS,
             )
         )["items"]
     except (ApiException, HTTPError) as error:
@@ -182,7 +183,7 @@ def _cluster(
 ) -> Mapping[str, Any]:
     try:
         found: Any = custom.get_namespaced_custom_object(
-            GROUP, VERSION, namespace, PLURAL, name, _request_timeout=ANSWER_WITHIN
+            GROUP, VERSION, namespace, PLURAL, name, _request_timeout=timeouts.KUBERNETES_ANSWERS
         )
         return dict(found)
     except ApiException as error:
@@ -190,7 +191,7 @@ def _cluster(
             raise
     try:
         listed: Any = custom.list_namespaced_custom_object(
-            GROUP, VERSION, namespace, PLURAL, _request_timeout=ANSWER_WITHIN
+            GROUP, VERSION, namespace, PLURAL, _request_timeout=timeouts.KUBERNETES_ANSWERS
         )
     except ApiException as error:
         if error.status != 404:
@@ -219,7 +220,7 @@ def credentials(found: FoundCluster) -> dict[str, str]:
     secret = how.get("secret", {}).get("name") or f"{found.name}-app"
     try:
         read = client.CoreV1Api(found.api).read_namespaced_secret(
-            secret, found.namespace, _request_timeout=ANSWER_WITHIN
+            secret, found.namespace, _request_timeout=timeouts.KUBERNETES_ANSWERS
         )
     except ApiException as error:
         if error.status == 404:

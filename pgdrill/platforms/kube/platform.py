@@ -18,7 +18,8 @@ from kubernetes.client.exceptions import ApiException
 from psycopg.conninfo import conninfo_to_dict
 from urllib3.exceptions import HTTPError
 
-from pgdrill.engines.cnpg import ANSWER_WITHIN, CnpgEngine
+from pgdrill import timeouts
+from pgdrill.engines.cnpg import CnpgEngine
 from pgdrill.engines.cnpg_by_primary import CnpgByPrimary
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.faults.base import Fault
@@ -123,7 +124,9 @@ class KubePlatform(KubernetesPlatform):
         core, plain = client.CoreV1Api(found.api), found.api.sanitize_for_serialization
         try:
             services = plain(
-                core.list_namespaced_service(found.namespace, _request_timeout=ANSWER_WITHIN)
+                core.list_namespaced_service(
+                    found.namespace, _request_timeout=timeouts.KUBERNETES_ANSWERS
+                )
             )["items"]
         except (ApiException, HTTPError) as error:
             raise refusal(error, found.access, found.api) from None
@@ -136,7 +139,9 @@ class KubePlatform(KubernetesPlatform):
         if not any(service["spec"].get("type") == "NodePort" for service in services):
             return []
         try:
-            listed = client.CoreV1Api(self.found.api).list_node(_request_timeout=ANSWER_WITHIN)
+            listed = client.CoreV1Api(self.found.api).list_node(
+                _request_timeout=timeouts.KUBERNETES_ANSWERS
+            )
         except (ApiException, HTTPError):
             return []
         return list(self.found.api.sanitize_for_serialization(listed)["items"])

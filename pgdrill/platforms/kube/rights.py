@@ -8,7 +8,8 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from pgdrill.engines.cnpg import ANSWER_WITHIN, GROUP
+from pgdrill import timeouts
+from pgdrill.engines.cnpg import GROUP
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kube.discovery import FoundCluster, refusal
 from pgdrill.settings import below
@@ -89,7 +90,9 @@ def _ask(found: FoundCluster, rights: tuple[Right, ...]) -> Iterator[Answer]:
             attributes["name"] = found.namespace
         body: Any = {"spec": {"resourceAttributes": attributes}}
         try:
-            answer = api.create_self_subject_access_review(body, _request_timeout=ANSWER_WITHIN)
+            answer = api.create_self_subject_access_review(
+                body, _request_timeout=timeouts.KUBERNETES_ANSWERS
+            )
         except (ApiException, HTTPError) as error:
             raise refusal(error, found.access, found.api) from None
         yield Answer(right, bool(found.api.sanitize_for_serialization(answer)["status"]["allowed"]))
@@ -99,7 +102,7 @@ def who(found: FoundCluster) -> str:
     """Return as whom the API server knows us; the context's name where it does not say."""
     try:
         answer = client.AuthenticationV1Api(found.api).create_self_subject_review(
-            client.V1SelfSubjectReview(), _request_timeout=ANSWER_WITHIN
+            client.V1SelfSubjectReview(), _request_timeout=timeouts.KUBERNETES_ANSWERS
         )
         return str(found.api.sanitize_for_serialization(answer)["status"]["userInfo"]["username"])
     except (ApiException, HTTPError, KeyError):  # Kubernetes before 1.28 has no such thing

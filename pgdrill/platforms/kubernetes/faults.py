@@ -7,10 +7,11 @@ from chaosk8s.deployment.probes import deployment_available_and_healthy
 from chaosk8s.pod.actions import terminate_pods
 from chaosk8s.pod.probes import count_pods
 
+from pgdrill import timeouts
 from pgdrill.engines.base import PodEngine
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.platforms.kubernetes.access import Access
-from pgdrill.platforms.member_faults import GONE_WITHIN, MemberFault
+from pgdrill.platforms.member_faults import MemberFault
 from pgdrill.platforms.switchover import Switchover
 from pgdrill.waiting import DeadlineError, eventually
 
@@ -67,7 +68,7 @@ class DeletePod(PodFault):
 
     def verify_healed(self) -> str:
         """The pod is no more; one that was asked politely may wait for its sessions first."""
-        return self._gone_for_good(LEFT_WITHIN if self._grace == POLITE else GONE_WITHIN)
+        return self._gone_for_good(LEFT_WITHIN if self._grace == POLITE else timeouts.MEMBER_GONE)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from pgdrill.engines.cnpg import ANSWER_WITHIN, GROUP, PLURAL, VERSION, CnpgEngine
+from pgdrill import timeouts
+from pgdrill.engines.cnpg import GROUP, PLURAL, VERSION, CnpgEngine
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe import rulefiles
 from pgdrill.observe.pooler import PoolerAutoscaler
@@ -96,7 +97,7 @@ class KubernetesPlatform(ABC):
         custom = client.CustomObjectsApi(self.api)
         try:
             found: Any = custom.list_namespaced_custom_object(
-                *self.names.rules, _request_timeout=ANSWER_WITHIN
+                *self.names.rules, _request_timeout=timeouts.KUBERNETES_ANSWERS
             )
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"PrometheusRule objects: {error}") from None
@@ -112,10 +113,10 @@ class KubernetesPlatform(ABC):
         core, plain = client.CoreV1Api(self.api), self.api.sanitize_for_serialization
         try:
             found = core.read_namespaced_persistent_volume_claim(
-                claim, namespace, _request_timeout=ANSWER_WITHIN
+                claim, namespace, _request_timeout=timeouts.KUBERNETES_ANSWERS
             )
             name = plain(found)["spec"]["volumeName"]
-            volume = core.read_persistent_volume(name, _request_timeout=ANSWER_WITHIN)
+            volume = core.read_persistent_volume(name, _request_timeout=timeouts.KUBERNETES_ANSWERS)
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"the volume of {claim}: {error}") from None
         return dict(plain(volume))

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pgdrill import timeouts
 from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.archive import Backup, Target, accepts_writes, redundant
@@ -27,7 +28,6 @@ from pgdrill.progress import Update
 if TYPE_CHECKING:
     from pgdrill.platforms.local import LocalPlatform
 
-BACK_UP_WITHIN = 1800.0  # seconds
 LOOK_WITHIN = 30.0  # seconds for a question about the repository
 SPARE_MB = 512  # free disk that a restored cluster needs beside what the backup holds
 
@@ -102,7 +102,7 @@ class LocalArchive(RestoringArchive):
             # Known to the repository already, unless the first primary's own attempt was cut off.
             self._run("stanza-create", within=LOOK_WITHIN)
         update(0, "copying")
-        self._run(f"--type={kind}", "backup", within=BACK_UP_WITHIN)
+        self._run(f"--type={kind}", "backup", within=timeouts.BACKUP_TAKEN)
         made = [backup for backup in self.backups() if backup.label not in before]
         if not made:
             raise BrokenEnvironmentError("pgBackRest ended well, and there is no new backup")
