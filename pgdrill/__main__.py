@@ -214,7 +214,7 @@ def _status(as_json: bool, platform: Platform, reporter: Reporter) -> None:
 
 
 def _kube(action: str, platform: Platform, settings: Settings, reporter: Reporter) -> None:
-    """Print what a drill of somebody's cluster needs, or remove what a killed one has left.
+    """Print what a drill of an existing cluster needs, or remove what a killed drill left there.
 
     Raises:
         BrokenEnvironmentError: the level cannot do without something that is missing.
@@ -454,7 +454,7 @@ LISTS: dict[str, Callable[[Settings, Reporter], None]] = {"images": _images, "bu
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Clean up, whoever asks for the end."""
+    """Clean up before the process ends, whatever signal ends it."""
     raise KeyboardInterrupt
 
 

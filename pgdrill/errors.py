@@ -8,7 +8,7 @@ class PgdrillError(Exception):
 
 
 class BadUsageError(PgdrillError):
-    """An option or file says something that cannot be meant (exit code 4, as pytest's own)."""
+    """An option or file holds an impossible value (exit code 4, as pytest's own)."""
 
     exit_code = 4
 

@@ -4,7 +4,7 @@ import resource
 
 from pgdrill.errors import BrokenEnvironmentError
 
-# The prober's sessions while nobody answers (40 new ones, and as many to members), files and pipes
+# The prober's sessions in an outage (40 new ones, and as many to members), files and pipes
 # of everything else; each client of pgbench is one more.
 BESIDES_CLIENTS = 512
 

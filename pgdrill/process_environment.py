@@ -71,7 +71,7 @@ def spare(*hosts: str) -> None:
 def handle(handler: Handler) -> None:
     """Let Ctrl-C, the end of a terminal and a polite kill do the same.
 
-    A shell starts `command &` without SIGINT: it is heard all the same. Who says nohup means it.
+    A shell starts `command &` without SIGINT: it is handled all the same, except under nohup.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:

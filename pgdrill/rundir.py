@@ -105,5 +105,5 @@ class Records:
 
 
 def first_lines(error: Exception) -> str:
-    """Return what an error says, short enough for a page."""
+    """Return an error's message, short enough for a page."""
     return "; ".join(str(error).splitlines()[:3])

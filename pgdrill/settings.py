@@ -25,7 +25,7 @@ IN_CHECKOUT = (PACKAGE.parent / "infra").is_dir()
 # installed (pyproject.toml puts them there).
 ROOT = PACKAGE.parent if IN_CHECKOUT else PACKAGE / "data"
 PROFILES = ("quick", "laptop", "full")
-# What may be done to somebody's cluster; each allows what stands before it.
+# What may be done to an existing cluster; each level includes those before it.
 LEVELS = ("observe", "load", "fault")
 MIN_ROWS = 1_000  # fewer cannot fill twelve linked tables in believable proportions
 
@@ -189,7 +189,7 @@ def _image(text: str) -> str:
 
 @dataclass(frozen=True)
 class Option:
-    """One setting: how it is written, read, explained, and what it is when nobody says."""
+    """One setting: how it is written, read and explained, and its default."""
 
     name: str
     parse: Callable[[str], Any]
@@ -209,7 +209,7 @@ class Option:
         return f"PGDRILL_{self.key.upper()}"
 
     def default_in(self, profile: str) -> Any:  # noqa: ANN401  # values differ in type
-        """What the option is in a profile when nobody sets it."""
+        """The option's default in a profile."""
         return self.by_profile[profile] if self.by_profile else self.default
 
 
@@ -380,7 +380,7 @@ BY_KEY = {option.key: option for option in OPTIONS}
 
 @dataclass(frozen=True)
 class Settings:
-    """What this run was asked to do; sources says where each value came from."""
+    """The settings of this run; sources holds where each value came from."""
 
     platform: str
     engine: str
@@ -428,7 +428,7 @@ class Settings:
         return {f.name: str(getattr(self, f.name)) for f in fields(self) if f.name != "sources"}
 
     def asked_for(self, key: str) -> str:
-        """Return an option's value; '' where it is the default that nobody asked for."""
+        """Return an option's value; '' where it is the default."""
         return "" if self.sources[key] == "default" else str(getattr(self, key))
 
     def repeat_command(self, suite: str) -> str:

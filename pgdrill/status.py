@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Status:
-    """One look at an installation; None is what nobody could say, and unknown says why."""
+    """One look at an installation; None stands for what is not known, and unknown holds why."""
 
     platform: str
     up: bool  # `up` has finished, and what keeps the platform answers
@@ -37,7 +37,7 @@ class Status:
 
 
 def look(platform: Platform) -> Status:
-    """Ask everybody who may know something.
+    """Collect the state from every source that may have it.
 
     Raises:
         BrokenEnvironmentError: there is no installation.

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 3.0  # seconds that a wait may take before people are told of it
-AGAIN = 10.0  # seconds until they are told that it goes on
+PATIENCE = 3.0  # seconds of a wait before it is announced
+AGAIN = 10.0  # seconds until it is announced again
 
 
 class DeadlineError(AssertionError):
@@ -78,7 +78,7 @@ def eventually(
 
     within and every are seconds. Only the not_yet errors mean "try again"; any other is a defect
     and propagates at once. The last probe falls on the deadline, not an interval before it.
-    silent: people are told elsewhere what is going on.
+    silent: the wait is announced elsewhere.
 
     Raises:
         DeadlineError: with every change that was seen on the way.

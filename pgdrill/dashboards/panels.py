@@ -46,7 +46,7 @@ class Panel(Record):
     title: str
     kind: Kind
     queries: tuple[Query, ...]
-    about: str  # what it says and what to think of it; the tooltip in Grafana
+    about: str  # what it shows and how to read it; the tooltip in Grafana
     unit: str = ""  # one of grafana.UNITS
     base: Tone = "plain"  # below the first step
     steps: tuple[Step, ...] = ()

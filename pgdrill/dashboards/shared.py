@@ -47,7 +47,7 @@ def stat(
     words: tuple[Word, ...] = (),
     only: Only = "",
 ) -> Panel:
-    """One number; green below its first step unless base says otherwise."""
+    """One number; green below its first step unless base is given."""
     return Panel(
         title=title,
         kind="stat",

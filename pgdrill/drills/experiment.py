@@ -79,7 +79,7 @@ def render(spec: FaultSpec, fault: str) -> dict[str, Any]:
     ]
     if spec.lasts:
         # Healed here, too: chaostoolkit looks for a steady state before it plays the rollbacks, and
-        # there is none while nobody can write.
+        # there is none while no client can write.
         method[-1]["pauses"] = {"after": spec.lasts}
         method.append(_activity("action", "heal", {"fault": fault}))
     if spec.healed != "at once":

@@ -103,8 +103,8 @@ class Load:
     ) -> None:
         self.directory = run.raw / "pgbench"
         self.publication: Publication | None = None  # None: not over, or there is no gateway
-        self.began: float | None = None  # Unix time at which nobody had come yet, and was scraped
-        self.ended = 0.0  # ... and at which everybody had left
+        self.began: float | None = None  # Unix time of the scrape before the first client
+        self.ended = 0.0  # Unix time after the last client had left
         self.trouble = "there was no load"  # why began is None
         self._platform = platform
         self._cluster = cluster
@@ -156,7 +156,7 @@ class Load:
         return bench
 
     def _carry(self, waits: WaitWatch, before: Callable[[], None]) -> Bench:
-        """Run the load with somebody who looks at its sessions from the quiet on, to its end."""
+        """Run the load; watch its sessions from the quiet before it to its end."""
         with ExitStack() as watching:
 
             def in_the_quiet() -> None:
@@ -202,7 +202,7 @@ def objectives_twice(
 
 
 def commits_twice(load: Load, bench: Bench, database: str, prometheus: Prometheus) -> SloComparison:
-    """Compare the commits that clients were told of with what the primary counted itself."""
+    """Compare the commits that clients counted with the commits that the primary counted."""
     counted, note, since = None, load.trouble, load.began or 0.0
     if load.began is not None:
         try:

@@ -129,7 +129,7 @@ def _surge(
 
 
 def _shrink(watch: ScalingWatch, limits: Limits, since: float, update: Update) -> None:
-    """Look until the pooler is small; that it never was is for the judgement to say."""
+    """Watch until the pooler is small; the judgement reports a pooler that never became small."""
     with suppress(DeadlineError):
         eventually(
             "a small pooler",

@@ -1,4 +1,4 @@
-"""Publishing a running load to Prometheus: what its log says, every two seconds.
+"""Publishing the figures of a running load to Prometheus, read from its log every two seconds.
 
 A load is a batch job, so its metrics go through a Pushgateway. They tell the same as the log, for
 the eyes of dashboards and alerts while it runs, and so that the objectives can be computed twice.
@@ -83,12 +83,12 @@ class LoadPublisher:
         self._ended.set()
         self._thread.join(
             3 * timeouts.PUSHGATEWAY_ANSWERS
-        )  # a push on its way: to connect, to send, to hear
+        )  # a push under way: connect, send, answer
 
     def _follow(self) -> None:
         """Push at once, so that counters begin at zero, and then every PUSHED_EVERY seconds."""
         while True:
-            # The next push says all that a lost one would have; the final one is checked.
+            # The next push replaces a lost one; the final one is checked.
             with suppress(BrokenEnvironmentError, ValueError):
                 self._gateway.put(exposition(self._tail.tally(), self._run))
                 self._pushes += 1

@@ -366,10 +366,10 @@ def _record(
 
 
 def _fail_over(context: DrillContext, prober: Prober) -> None:
-    """Kill the primary and wait until everybody writes to the next, and all is redundant again.
+    """Kill the primary; wait until clients write to the new one and the cluster is redundant again.
 
     Raises:
-        FaultNotRealError: nobody was hit, or nobody took over.
+        FaultNotRealError: no member was hit, or no standby took over.
         DeadlineError: clients did not write again.
     """
     engine = context.platform.engine

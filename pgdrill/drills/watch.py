@@ -1,4 +1,4 @@
-"""A watch over somebody's own database: its owner breaks it, we write all the while and look."""
+"""A watch over a user's own database: the owner breaks it; pgdrill writes and records."""
 
 import secrets
 import shutil
@@ -111,7 +111,7 @@ class StopRequest:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Hear a signal."""
         if number == signal.SIGHUP:
-            mute()  # whoever read what we print is gone
+            mute()  # the reader of the output is gone
         if self.reason or not self._watching:
             raise KeyboardInterrupt
         self.reason = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "the terminal was closed"}.get(
@@ -129,7 +129,7 @@ class StopRequest:
 
 
 def clean(dsn: str, say: Callable[[str], object]) -> None:
-    """Remove what killed watches left, unless somebody has written into it within a minute.
+    """Remove the schemas of killed watches, unless something was written there in the last minute.
 
     Raises:
         BrokenEnvironmentError: the database does not do it.
@@ -140,7 +140,7 @@ def clean(dsn: str, say: Callable[[str], object]) -> None:
 
 
 def watch(order: WatchOptions, settings: Settings, screen: Screen, ending: StopRequest) -> int:
-    """Watch until somebody ends it; return 0, or 1 where a promise is broken or not proven.
+    """Watch until the user ends it; return 0, or 1 where a promise is broken or not proven.
 
     Raises:
         BrokenEnvironmentError: the database does not take the writes from the first.
@@ -256,7 +256,7 @@ def _observe(
     screen: Screen,
     ending: StopRequest,
 ) -> Observed:
-    """Write and look until somebody ends it."""
+    """Write and observe until the user ends it."""
     events = EventLog(run.file(Event))
 
     def answers(who: str) -> Callable[[str], object]:
@@ -365,7 +365,7 @@ def _record(
         count = ledger.reconcile(attempts, ids)
     except BrokenEnvironmentError as error:
         unread = f"the ledger could not be read: {error}"
-    except ledger.StrangerError as error:  # somebody else has written into it
+    except ledger.StrangerError as error:  # another client has written into it
         ids, unread = None, f"the ledger cannot be judged: {error}"
     lost = [] if ids is None else ledger.lost(attempts, ids)
     changes = attempts.changes()

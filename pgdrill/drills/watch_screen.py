@@ -19,7 +19,7 @@ SHOW_EVERY = 0.5  # seconds
 
 
 def mute() -> None:
-    """Print nowhere from now on: nobody reads any more, and a write would fail."""
+    """Discard all output from now on: its reader is gone, and a write would fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
@@ -74,7 +74,7 @@ class Screen:
             self.say(line)
 
     def mark(self) -> bool:
-        """Whether somebody has pressed the key for a mark."""
+        """Whether the user has pressed the key for a mark."""
         if not self._keys:
             return False
         with suppress(OSError):
@@ -87,7 +87,7 @@ class Screen:
 
 @contextmanager
 def _muting() -> Iterator[None]:
-    """Go on without whoever read what we print."""
+    """Continue without output where its reader is gone."""
     try:
         yield
     except OSError:

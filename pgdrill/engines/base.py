@@ -68,14 +68,14 @@ class Engine(Protocol):
         """Whether as many synchronous standbys stand ready as the configuration promises."""
 
     def observers(self) -> AbstractContextManager[Mapping[str, Callable[[], str]]]:
-        """Cheap probes of the parts of a failover, while the block lasts; '': nobody can be named.
+        """Cheap probes of the parts of a failover, while the block lasts; '' stands for no member.
 
         Names: 'leader' (who holds the lock or is named primary), 'promoted' (who accepts writes),
         and 'routed' where the engine sees whom clients are led to.
         """
 
     def asynchronous(self) -> AbstractContextManager[None]:
-        """While the block lasts, ask that commits wait for nobody and any standby may take over.
+        """While the block lasts, let commits wait for no standby, and let any standby take over.
 
         For negative controls; what was configured before is asked for again at the end.
         """

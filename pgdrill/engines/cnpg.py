@@ -56,7 +56,7 @@ SELECT pg_is_in_recovery() AS standby,
 
 @dataclass(frozen=True)
 class InstanceState:
-    """What one PostgreSQL says of itself."""
+    """The state of one PostgreSQL, as its own views show it."""
 
     standby: bool
     timeline: int | None
@@ -305,7 +305,7 @@ class CnpgEngine:
 
     @contextmanager
     def asynchronous(self) -> Iterator[None]:
-        """Ask that commits wait for nobody, while the block lasts.
+        """Let commits wait for no standby, while the block lasts.
 
         Raises:
             BrokenEnvironmentError: the Cluster object did not take it.
@@ -407,7 +407,7 @@ def member(
     said: InstanceState | None,
     primaries: list[InstanceState],
 ) -> Member:
-    """Put together what one instance says of itself and what the primaries say of it."""
+    """Combine what one instance and what the primaries report about it."""
     role: Role = "unknown"
     if said:
         role = "standby" if said.standby else "primary"
@@ -422,7 +422,7 @@ def member(
         running=said is not None,
         timeline=(said.timeline or 0) if said else 0,
         # A receiver that waits for a primary to catch up with it calls that streaming: it left
-        # the primary's timeline. Only what the primary sends to somebody is.
+        # the primary's timeline. Only what the primary sends to a standby is.
         streaming=said is not None
         and (not said.standby or (said.streaming and any(name in p.sending_to for p in primaries))),
         synchronous=any(name in p.synchronous for p in primaries),

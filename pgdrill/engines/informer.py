@@ -1,4 +1,4 @@
-"""What the Kubernetes API says some objects are now, told by it at each change instead of asked."""
+"""The present state of some objects, kept up to date by a watch of the Kubernetes API."""
 
 import threading
 from collections.abc import Callable
@@ -18,7 +18,7 @@ AGAIN = 0.2  # seconds between two watches when one has failed
 class Informer:
     """The newest state of the objects of one listing.
 
-    Whoever asks instead, 20 times a second, takes the processors from the cluster that is measured:
+    Polling 20 times a second would take the processors from the cluster that is measured:
     beside three such questions the API server took two fifths of one, of two that there were.
     """
 
@@ -42,11 +42,11 @@ class Informer:
         eventually("the end of a watch", self._ended, within=FIRST_WITHIN, every=0.05)
 
     def objects(self) -> list[dict[str, Any]]:
-        """Return the objects as the API's own JSON; none while the API server is not heard."""
+        """Return the objects as the API's own JSON; none while the API server does not answer."""
         return list(self._objects.values())
 
     def _ended(self) -> bool:
-        # More than once: a watch that is about to begin does not hear it.
+        # More than once: a watch that is about to begin misses it.
         self._watch.stop()
         return not self._thread.is_alive()
 

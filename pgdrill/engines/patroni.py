@@ -14,7 +14,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.waiting import pause
 
 NAMESPACE = "/pgdrill/"  # of the scopes in etcd, as infra/local/templates/patroni.yml.j2 has it
-# Commits wait for nobody, and a standby may take over although it lacks what was acknowledged.
+# Commits wait for no standby, and a standby may take over although it lacks acknowledged rows.
 ASYNCHRONOUS = {"synchronous_mode": False, "maximum_lag_on_failover": 64 * 2**20}
 
 
@@ -40,7 +40,7 @@ class PatroniEngine:
         self._pool = ThreadPoolExecutor(len(self._rest) * 2, thread_name_prefix="patroni")
 
     def status(self, member: str) -> dict[str, Any]:
-        """Return what a member says of itself; empty when it does not answer."""
+        """Return a member's own status; empty when it does not answer."""
         try:
             answer = requests.get(f"{self._rest[member]}/patroni", timeout=timeouts.PATRONI_ANSWERS)
             return dict(answer.json())
@@ -82,7 +82,7 @@ class PatroniEngine:
         )
 
     def primary(self) -> Member:
-        """Return the one member that says it is primary.
+        """Return the one member that reports the role of primary.
 
         Raises:
             NoPrimaryError: none does, or more than one.
@@ -93,7 +93,7 @@ class PatroniEngine:
         return primaries[0]
 
     def lock_holder(self) -> str:
-        """Return who holds the leader lock in etcd; '' while nobody does."""
+        """Return the holder of the leader lock in etcd; '' while there is none."""
         key = base64.b64encode(f"{NAMESPACE}{self._scope}/leader".encode()).decode()
         try:
             answer = requests.post(
@@ -133,11 +133,11 @@ class PatroniEngine:
             raise BrokenEnvironmentError(f"Patroni refused the switchover: {answer.text.strip()}")
 
     def clear_restart_backoff(self) -> str:
-        """Nobody: supervisor counts no restarts of a process that ran for a second."""
+        """Return '': supervisor has no restart back-off for a process that ran for a second."""
         return ""
 
     def not_promotable(self) -> tuple[str, ...]:
-        """Nobody: Patroni looks at each member once a period, whatever happened to it before."""
+        """Return no member: Patroni checks each member once a period, whatever happened before."""
         return ()
 
     def synchronous_state_is_expected(self) -> bool:
@@ -211,7 +211,7 @@ class PatroniEngine:
         yield {"leader": self.lock_holder, "promoted": self.promoted}
 
     def asynchronous(self) -> AbstractContextManager[None]:
-        """Ask that commits wait for nobody and any standby may take over, while the block lasts.
+        """Let commits wait for no standby, and let any standby take over, while the block lasts.
 
         Raises:
             BrokenEnvironmentError: no member answers, so nothing could be put back.

@@ -43,7 +43,7 @@ class NeedsPlacement(Protocol):
     """What a fault has besides that cannot hit a member wherever it happens to be."""
 
     def place(self) -> None:
-        """Bring a member of its role to where it can be hit; before anybody writes.
+        """Bring a member of its role to where it can be hit, before the clients start to write.
 
         Raises:
             BrokenEnvironmentError: it cannot be moved.
@@ -55,7 +55,7 @@ class NeedsPlacement(Protocol):
 def healing(fault: Fault) -> Iterator[None]:
     """Heal a fault at the end of the block, whatever happens in it.
 
-    Whoever interrupts the healing as well is obeyed at once, and what may be left is noted.
+    An interruption of the healing is obeyed at once, and what may be left is noted.
     """
     try:
         yield

@@ -29,7 +29,7 @@ KIND = Where("kind", "cnpg 1.30.0", TUNED)
 KIND_DEFAULT = Where("kind", "cnpg 1.30.0", "default")
 KIND_1_25 = Where("kind", "cnpg 1.25.4", TUNED)
 KIND_1_25_DEFAULT = Where("kind", "cnpg 1.25.4", "default")
-# Somebody's cluster on the operator's own failover settings, or on shorter ones; with longer ones
+# An existing cluster on the operator's own failover settings, or on shorter ones; with longer ones
 # nothing bounds an outage, and nothing is promised.
 OWN, UNBOUNDED = "own", "unbounded"
 KUBE = Where("kube", "cnpg", OWN)
@@ -83,7 +83,7 @@ class FaultSpec:
     # is not the process that was hit.
     healed: Literal["at once", "moved", "replaced"] = "at once"
     lasts: float = 0.0  # seconds before it is healed
-    # Whether the member that was hit can come back only after somebody took over, or it was healed.
+    # Whether the member that was hit can come back only after a failover, or once it is healed.
     returns_late: bool = False
     needs: str = ""  # a capability of the platform, beside the fault itself
     profile: str = "quick"  # the smallest that drills it
@@ -157,7 +157,7 @@ _HANGS = 40.0  # seconds: a lease of 20 and what an alert needs on top, twice
 
 _NEW_PRIMARY = ("PgFailoverHappened",)
 _UNWATCHED = Excused("pgdrill's monitoring does not watch somebody's cluster")
-# Not PgMemberDown: Alertmanager holds it back while these two say the same and more.
+# Not PgMemberDown: Alertmanager inhibits it while these two, which include it, fire.
 _OUTAGE = ("PgNoPrimary", "PgFailoverHappened")
 
 

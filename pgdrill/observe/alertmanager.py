@@ -66,7 +66,7 @@ class Alertmanager:
 
     @contextmanager
     def silenced(self, alert: str) -> Iterator[None]:
-        """Mute an alert, as someone does at night and forgets: nobody is paged."""
+        """Silence an alert, as an operator might and forget it: no page is sent."""
         now = datetime.now(UTC)
         silence = {
             "matchers": [{"name": "alertname", "value": alert, "isRegex": False}],

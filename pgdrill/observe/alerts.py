@@ -1,6 +1,6 @@
 """The life of an alert, watched from outside: pending, firing, at Alertmanager, paged, resolved.
 
-Information is logged instead: it goes to another receiver, and pages nobody.
+An alert of severity info is logged instead: it goes to another receiver and pages nobody.
 """
 
 import errno
@@ -23,13 +23,13 @@ from pgdrill.records import AlertLife, AlertPath
 from pgdrill.waiting import DeadlineError, eventually, throughout
 
 POLL = 0.25  # seconds: the error of every instant that is not a page
-BLIND = 5.0  # seconds without an answer after which nothing that is said here can be trusted
+BLIND = 5.0  # seconds without an answer after which the absence of an alert proves nothing
 
 Stage = Literal["pending", "firing", "alertmanager", "paged", "logged", "resolved"]
 
 
 class GivenUpError(Exception):
-    """The run ends: nobody waits for an alert any more."""
+    """The run ends: no wait for an alert goes on."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class AlertWatch:
         self._poller.join()
 
     def give_up(self) -> None:
-        """Let everybody who waits for an alert, in whatever thread, wait no longer."""
+        """End every wait for an alert, in every thread."""
         self._given_up = True
 
     def settle(self, *, within: float) -> None:
@@ -117,7 +117,7 @@ class AlertWatch:
     def quiet(self, *, lasting: float, besides: Callable[[], Collection[str]] = frozenset) -> float:
         """Demand that no alert is pending, firing or paged for so long; return when that began.
 
-        besides: names of alerts that may be, because somebody else is known to have raised them.
+        besides: names of alerts that may be raised, because another scenario is known to do so.
 
         Raises:
             DeadlineError: one was.
@@ -156,7 +156,7 @@ class AlertWatch:
 
         Raises:
             BrokenEnvironmentError: they have not answered for a while.
-            GivenUpError: nobody is to wait for an alert any more.
+            GivenUpError: the run ends.
         """
         if self._given_up:
             raise GivenUpError
@@ -249,7 +249,7 @@ class AlertWatch:
         return rules[alert]
 
     def last_stage(self, alert: str) -> Literal["paged", "logged"]:
-        """Return the stage in which somebody hears of an alert, now or tomorrow.
+        """Return the last stage of an alert: paged, or logged where its severity is info.
 
         Raises:
             BrokenEnvironmentError: Prometheus has no such rule.
@@ -274,7 +274,7 @@ class AlertWatch:
         )
 
     def _paged(self, since: float) -> list[str]:
-        """Return what somebody was paged for after since, readable."""
+        """Return the pages that were sent after since, readable."""
         with self._lock:
             return sorted(
                 f"{s.of} paged" for s in self.sightings if s.at >= since and s.stage == "paged"

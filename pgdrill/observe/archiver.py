@@ -1,4 +1,4 @@
-"""What PostgreSQL itself says of its archive."""
+"""The state of WAL archiving, as PostgreSQL reports it."""
 
 from dataclasses import dataclass
 from typing import Any

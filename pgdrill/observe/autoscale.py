@@ -16,7 +16,7 @@ WATCH_AT_MOST = 900.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What an autoscaler was told: pods at least and at most, CPU target in %, window in s."""
+    """An autoscaler's limits: pods at least and at most, CPU target in %, window in seconds."""
 
     least: int
     most: int
@@ -28,17 +28,17 @@ class Autoscaler(Protocol):
     """One autoscaler and the pods that it owns."""
 
     def limits(self) -> Limits:
-        """Return what it was told.
+        """Return its limits.
 
         Raises:
-            BrokenEnvironmentError: nobody answers, or there is no such autoscaler.
+            BrokenEnvironmentError: the API does not answer, or there is no such autoscaler.
         """
 
     def look(self) -> ScalePoint:
         """Return its state and its pods' at this moment.
 
         Raises:
-            BrokenEnvironmentError: nobody answers, or there is no such autoscaler.
+            BrokenEnvironmentError: the API does not answer, or there is no such autoscaler.
         """
 
 
@@ -56,7 +56,7 @@ def unrest(point: ScalePoint, limits: Limits) -> str:
 class ScalingWatch:
     """Looks again and again, in a thread of its own, while the block lasts.
 
-    A look that nobody answered leaves a hole, which the judgement must not paper over.
+    A look without an answer leaves a hole, which the judgement must take into account.
     """
 
     def __init__(self, autoscaler: Autoscaler, events: EventLog) -> None:

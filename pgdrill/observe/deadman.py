@@ -1,4 +1,4 @@
-"""The pager's own alert: it is told of a watchdog every few seconds, and pages when that ends.
+"""A dead man's switch: it pages when the watchdog alert, sent every few seconds, stops coming.
 
 Nothing else notices that alerts reach nobody any more: a Prometheus, an Alertmanager or a network
 that is gone is as silent as a healthy cluster.
@@ -14,7 +14,7 @@ PAGES_AFTER = 15.0  # seconds without: two that were lost, and the third
 
 
 class DeadMansSwitch:
-    """Pages when it has not been told for PAGES_AFTER seconds, once for each silence."""
+    """Pages when no heartbeat came for PAGES_AFTER seconds, once for each silence."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -102,7 +102,7 @@ class AlertObserver:
         )
 
     def _wait(self, either: list[Expectation], since: float, within: float) -> None:
-        with suppress(DeadlineError):  # the verdict says so
+        with suppress(DeadlineError):  # the verdict reports it
             eventually(
                 f"{either[0]} at Alertmanager",
                 lambda: [of for of in either if self.watch.when(of, "alertmanager", since)],

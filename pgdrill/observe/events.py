@@ -69,7 +69,7 @@ class FailoverWatch:
                 latest = seen
 
     def parts(self, since: float, target: str) -> tuple[Part, ...]:
-        """Return when each observer first named somebody other than the target, and nobody.
+        """Return when each observer first named a member other than the target, and none.
 
         A fault that moves no role has no parts.
         """

@@ -8,7 +8,7 @@ from pgdrill.waiting import DeadlineError, eventually
 
 TRANSACTIONS = "pgdrill_load_transactions_total"
 LATENCY = "pgdrill_load_latency_seconds"
-# Commits of one database on each member, as scraped: a recorded series would not say when. CNPG's
+# Commits of one database on each member, as scraped: a recorded series lacks the time. CNPG's
 # exporter puts its prefix before the names of the same queries.
 COMMITS = '{__name__=~"(cnpg_)?pgdrill_database_xact_commit",datname="%s"}'
 PUSHED_EVERY = 2.0  # seconds: the scrape interval of the embedded platform

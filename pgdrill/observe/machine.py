@@ -1,7 +1,7 @@
 """How this machine fares under a load: is the database slow, or what it runs on?
 
 A virtual machine on a busy host is slow and looks idle, because what others take need not be
-counted as stolen. So a fixed piece of work is done each second; the CPU time that it takes tells.
+counted as stolen. So a fixed piece of work is done each second, and its CPU time is measured.
 """
 
 import threading

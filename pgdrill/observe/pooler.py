@@ -15,9 +15,9 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.autoscale import Limits
 from pgdrill.records import PoolerPod, ScalePoint
 
-DEFAULT_WINDOW = 300.0  # seconds; Kubernetes' own, where the autoscaler is not told
+DEFAULT_WINDOW = 300.0  # seconds; Kubernetes' own, where the autoscaler has no setting
 METRICS_API = "v1beta1.metrics.k8s.io"
-METRICS_PORT = 9127  # where the operator's manager in each pod tells PgBouncer's SHOW STATS
+METRICS_PORT = 9127  # where the operator's manager in each pod exports PgBouncer's SHOW STATS
 NOT_THERE = (ApiException, HTTPError)
 
 _CARRIED = re.compile(
@@ -37,7 +37,7 @@ class PoolerAutoscaler:
         self._ours = f"cnpg.io/poolerName={name}"
 
     def metrics_unavailable(self) -> str:
-        """Say why nobody could tell the autoscaler about CPU; nothing where it can be asked.
+        """Return why the autoscaler has no CPU metrics; '' where it has.
 
         Raises:
             BrokenEnvironmentError: the API server does not answer, or no metrics are declared.
@@ -54,7 +54,7 @@ class PoolerAutoscaler:
         return f"{METRICS_API} was not looked at yet"
 
     def limits(self) -> Limits:
-        """Return what the autoscaler was told.
+        """Return the autoscaler's limits.
 
         Raises:
             BrokenEnvironmentError: the API server does not answer, or there is no autoscaler.
@@ -90,7 +90,7 @@ class PoolerAutoscaler:
             at=time.monotonic(),
             desired=int(status.get("desiredReplicas", 0)),
             current=int(status.get("currentReplicas", 0)),
-            # A metric that is lost stays in the status; only the condition says that it is old.
+            # A metric that is lost stays in the status; only the condition shows that it is old.
             utilisation=None if trouble else _utilisation(status),
             trouble=trouble,
             pods=pods,
@@ -164,7 +164,7 @@ class PoolerAutoscaler:
 def carried(metrics: str) -> int | None:
     """Sum the transactions of all databases but PgBouncer's own; None where none is counted.
 
-    A pod that nobody asked for a database yet counts its own alone: it carried 0.
+    A pod through which no client has used a database counts its own alone: it carried 0.
     """
     counts = _CARRIED.findall(metrics)
     if not counts:

@@ -1,4 +1,4 @@
-"""What Linux tells of processes that wait for this machine; other systems tell nothing."""
+"""The time that processes wait for this machine, as Linux counts it; no other system does."""
 
 import os
 import time
@@ -20,7 +20,7 @@ class Pressure:
         self._before = self._totals()
 
     def look(self) -> dict[str, float | None]:
-        """Return the share of each resource since the look before, %; None: it is not told."""
+        """Return the share of each resource since the look before, %; None: not available."""
         before, now = self._before, self._totals()
         self._before = now
         return {name: _share(before[name], now[name]) for name in RESOURCES}
@@ -39,7 +39,7 @@ class RunQueue:
         self._before = self._waited()
 
     def look(self) -> float | None:
-        """Return seconds of it per second since the look before; None: it is not told.
+        """Return seconds of it per second since the look before; None: not available.
 
         What a process waited between the last look and its end is missing.
         """
@@ -87,7 +87,7 @@ def _delay(pid: int) -> int | None:
 
 
 def _read(path: str) -> bytes:
-    """Return what a file of /proc says; nothing where it is not there, or the kernel forbids."""
+    """Return the content of a file of /proc; '' where it is missing or the kernel refuses it."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:

@@ -12,7 +12,7 @@ import yaml
 from pgdrill.settings import ROOT
 
 CHECK_WITHIN = 60.0  # seconds; a dozen files take half a second
-HEADINGS = ("Checking ", "SUCCESS:", "FAILED:")  # promtool's, around what it has to say
+HEADINGS = ("Checking ", "SUCCESS:", "FAILED:")  # lines of promtool without a finding
 
 
 def alerts() -> dict[str, Mapping[str, Any]]:

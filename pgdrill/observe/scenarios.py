@@ -37,7 +37,7 @@ class Measurement:
     quiet: float  # since when there was no alert
     condition: float
     healed: float
-    waking: tuple[str, ...] = ()  # alerts that woke somebody, where the scenario counts them
+    waking: tuple[str, ...] = ()  # alerts that paged, where the scenario counts them
     commits: tuple[float, ...] = ()  # seconds that clients' writes took meanwhile, where they count
     note: str = ""  # what else it cost
 
@@ -48,7 +48,7 @@ class ScenarioResult:
 
     course: Measurement
     life: AlertLife
-    seen: tuple[Seen, ...]  # of its own alerts, and of those that are nobody's
+    seen: tuple[Seen, ...]  # its own alerts, and those of no scenario
     ended: float
     strangers: tuple[str, ...]  # alerts that no scenario beside it owns
     beside: tuple[str, ...]  # names of the scenarios that were open meanwhile
@@ -64,7 +64,7 @@ class Scenario:
     disturbs: frozenset[Thing]  # while it acts
     needs: frozenset[Thing]  # what must hold still from its beginning to its end
     aftermath: frozenset[str] = frozenset()  # other alerts that it may raise
-    held_back_by: frozenset[str] = frozenset()  # alerts during which its own pages nobody
+    held_back_by: frozenset[str] = frozenset()  # alerts that inhibit its own
     alone: bool = False  # nothing else acts while it does
 
     @property
@@ -204,7 +204,7 @@ class ScenarioRunner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let what is open heal; no other begins, and nobody goes on watching."""
+        """Let open scenarios heal; none begins any more, and none goes on watching."""
         if not any(thread.is_alive() for thread in self._threads):
             return
         self._given_up = True
@@ -300,7 +300,7 @@ class ScenarioRunner:
                 lambda names: not names,
                 within=TURN,
                 every=POLL,
-                silent=True,  # whoever waits for a result names what is open
+                silent=True,  # the wait for a result names what is open
             )
             self._tell(f"scenario {scenario.name} begins beside {self._open_but(scenario)}")
             played = self._close(scenario, scenario.play(ScenarioContext(self, scenario)))

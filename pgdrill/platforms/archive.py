@@ -16,7 +16,7 @@ from pgdrill.progress import Update
 
 Kind = Literal["time", "lsn", "name", "latest"]
 
-SEGMENT = 16 * 2**20  # bytes of a WAL file, unless initdb was told otherwise
+SEGMENT = 16 * 2**20  # bytes of a WAL file, unless initdb was given another size
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]")
 _LSN = re.compile(r"[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}")
@@ -141,7 +141,7 @@ class HasRebuild(Protocol):
     def rebuild(self, member: str) -> Callable[[], str]:
         """Take a standby's volume away and let it come back.
 
-        Returns what says, once it streams again, from what it was made: 'pgbackrest' (the archive)
+        Returns what the new copy was made from, once it streams again: 'pgbackrest' (the archive)
         or 'basebackup' (the primary); '' when that is not known.
         """
 

@@ -1,4 +1,4 @@
-"""Faults of the archive: what every engine's primary says of them, and of their end."""
+"""Faults of the archive, and their evidence, which every engine's primary gives."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence

@@ -234,7 +234,7 @@ class HasAutoscaler(Protocol):
 
 @runtime_checkable
 class HasRuleObjects(Protocol):
-    """What a platform has besides whose alert rules are objects that somebody can remove."""
+    """A platform whose alert rules are objects that can be removed."""
 
     def declared_alerts(self) -> frozenset[str]:
         """Return which alerts those objects hold at this moment, loaded yet or not.
@@ -246,7 +246,7 @@ class HasRuleObjects(Protocol):
 
 @runtime_checkable
 class NeedsPermission(Protocol):
-    """What a platform has besides that is somebody's own."""
+    """A platform that belongs to the user and restricts what may be done."""
 
     def permit(self, level: str) -> None:
         """Refuse what the level of this command does not allow.
@@ -272,7 +272,7 @@ class Volume(Protocol):
         """Fill with a file of our own until share is in use."""
 
     def fill_up(self) -> None:
-        """Fill with a file of our own until nobody can write another byte."""
+        """Fill with a file of our own until no byte can be written."""
 
     def release(self) -> None:
         """Remove that file; safe to repeat."""

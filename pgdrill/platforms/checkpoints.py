@@ -43,7 +43,7 @@ def checkpoint(cluster: Cluster) -> None:
 
 
 def write_out(cluster: Cluster, reporter: Reporter) -> None:
-    """Checkpoint every member, with progress; where the user may not, say so.
+    """Checkpoint every member, with progress; report it where the user may not.
 
     Raises:
         BrokenEnvironmentError: a member did not do it.

@@ -18,7 +18,7 @@ def show(platform: str, reporter: Reporter) -> int:
     """Print the differences and return how many things differ; nothing is changed.
 
     Raises:
-        BadUsageError: the platform is somebody's cluster.
+        BadUsageError: the platform is the user's own cluster.
         BrokenEnvironmentError: nothing is running, or the playbook cannot look.
     """
     if platform == "kube":

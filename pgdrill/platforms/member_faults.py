@@ -235,7 +235,7 @@ class FreezePostmaster(FreezeSome):
 
 
 class FreezeAgent(FreezeSome):
-    """Stop the agent that steers PostgreSQL: it serves on, and nobody renews its lease."""
+    """Stop the agent that steers PostgreSQL: PostgreSQL goes on, and its lease is not renewed."""
 
     _AGENT: str  # the command that it runs as
 

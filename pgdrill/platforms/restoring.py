@@ -86,7 +86,7 @@ class RestoringArchive(ABC):
 
     @abstractmethod
     def _make(self, target: Target, backup: Backup, over: Over, update: Update) -> None:
-        """Make the restored cluster; over is told the name of each step when it has ended.
+        """Make the restored cluster; over is called with the name of each step when it has ended.
 
         Raises:
             BrokenEnvironmentError: it failed, with the reason.
@@ -170,7 +170,7 @@ class RestoringArchive(ABC):
         """Wait for a step, or for the recovery's own word that it will not come.
 
         Raises:
-            BrokenEnvironmentError: with the line of the log that says why.
+            BrokenEnvironmentError: with the line of the log that holds the reason.
         """
 
         def look() -> bool:
@@ -207,7 +207,7 @@ class RestoringArchive(ABC):
         if target.kind == "latest":
             return backups[-1]
         if target.kind == "name":
-            # Nobody knows where it lies: from the oldest backup on it is passed for certain.
+            # Its position is unknown, so the search begins at the oldest backup.
             return backups[0]
         if target.at is not None:
             early = [backup for backup in backups if backup.ended < target.at]
@@ -221,7 +221,7 @@ class RestoringArchive(ABC):
         return early[-1]
 
     def _store_what_was_written(self) -> str:
-        """Let the archive hold everything up to now; return which LSN that is, '' if nobody runs.
+        """Let the archive hold everything up to now; return that LSN, '' if no primary runs.
 
         A commit closes it: recovery to an instant ends at the first one after that, and fails if
         none comes.
@@ -253,7 +253,7 @@ def demand_all_wal(history: str, stored: str, segment: int) -> None:
     """Look that recovery went to the last WAL file that was stored when it began.
 
     PostgreSQL takes a file that cannot be had, missing or damaged, for the end of all WAL: it comes
-    up, and says nothing of what lies behind it. history is its latest timeline history file,
+    up, and does not mention what lies behind it. history is its latest timeline history file,
     segment the bytes of a WAL file.
 
     Raises:

@@ -8,7 +8,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 T = TypeVar("T")
-GRACE = 2.0  # seconds after its own limit in which the server may say that it was reached
+GRACE = 2.0  # seconds after its own limit in which the server may report the limit
 LOOK = 0.1  # seconds between two looks for Ctrl-C, as psycopg has it
 
 

@@ -18,10 +18,10 @@ REFUSALS = 20
 AGAIN_AFTER = 0.02  # seconds until the next attempt to take what became free
 REFUSED_WITHIN = 2.0  # seconds
 GIVEN_WITHIN = 15.0  # seconds for the backends of closed sessions to end
-# What PostgreSQL says: no slot, none but for superusers, none for this role or database.
+# PostgreSQL's messages: no slot, none but for superusers, none for this role or database.
 FULL = ("too many clients", "connection slots are reserved", "too many connections for")
 
-# Of the limit of whoever asks, or else of the server's, without the slots of superusers.
+# Of the limit of the connecting role, or else of the server's, without the slots of superusers.
 SHARE = """SELECT count(*)::float / CASE WHEN rolconnlimit > 0 THEN rolconnlimit
       ELSE current_setting('max_connections')::int
         - current_setting('superuser_reserved_connections')::int END
@@ -30,13 +30,13 @@ SHARE = """SELECT count(*)::float / CASE WHEN rolconnlimit > 0 THEN rolconnlimit
       AND (usename = rolname OR rolconnlimit <= 0)
     GROUP BY rolconnlimit"""
 AT_ONCE = 10  # sessions between two looks at how many are taken
-TAKEN_BEFORE = 0.7  # of the slots, before anybody writes: less than an alert is about
+TAKEN_BEFORE = 0.7  # of the slots, before clients write: below the limit of any alert
 
 
 class TakeConnections:
     """Hold every slot that an ordinary role can have on the primary, with sessions that idle.
 
-    Whoever leaves frees one: it is taken as well, by whoever comes first, until this is healed.
+    A session that ends frees a slot: it is taken as well, until this is healed.
     """
 
     name = "connections_taken"
@@ -93,7 +93,7 @@ class TakeConnections:
 
     def _go_on(self) -> None:
         while not self._given_up.wait(AGAIN_AFTER):
-            with suppress(BrokenEnvironmentError):  # who cannot be asked gives nobody a session
+            with suppress(BrokenEnvironmentError):  # a server that does not answer gives no session
                 self._refused()
 
     def _refused(self) -> str:

@@ -1,6 +1,6 @@
 """The pytest plugin: options, a run directory, and fixtures that drill a cluster.
 
-It is idle (plugin/options.py says when), and then offers its options and nothing else.
+It is idle in other projects (see plugin/options.py), and then offers only its options.
 """
 
 pytest_plugins = [

@@ -9,7 +9,7 @@ from pgdrill.plugin.options import SETTINGS, is_ours
 from pgdrill.report.suites import in_order
 from pgdrill.settings import IN_CHECKOUT, PROFILES, ROOT, below
 
-# What each suite does to somebody's cluster; what none of these is breaks it.
+# The level that each suite needs; every other suite needs `fault`.
 LEVELS = {"smoke": "observe", "perf": "load", "scale": "load"}
 LEFT_OUT = pytest.StashKey[list[pytest.Item]]()
 TESTS = ROOT / "tests"
@@ -48,13 +48,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def _suite(item: pytest.Item) -> str:
-    """Return the suite of a test; '' for somebody else's."""
+    """Return the suite of a test; '' for a test of another project."""
     path = item.path.resolve()  # named by a link, perhaps
     return path.relative_to(TESTS).parts[0] if IN_CHECKOUT and path.is_relative_to(TESTS) else ""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run the suites in a fixed order; leave out, aloud, what is too thorough for the profile.
+    """Run the suites in a fixed order; deselect what is too thorough for the profile.
 
     A test that is asked for by name (-k) always runs.
     """
@@ -68,7 +68,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse suites that would do more to somebody's cluster than was allowed.
+    """Refuse suites that need a higher level than the user allowed on an existing cluster.
 
     Raises:
         pytest.UsageError: with the level that the first of them needs (exit code 4).

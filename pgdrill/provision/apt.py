@@ -1,4 +1,4 @@
-"""Debian's package manager is used by one process at a time: wait for whoever has it, by name."""
+"""Debian's package manager serves one process at a time: wait for its holder, and name it."""
 
 import fcntl
 import os
@@ -16,10 +16,10 @@ _FLOCK = "hhqqi"  # struct flock of Linux: type, whence, start, length, pid
 
 
 def wait_until_free(say: Say, *, within: float = FREE_WITHIN) -> None:
-    """Wait until nobody uses apt or dpkg.
+    """Wait until no other process uses apt or dpkg.
 
     Raises:
-        BrokenEnvironmentError: somebody does for more than within seconds, with pid and name.
+        BrokenEnvironmentError: another process does for more than within seconds; it is named.
     """
     held = holder()
     if not held:
@@ -35,7 +35,7 @@ def wait_until_free(say: Say, *, within: float = FREE_WITHIN) -> None:
 
 
 def holder() -> str:
-    """Say who holds one of the locks, '' where nobody does or it may not be asked."""
+    """Return the holder of one of the locks, '' where there is none or it cannot be read."""
     for name in LOCKS:
         pid = _holder(Path(name))
         if pid:

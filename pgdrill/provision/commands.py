@@ -17,7 +17,7 @@ Say = Callable[[str], None]
 T = TypeVar("T")
 MARK = "KIND_STATE_OF_PGDRILL"  # variable in the environment of every program that a run starts
 POLL_EVERY = 0.1  # seconds
-HEARTBEAT = 8.0  # seconds between signs of life of a program that says nothing
+HEARTBEAT = 8.0  # seconds between progress lines of a program without output
 _running: set[subprocess.Popen[bytes]] = set()  # what logged() waits for, in any thread
 
 

@@ -121,7 +121,7 @@ class Manifest:
 class Pulled:
     """An image that is pulled where images are not built.
 
-    named says where the reference comes from, a file of a source's module or words; parts are the
+    named is where the reference comes from, a file of a source's module or words; parts are the
     texts that stand there. build is the image that plays its part where images are built.
     """
 

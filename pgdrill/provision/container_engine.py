@@ -31,7 +31,7 @@ ENDS_WITHIN = 30.0  # seconds after SIGTERM; with no container left it takes one
 
 @dataclass(frozen=True)
 class ContainerEngine:
-    """What an answering engine says of itself; memory in bytes, kind in people's words.
+    """An engine that answers, by its own description; memory in bytes, kind a text for people.
 
     With Docker Desktop, memory, cores and data are those of its virtual machine.
     """
@@ -44,7 +44,7 @@ class ContainerEngine:
 
 
 def look() -> ContainerEngine | str:
-    """Return what the engine says of itself, or why it says nothing, in one line."""
+    """Return the engine's description, or why there is none, in one line."""
     if not shutil.which("docker"):
         return "there is no docker client"
     try:
@@ -148,7 +148,7 @@ def lacks_sys_resource() -> bool:
 
 
 def require_startable(complaint: str) -> None:
-    """Never touch an engine that somebody else set up; complaint is what look() said.
+    """Refuse an engine that pgdrill did not set up; complaint is what look() returned.
 
     Raises:
         BrokenEnvironmentError: there is one that does not answer, or none can be started here.
@@ -249,7 +249,7 @@ def _ours() -> psutil.Process | None:
 
 
 def _alive(name: str) -> list[psutil.Process]:
-    """Return the processes of a name; a zombie that nobody reaps is none."""
+    """Return the processes of a name, without zombies."""
     found = psutil.process_iter(["name", "status"])
     return [p for p in found if p.info["name"] == name and p.info["status"] != psutil.STATUS_ZOMBIE]
 

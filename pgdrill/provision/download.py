@@ -142,7 +142,7 @@ def _fetch_rest(what: str, url: str, partial: Path) -> None:
                 while chunk := answer.raw.read1(CHUNK):  # keeps what came before a cut
                     file.write(chunk)
     except requests.ConnectionError as error:
-        if not partial.exists():  # nobody there at all: no use in trying for long
+        if not partial.exists():  # no server at all: trying for long is of no use
             raise NotFetchedError(
                 f"{what}: {_place(url)} cannot be reached ({why(error)})"
             ) from None

@@ -37,7 +37,7 @@ def restore(record: Path) -> None:
     for name in before["cgroups"]:
         _remove_groups(CGROUPS / name)
         if succeeds("umount", CGROUPS / name):
-            # Somebody's bind mount of /sys may still show it; the empty directory is then no harm.
+            # Another bind mount of /sys may still show it; the empty directory then does no harm.
             with suppress(OSError):
                 (CGROUPS / name).rmdir()
     record.unlink()
@@ -63,7 +63,7 @@ def leftover_rules(listed: str) -> list[list[str]]:
 
 
 def mount_cgroups(say: Say) -> None:
-    """Mount the version 1 controllers that nobody mounted.
+    """Mount the version 1 controllers that are not mounted.
 
     Otherwise systemd inside a node mounts them at their root, outside Docker's scope, and kubelet
     refuses to start.
@@ -85,7 +85,7 @@ def _unmounted() -> list[str]:
 def unmounted(controllers: str, mounts: str) -> list[str]:
     """Return the options that mount what of /proc/cgroups is not among /proc/mounts.
 
-    A controller that has a hierarchy may still be without a mount: somebody's group keeps it alive.
+    A controller that has a hierarchy may still be without a mount: a group keeps it.
     It comes back only together with the others of that hierarchy.
     """
     lines = [line.split() for line in mounts.splitlines()]

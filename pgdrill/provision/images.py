@@ -52,7 +52,7 @@ class Node:
 def node_image(
     supply: Supply, say: Say, *, running: str, before_building: Callable[[], None]
 ) -> Node:
-    """Return the node image, pulled or built as the settings say.
+    """Return the node image, pulled or built according to the settings.
 
     running is what a whole cluster runs already, '' where there is none: then every registry is
     asked for every image before anything is pulled. before_building may refuse a machine that is
@@ -225,7 +225,7 @@ def _digests(reference: str) -> list[str]:
 
 @cache
 def remote_images(supply: Supply) -> Mapping[str, Remote]:
-    """Return what registries, or their mirrors, say of every image that is pulled, by name.
+    """Return the description of every image that is pulled, from registry or mirror, by name.
 
     Raises:
         UnreachableError: one does not answer.

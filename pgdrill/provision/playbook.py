@@ -20,7 +20,7 @@ LOCK = ROOT / "requirements/collections.lock"  # why this package: see collectio
 COLLECTION = "ansible_collections/kubernetes/core/"
 PLAY_WITHIN = 900.0  # seconds; 60 were seen
 # Ansible demands a UTF-8 locale, and macOS has no C.UTF-8. It also forks, after which macOS kills
-# whoever touches Objective-C, as a look at the system's proxies does: the play needs no proxy.
+# any process that touches Objective-C, as reading the system's proxies does: no proxy is needed.
 LOCALE = (
     {"LC_ALL": "en_US.UTF-8", "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES", "no_proxy": "*"}
     if sys.platform == "darwin"

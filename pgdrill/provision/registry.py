@@ -145,7 +145,7 @@ def _fits(entry: Mapping[str, Any], architecture: str) -> bool:
 
 
 class _Session:
-    """Questions about one image, with the token that the registry gives to anybody."""
+    """Questions about one image, with the token that the registry gives to every client."""
 
     def __init__(self, place: Place, wanted: Reference) -> None:
         self._place = place
@@ -185,7 +185,7 @@ class _Session:
             raise UnreachableError(f"{self._place} cannot be reached: {why(error)}") from None
 
     def _log_in(self, challenge: str) -> None:
-        """Fetch a token for nobody in particular, as every client does before it pulls."""
+        """Fetch an anonymous token, as every client does before it pulls."""
         told = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
         if "realm" not in told:
             return

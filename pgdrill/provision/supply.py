@@ -8,7 +8,7 @@ from pgdrill.settings import Mirrors, Settings
 
 @dataclass(frozen=True)
 class Supply:
-    """What the settings say about it.
+    """The origin of each part, according to the settings.
 
     how is auto, pull or build; releases is a URL below which releases are fetched by host and path,
     '' for the releases' own; node, operator, postgres and kubernetes are '' where nobody
@@ -39,7 +39,7 @@ class Supply:
     def after(
         self, image: str, operator: str, postgres: str, kubernetes: str, mirrors: str
     ) -> "Supply":
-        """Return what holds where a cluster runs already: what nobody asked to change stays.
+        """Return what holds where a cluster runs already: what was not asked for stays as it is.
 
         image is that of its nodes if it was pulled, else ''.
         """

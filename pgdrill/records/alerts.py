@@ -35,7 +35,7 @@ class AlertLife(Record, file="alerts.jsonl"):
     firing: float | None
     alertmanager: float | None
     paged: float | None
-    logged: float | None = None  # information goes to the log, and pages nobody
+    logged: float | None = None  # severity info goes to the log and pages nobody
     healed: float | None
     resolved: float | None
     member: str = ""  # whose alert it is; '' where it is the cluster's
@@ -65,7 +65,7 @@ class Detection(Record, file="detections.jsonl"):
     at: float  # what the seconds count from: the injection, or (alerts) the condition
     expected: tuple[str, ...]
     excused: str  # why no alert need see it; '' where one must
-    before: tuple[str, ...]  # raised when the fault came: their silence says nothing
+    before: tuple[str, ...]  # raised when the fault came: not evidence either way
     seen: tuple[Seen, ...]
     paths: dict[str, AlertPath] = Field(
         default_factory=dict

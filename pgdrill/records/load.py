@@ -62,10 +62,10 @@ class MachineSecond(Record, file="machine.jsonl"):
 
     at: float
     busy: float  # % of all cores, since the look before
-    stolen: float  # % of all cores that the hypervisor says it gave to others
+    stolen: float  # % of all cores that the hypervisor reports as stolen
     work_ms: float  # CPU time that a fixed piece of work took
-    # % of the time since the look before in which somebody waited for it; None: the kernel does
-    # not say, or the run is older than these.
+    # % of the time since the look before in which some process waited for it; None: the kernel does
+    # not report it, or the run is older than these.
     cpu_pressure: float | None = None
     io_pressure: float | None = None
     memory_pressure: float | None = None
@@ -78,7 +78,7 @@ class WaitLook(Record, file="waits.jsonl"):
 
     at: float
     sessions: dict[str, int]  # active ones by event: 'IPC:SyncRep'; 'CPU' where there is none
-    trouble: str = ""  # why nobody could look; sessions is empty then
+    trouble: str = ""  # why the look failed; sessions is empty then
 
 
 class SloComparison(Record, file="slos.jsonl"):
@@ -144,4 +144,4 @@ class Commits:
     since: float  # Unix time
     until: float
     total: float
-    observers: float  # the same share of time on the busiest standby, where nobody else commits
+    observers: float  # the same share of time on the busiest standby, where no client commits

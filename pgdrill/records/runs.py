@@ -45,7 +45,7 @@ class Series(Record):
 
     metric: str
     unit: str
-    member: str  # or what else the metric is told apart by: a node, a percentile
+    member: str  # or another label of the metric: a node, a percentile
     points: tuple[tuple[float, float], ...]
 
 

@@ -9,7 +9,7 @@ class PoolerPod(Record):
 
     ready: bool
     cpu: float | None  # cores, as metrics-server has them; None: not measured yet
-    transactions: int | None  # carried since it started; None: it did not say
+    transactions: int | None  # carried since it started; None: not reported
 
 
 class ScalePoint(Record):

@@ -49,7 +49,7 @@ class Trial(Record, file="trials.jsonl"):
     """One fault, once: what was hit, what clients saw, what was lost, when all was well again."""
 
     experiment: str
-    control: bool = False  # a set-up that is bad on purpose: it says nothing about the cluster
+    control: bool = False  # a set-up that is bad on purpose: no result about the cluster
     fault: str
     tuning: str
     number: int

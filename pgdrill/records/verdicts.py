@@ -77,7 +77,7 @@ def total(
 
 
 class About(Record):
-    """What a verdict is about, as far as that applies; its subject says the same to people."""
+    """What a verdict is about, as far as that applies; its subject is the same for people."""
 
     fault: str = ""  # the name of the experiment
     timing: str = ""
@@ -99,7 +99,7 @@ class Verdict(Record, file="verdicts.jsonl"):
     expected: Outcome = "met"  # a control is right when its verdict is broken
 
     def line(self) -> str:
-        """One line a stranger can read: subject, observed, allowed, why."""
+        """One line that needs no context: subject, observed, allowed, why."""
         sign = "<=" if self.budget.better == "lower" else ">="
         if self.observed is None or self.observed == float("inf"):
             # JSON knows no infinity: what never came is broken, without a number.

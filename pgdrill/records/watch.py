@@ -1,4 +1,4 @@
-"""A watch over somebody's own database: what clients saw while its owner broke it."""
+"""A watch over a user's own database: what clients saw while its owner broke it."""
 
 from datetime import UTC, datetime
 from typing import Literal
@@ -8,7 +8,7 @@ from pgdrill.records.trials import LaneResult, LedgerCount
 
 
 class Server(Record):
-    """Who acknowledged writes, as far as it tells."""
+    """The server that acknowledged writes, as far as it identifies itself."""
 
     address: str  # its own, behind whatever was asked; 'local': a Unix socket
     since: int = 0  # start of its postmaster, Unix time; 0: unknown

@@ -45,13 +45,13 @@ class Row:
 
     @property
     def first(self) -> float | None:
-        """Seconds until the first alert fired; None: nobody saw it."""
+        """Seconds until the first alert fired; None: no alert fired."""
         return min((c.first for c in self.cells if c.first is not None), default=None)
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """All faults of a run, whoever injected them."""
+    """All faults of a run, whichever suite injected them."""
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
@@ -90,7 +90,7 @@ def _row(suite: str, fault: str, trials: tuple[Detection, ...], columns: tuple[C
 
 
 def _cell(column: Column, trials: tuple[Detection, ...]) -> Cell:
-    """Return the slowest first firing; a fault that came while it was raised says nothing."""
+    """Return the slowest first firing; an alert already raised before a fault does not count."""
     alert = column.alert
     stories = [(one, [seen for seen in one.seen if seen.alert == alert]) for one in trials]
     informative = [(one, seen) for one, seen in stories if not one.was_raised(alert)]
@@ -135,7 +135,7 @@ def _tip(trial: Detection, seen: Sequence[Seen]) -> str:
 
 
 def summary(found: Sequence[Detection]) -> str:
-    """Return one line for a terminal; empty where nobody watched the drilled faults."""
+    """Return one line for a terminal; empty where no alerts were watched."""
     rows = matrix(found).of("chaos")
     if not rows:
         return ""

@@ -55,7 +55,7 @@ def _cut_off(m: RunData) -> str:
 
 
 def missing(m: RunData) -> tuple[str, ...]:
-    """Return what this run says nothing about, though somebody might believe that it does."""
+    """Return what this run did not test, though a reader might expect that it did."""
     left = [_name(test) for test in m.collected.left_out] if m.collected else []
     reasons: dict[str, list[str]] = {}
     for result in m.results:

@@ -96,7 +96,7 @@ class RunData:
 
     @property
     def unjudged(self) -> list[str]:
-        """Tests that failed without a verdict that says why: they crashed before they judged."""
+        """Tests that failed without a verdict as the reason: they crashed before they judged."""
         told = {v.test for v in self.verdicts if v.outcome != v.expected}
         return sorted({result.test for result in self.results if result.is_bad} - told)
 

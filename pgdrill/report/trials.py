@@ -24,7 +24,7 @@ class LaneGaps:
 
     lane: str
     gaps: tuple[tuple[int, float], ...]  # trial number, gap
-    unknown: int  # trials with too few acks to say
+    unknown: int  # trials with too few acks to decide
     limit: float | None
 
     @property
@@ -34,7 +34,7 @@ class LaneGaps:
 
     @property
     def longest(self) -> float | None:
-        """The longest gap; None when a trial could not say, or there was none."""
+        """The longest gap; None when it is unknown in a trial, or there was none."""
         return max(self.values) if self.gaps and not self.unknown else None
 
 
@@ -85,7 +85,7 @@ def groups(m: RunData) -> tuple[Group, ...]:
 
 
 def drills(m: RunData) -> list[Group]:
-    """Return the groups that say something about the cluster, so not the controls."""
+    """Return the groups that are results about the cluster, so not the controls."""
     return [group for group in groups(m) if not group.is_control]
 
 
@@ -104,7 +104,7 @@ def compared(m: RunData) -> list[list[Group]]:
 
 
 def worst_fresh(m: RunData) -> tuple[Group, LaneGaps] | None:
-    """Return where a new connection waited longest; None unless every verified trial could say."""
+    """Return the fault with the longest fresh gap; None unless every verified trial has one."""
     lanes = [(g, lane) for g in own_drills(m) for lane in g.lanes if lane.lane.startswith("fresh")]
     known = [(g, lane) for g, lane in lanes if lane.gaps]
     if not known or any(lane.unknown for _, lane in lanes):
@@ -123,7 +123,7 @@ def proven(m: RunData) -> list[Trial]:
 
 
 def proven_acks(m: RunData) -> int:
-    """Count acknowledged writes of the trials that count: only these say anything about loss."""
+    """Count acknowledged writes of the trials that count as evidence of loss or of none."""
     return total([trial.ledger for trial in proven(m)]).acked
 
 

@@ -12,7 +12,7 @@ def acked(watch: Watch) -> int:
 
 
 def gap(lane: LaneResult) -> str:
-    """Return the longest gap of a lane; one that was still open when the watch ended says so."""
+    """Return the longest gap of a lane, marked where it was still open when the watch ended."""
     if lane.gap is None and lane.silence is not None:
         return f"at least {seconds(lane.silence)}, not over"
     return "not known" if lane.gap is None else seconds(lane.gap)

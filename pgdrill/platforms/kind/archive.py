@@ -43,7 +43,7 @@ REMOVED_WITHIN = 180.0  # seconds for a namespace to be gone, with what ran in i
 MAKE_ROOM_ABOVE = 0.5  # share of the store's volume: to remove older backups costs seconds of CPU
 BACKUPS = "backups"
 CLASS = "pgdrill-sized"  # of the volumes of members
-# Recovery's own words when it cannot go where it was told to.
+# PostgreSQL's messages when recovery cannot reach its target.
 _FAILED = re.compile(r'recovery ended before configured[^"]*|no target backup found|FATAL: [^"]+')
 
 
@@ -193,7 +193,7 @@ class KindArchive(RestoringArchive):
         return store.holds(file)
 
     def _demand_room(self, backup: Backup) -> None:
-        """Refuse where its namespace is somebody else's, or its three members find no volume.
+        """Refuse a namespace that pgdrill did not make, or too few volumes for its three members.
 
         Raises:
             BrokenEnvironmentError: with the namespace, or the number of nodes that have a volume.
@@ -249,7 +249,7 @@ class KindArchive(RestoringArchive):
         return max(pods, key=lambda p: str(p["metadata"]["creationTimestamp"]), default=None)
 
     def _recovery_log(self) -> str:
-        """Return what the job has said so far; '' before it runs."""
+        """Return the job's output so far; '' before it runs."""
         pod = self._recovery_pod()
         if pod is None:
             return ""
@@ -289,7 +289,7 @@ class KindArchive(RestoringArchive):
         """Remove the restored cluster; safe to repeat, and after an interrupted restore.
 
         Raises:
-            BrokenEnvironmentError: it does not go, or its namespace is somebody else's.
+            BrokenEnvironmentError: it does not go, or its namespace was not made by pgdrill.
         """
         namespaces.refuse_foreign(self._platform.api, RESTORED)
         try:
@@ -338,7 +338,7 @@ def recovery_target(target: Target, backup: Backup) -> dict[str, str]:
 
 
 def _promoted(engine: CnpgEngine) -> str:
-    """Return who says that it is primary, '' while nobody does."""
+    """Return the member that reports the role of primary, '' while there is none."""
     try:
         members = engine.members()
     except BrokenEnvironmentError:

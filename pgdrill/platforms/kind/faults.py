@@ -182,7 +182,7 @@ class Fence(_NodeFault):
         return f"{self._target.name}: fenced, no postgres in pod {self._uid}"
 
     def heal(self) -> None:
-        """Let it run again; that it streams is for health to say."""
+        """Let it run again; whether it streams is checked by health()."""
         if self._hit is not None:
             self._engine.fence()
 
@@ -210,7 +210,7 @@ class StopNode(_NodeFault):
     def place(self) -> None:
         """Move the primary to a worker, where it is on the control plane.
 
-        Whoever calls waits for full redundancy then. A node that is stopped in the middle of a
+        The caller then waits for full redundancy. A node that is stopped in the middle of a
         switchover is two faults: both instances were promoted to the same timeline, the operator
         saw nothing to rewind, and at the next fault preferred the one without the writes.
 
@@ -252,7 +252,7 @@ class StopNode(_NodeFault):
             output("docker", "start", self._node)
 
     def verify_healed(self) -> str:
-        """The node runs; that it is ready is for health to say."""
+        """The node runs; whether it is ready is checked by health()."""
         if not is_running(self._node):
             raise FaultNotRealError(f"the node {self._node} does not run")
         return f"the node {self._node} runs"

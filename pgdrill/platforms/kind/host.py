@@ -23,7 +23,7 @@ _SEND = 'exec 3<> "/dev/tcp/$1/$2" && echo "$3" >&3'
 def address(node: str, say: Say) -> str:
     """Return the address at which pods reach a listener on this host.
 
-    Where none can be found, say so, and return the one that it should be: only pages are lost.
+    Where none can be found, report it and return the most likely one: only pages are lost.
 
     Raises:
         BrokenEnvironmentError: the docker network has no IPv4 subnet.

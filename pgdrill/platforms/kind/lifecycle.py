@@ -71,7 +71,7 @@ def refuse_foreign(found: Installation | None) -> None:
 
 
 def refuse_foreign_files(state: Path) -> None:
-    """A directory of somebody else's is neither filled nor removed.
+    """Refuse a directory that pgdrill did not make: it is neither filled nor removed.
 
     Raises:
         BrokenEnvironmentError: it holds files and no installation.
@@ -127,7 +127,7 @@ def create(kind: Path, kubectl: Path, found: Installation, say: Say) -> None:
 def lost(found: Installation) -> str:
     """Say why there is no cluster to be reused; '' when there is.
 
-    A run was interrupted while it made one, or somebody removed a part of it since.
+    A run was interrupted while it made one, or a part of it was removed since.
     """
     there, wanted = len(nodes()), 1 + found.workers
     if there != wanted:
@@ -382,7 +382,7 @@ def choose_route(
 
 
 def _answers(passfile: Path, host: str, port: int) -> bool:
-    """Whether PostgreSQL itself answers; an open port may be nobody but docker's proxy."""
+    """Whether PostgreSQL itself answers; an open port may be docker's proxy alone."""
     try:
         psycopg.connect(
             host=host,
@@ -428,7 +428,7 @@ def delete(state: Path) -> None:
 def _held_devices() -> set[str]:
     """Return the loop devices behind volumes of nodes (infra/ansible/roles/kind_volumes).
 
-    The kernel names a file as its node sees it, so this tells nothing about whose node it is. Of a
+    The kernel names a file as its node sees it, so the name does not identify the node. Of a
     virtual machine's kernel (Docker Desktop) nothing is seen: it frees them when the nodes end.
     """
     files = Path("/sys/block").glob("loop*/loop/backing_file")
@@ -436,7 +436,7 @@ def _held_devices() -> set[str]:
 
 
 def forget(state: Path) -> None:
-    """Remove every file of an installation; the one that says whose it is goes last."""
+    """Remove every file of an installation; the one that marks it as pgdrill's goes last."""
     if state.exists():
         for path in state.iterdir():
             if path.is_dir() and not path.is_symlink():

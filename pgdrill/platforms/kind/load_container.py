@@ -22,7 +22,7 @@ from pgdrill.workload.pgbench_program import OLDEST, Launch, asked, without_pass
 LABEL = "io.pgdrill.load"  # of every such container; its value is the installation's directory
 VERSION_WITHIN = 60.0  # seconds for a first container to start; 1 was seen
 GONE_WITHIN = 30.0  # seconds for the engine to kill and remove one
-# A container takes its time to start, which must not count as time of the load: it says itself when
+# A container takes its time to start, which must not count as load time: it prints when
 # pgbench begins (pgbench_process.BEGINS). Debian's wrapper is passed over as on this machine.
 _START = """\
 kept=$(ls -dv /usr/lib/postgresql/*/bin/pgbench 2>/dev/null | tail -n 1)

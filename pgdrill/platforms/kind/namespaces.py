@@ -13,7 +13,7 @@ OURS = (NAMESPACE, ARCHIVE, MONITORING, RESTORED)
 
 
 def refuse_foreign(api: client.ApiClient, *names: str) -> None:
-    """Refuse a namespace of these names that somebody else has made.
+    """Refuse a namespace of these names that pgdrill did not make.
 
     Raises:
         BrokenEnvironmentError: there is one without the label, or the API server does not answer.

@@ -1,4 +1,4 @@
-"""The load balancer's addresses: a piece of the docker network that nobody uses."""
+"""The load balancer's addresses: an unused part of the docker network."""
 
 import ipaddress
 import json

@@ -100,7 +100,7 @@ class NodeVolume(Hangable):
         run(self.node, "fallocate", "-l", str(missing), self._filler)
 
     def fill_up(self) -> None:
-        """Fill with a file of our own until nobody can write another byte."""
+        """Fill with a file of our own until no byte can be written."""
         _, _, available, size = self._blocks()
         script = (
             'if [ "$1" -gt 0 ]; then fallocate -l "$1" "$2"; fi; '

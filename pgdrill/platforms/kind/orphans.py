@@ -1,4 +1,4 @@
-"""What a killed run left: programs that go on without it, and files that nobody will finish."""
+"""What a killed run left: programs that still run, and unfinished files."""
 
 import os
 import shutil
@@ -63,7 +63,7 @@ def _marked(process: psutil.Process, state: Path) -> bool:
 
 @contextmanager
 def building(say: Say) -> Iterator[None]:
-    """Hold the build cache, cleared of what nobody will finish.
+    """Hold the build cache, after its unfinished files are removed.
 
     Raises:
         BrokenEnvironmentError: another run builds, or the cache cannot be written to.

@@ -108,7 +108,7 @@ def _free_gb(place: Path) -> float:
 
 
 def main(how: str) -> int:
-    """Start a container engine if need be, and say whether platform kind can be carried: for CI."""
+    """Start a container engine if needed, and report whether kind can run here: for CI."""
     try:
         require(how)
         container_engine.ensure(print)

@@ -55,7 +55,7 @@ def backups() -> tuple[Backup, ...]:
 
 
 def backup(said: Mapping[str, str]) -> Backup:
-    """Read what Barman writes beside a backup, and what the volume says of its size.
+    """Read Barman's description of a backup, and its size on the volume.
 
     Raises:
         BrokenEnvironmentError: it is damaged.
@@ -90,7 +90,7 @@ def last_file() -> str:
 
 
 def take_bucket() -> None:
-    """Take the bucket away with all that is in it, as somebody does who deletes the wrong one.
+    """Move the bucket away with all that is in it, as if the wrong one had been deleted.
 
     Raises:
         BrokenEnvironmentError: the store's node does not answer.

@@ -1,1 +1,1 @@
-"""An existing CloudNativePG cluster of somebody's."""
+"""An existing CloudNativePG cluster of the user's."""

@@ -1,4 +1,4 @@
-"""The cluster that somebody names: looked up through the API, refused in one line each."""
+"""The cluster that the user names: looked up through the API, refused in one line each."""
 
 import base64
 import re
@@ -73,7 +73,7 @@ class FoundCluster:
     name: str
     labels: Mapping[str, str]  # of the namespace
     resource: Mapping[str, Any]
-    operator: str  # version, '' where no instance says
+    operator: str  # version, '' where no instance shows it
 
     @property
     def server(self) -> str:

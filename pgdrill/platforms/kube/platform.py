@@ -1,4 +1,4 @@
-"""An existing CloudNativePG cluster of somebody's: looked at, loaded or broken, as allowed."""
+"""An existing CloudNativePG cluster of the user's: observed, loaded or broken, as allowed."""
 
 import atexit
 import hashlib
@@ -48,7 +48,7 @@ WILL = {
     "load": "WILL BE LOADED, in schemas of its own that are dropped",
     "fault": "WILL BE BROKEN: pods deleted, primaries moved",
 }
-TYPED_WITHIN = 60.0  # seconds for somebody to type a name
+TYPED_WITHIN = 60.0  # seconds for the user to type a name
 # Seconds of the operator's own settings beyond which its outages have no promise of ours.
 SMART_SHUTDOWN = 180
 
@@ -194,7 +194,7 @@ class KubePlatform(KubernetesPlatform):
 
         Raises:
             BrokenEnvironmentError: something is missing; nothing was done.
-            BadUsageError: nobody confirmed it.
+            BadUsageError: the user did not confirm it.
         """
         found, level = self.found, settings.level
         found.demand_well()
@@ -337,7 +337,7 @@ class KubePlatform(KubernetesPlatform):
 
     @property
     def tuning_name(self) -> str:
-        """Whose arithmetic bounds an outage: the operator's defaults, or nobody's."""
+        """The settings that bound an outage: the operator's defaults, or unknown ones."""
         spec = self.found.resource["spec"]
         bounded = (
             int(spec.get("smartShutdownTimeout", SMART_SHUTDOWN)) <= SMART_SHUTDOWN
@@ -377,7 +377,7 @@ class KubePlatform(KubernetesPlatform):
         return psql_line(self.cluster())
 
     def with_timing(self, timing: str) -> AbstractContextManager[None]:
-        """Refuse: somebody's failover settings stay as they are."""
+        """Refuse: the user's failover settings stay as they are."""
         raise BrokenEnvironmentError("platform kube changes no failover settings")
 
     def volume(self, member: str) -> Volume:
@@ -385,7 +385,7 @@ class KubePlatform(KubernetesPlatform):
         raise BrokenEnvironmentError("platform kube reaches no volume")
 
     def tuning(self) -> dict[str, str]:
-        """What the report has to say of this cluster beside the engine's settings."""
+        """The facts of this cluster that the report shows beside the engine's settings."""
         return {f"not judged ({n})": line for n, line in enumerate(self.unjudged(), 1)}
 
     def _named_members(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""What a drill of somebody's cluster needs, looked at before anything is done."""
+"""The needs of a drill of an existing cluster, checked before anything is done."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

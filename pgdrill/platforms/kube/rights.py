@@ -99,7 +99,7 @@ def _ask(found: FoundCluster, rights: tuple[Right, ...]) -> Iterator[Answer]:
 
 
 def who(found: FoundCluster) -> str:
-    """Return as whom the API server knows us; the context's name where it does not say."""
+    """Return the user name that the API server knows; the context's name where it gives none."""
     try:
         answer = client.AuthenticationV1Api(found.api).create_self_subject_review(
             client.V1SelfSubjectReview(), _request_timeout=timeouts.KUBERNETES_ANSWERS

@@ -1,4 +1,4 @@
-"""What pgdrill has in somebody's database: schemas of its own, marked, and the rights it needs."""
+"""pgdrill's own schemas in the user's database, marked, and the privileges that they need."""
 
 from dataclasses import dataclass
 
@@ -96,7 +96,7 @@ def is_made(cluster: Cluster) -> bool:
 
 
 def demand_room(cluster: Cluster) -> None:
-    """Refuse a database that has schemas of somebody else's under the names of ours.
+    """Refuse a database in which other schemas have the names of ours.
 
     Raises:
         BrokenEnvironmentError: it has, or it does not answer.
@@ -120,7 +120,7 @@ def make(cluster: Cluster, run: str) -> None:
         return
     goes = " ".join(name for name in SCHEMAS[1:] if name not in marks)
     try:
-        # Both or neither: without its mark it would be taken for somebody else's.
+        # Both or neither: a schema without its mark would count as one that pgdrill did not make.
         with cluster.connect() as session, session.transaction():
             session.execute(SQL("CREATE SCHEMA {}").format(Identifier(OURS)))
             comment = Literal(f"{MARK}: made by {run}; {_GOES}{goes}")

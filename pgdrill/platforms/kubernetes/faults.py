@@ -123,7 +123,7 @@ class Deployment:
 class ScaleAway:
     """Scale a deployment to nothing.
 
-    Without the operator the database runs on, and nobody would fail it over.
+    Without the operator the database runs on, and there is no failover.
     """
 
     def __init__(self, name: str, deployment: Deployment) -> None:

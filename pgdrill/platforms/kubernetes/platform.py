@@ -42,7 +42,7 @@ class Names:
 
 
 class KubernetesPlatform(ABC):
-    """The views and faults of one cluster; names says which."""
+    """The views and faults of the cluster that names identifies."""
 
     names: Names
 

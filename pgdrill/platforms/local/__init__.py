@@ -44,7 +44,7 @@ class LocalPlatform:
     """Processes kept by supervisor, declared by the Ansible playbook."""
 
     name = "local"
-    tuning_name = "tuned"  # infra/local/templates/patroni.yml.j2 says what and why
+    tuning_name = "tuned"  # infra/local/templates/patroni.yml.j2 holds them, with reasons
 
     def __init__(self, reporter: Reporter | None = None) -> None:
         self._reporter = reporter or Reporter()
@@ -153,7 +153,7 @@ class LocalPlatform:
         """Run a playbook with the installation's variables and more.
 
         Raises:
-            BrokenEnvironmentError: a task failed, with what it said.
+            BrokenEnvironmentError: a task failed, with its message.
         """
         environment = playbook.play_environment(self._reporter.line, collection=False) | {
             "UV_CACHE_DIR": str(cache_dir() / "uv"),
@@ -194,7 +194,7 @@ class LocalPlatform:
             if Path(partition.mountpoint).is_relative_to(self._state):
                 self.unmount(Path(partition.mountpoint))
         if self._state.exists():
-            # state.json says that the directory is ours: it goes last, so that a `down` that is
+            # state.json marks the directory as ours: it goes last, so that a `down` that is
             # interrupted can be repeated.
             for path in self._state.iterdir():
                 if path.is_dir() and not path.is_symlink():
@@ -209,7 +209,7 @@ class LocalPlatform:
         """Unmount a volume; one that is not mounted is fine.
 
         Raises:
-            BrokenEnvironmentError: somebody uses it.
+            BrokenEnvironmentError: a process uses it.
         """
         if not os.path.ismount(volume):
             return
@@ -221,7 +221,7 @@ class LocalPlatform:
             )
 
     def _refuse_foreign_files(self) -> None:
-        """A directory of somebody else's is neither filled nor removed.
+        """Refuse a directory that pgdrill did not make: it is neither filled nor removed.
 
         Raises:
             BrokenEnvironmentError: it holds files and no installation.
@@ -374,7 +374,7 @@ class LocalPlatform:
             self._empty(member)
 
     def rebuild(self, member: str) -> Callable[[], str]:
-        """Take a standby's data away and let it come back; return what says from what."""
+        """Remove a standby's data and let it come back; return what the new copy was made from."""
         log = self._state / "log" / f"patroni-{member}.log"
         self.supervisor.stop(f"patroni-{member}")
         self._empty(member)
@@ -400,7 +400,7 @@ class LocalPlatform:
         return DirectoryVolume(self.layout.volume(member))
 
     def versions(self) -> dict[str, str]:
-        """Versions of every running part, as each binary tells them."""
+        """Versions of every running part, as each binary prints them."""
         commands = {
             "postgresql": [f"{layouts.POSTGRES_BIN}/postgres", "--version"],
             "patroni": [f"{self._state}/venv/bin/patroni", "--version"],

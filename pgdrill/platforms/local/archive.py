@@ -109,7 +109,7 @@ class LocalArchive(RestoringArchive):
         return made[-1]
 
     def _remember_failure(self) -> None:
-        """Let node-exporter say when a backup last failed: pgBackRest keeps only good ones."""
+        """Export by node-exporter when a backup last failed: pgBackRest keeps only good ones."""
         file = self._layout.path / "run" / "metrics" / "backup-failed.prom"
         draft = file.with_suffix(".part")  # the collector reads *.prom
         draft.write_text(f"pgdrill_archive_failed_backup_seconds {time.time():.0f}\n")
@@ -154,7 +154,7 @@ class LocalArchive(RestoringArchive):
         }
 
     def _info(self) -> list[dict[str, Any]]:
-        """Return what pgBackRest says of every stanza."""
+        """Return pgBackRest's description of every stanza."""
         return list(json.loads(self._run("info", "--output=json", within=LOOK_WITHIN)))
 
     def _last_file(self) -> str:
@@ -252,7 +252,7 @@ class LocalArchive(RestoringArchive):
         """Remove the restored cluster; safe to repeat, and after an interrupted restore.
 
         Raises:
-            BrokenEnvironmentError: somebody uses one of its volumes.
+            BrokenEnvironmentError: a process uses one of its volumes.
         """
         layout = self._layout
         supervisor = self._platform.supervisor

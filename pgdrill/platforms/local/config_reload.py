@@ -23,7 +23,7 @@ from pgdrill.platforms.local.supervisor import Supervisor
 from pgdrill.progress import Update
 from pgdrill.waiting import DeadlineError, eventually
 
-RELOADED_WITHIN = 15.0  # seconds for a program to say how reading its files anew went
+RELOADED_WITHIN = 15.0  # seconds for a program to report how a reload went
 RESTARTED_WITHIN = 90.0  # seconds for a member to be back, and all redundant
 SUPERVISOR = "supervisord"  # reads the command lines of all
 
@@ -32,7 +32,7 @@ SUPERVISOR = "supervisord"  # reads the command lines of all
 class Reader:
     """A program, the files below etc/ that it reads, and whether it can read them anew.
 
-    says: the beginning of its metrics about the last time it did; '' of a program that is
+    says: the prefix of its metrics about the last reload; '' of a program that is
     restarted instead.
     """
 
@@ -109,7 +109,7 @@ class ConfigReload:
         if name == "patroni":
             for member in MEMBERS:
                 self._supervisor.signal(f"patroni-{member}", "HUP")
-            return []  # told by what differs in its settings
+            return []  # found by what differs in its settings
         reader = next(reader for reader in READERS if reader.program == name)
         if reader.says:
             self._reload(reader)
@@ -133,7 +133,7 @@ class ConfigReload:
         return sorted(programs, key=lambda program: program == f"patroni-{primary}")
 
     def _reload(self, reader: Reader) -> None:
-        """Let a program read its files anew, and hear how that went.
+        """Reload a program's files, and check how that went.
 
         Raises:
             BrokenEnvironmentError: it goes on with what it had, with its reason.
@@ -160,7 +160,7 @@ class ConfigReload:
             )
 
     def _settings(self, update: Update) -> bool:
-        """Make Patroni's dynamic settings what its file says; restart members that wait for it.
+        """Set Patroni's dynamic settings from its file; restart members that need it.
 
         Raises:
             BrokenEnvironmentError: no member took them, or one did not come back.
@@ -176,7 +176,7 @@ class ConfigReload:
             lambda: self._engine.configuration() == wanted["bootstrap"]["dcs"],
             within=RELOADED_WITHIN,
         )
-        # A member looks once in loop_wait (1 s), and says then whether it has to be restarted.
+        # A member looks once in loop_wait (1 s), and then reports whether it needs a restart.
         waiting = self._engine.restarts_pending(after=3.0)
         for program in self._standbys_first(f"patroni-{member}" for member in waiting):
             member = program.removeprefix("patroni-")

@@ -61,7 +61,7 @@ class _ProcessFault(ProcessFault):
 
 
 class KillMember(_ProcessFault):
-    """SIGKILL the whole process tree of a member; supervisor restarts it, or is told not to."""
+    """SIGKILL a member's whole process tree; supervisor restarts it, or keeps it stopped."""
 
     def __init__(
         self, platform: "LocalPlatform", name: str, role: str, *, comes_back: bool
@@ -196,7 +196,7 @@ class FreezeMember(_ProcessFault):
 
 
 class FreezeWalSenders(_ProcessFault):
-    """SIGSTOP the primary's WAL senders: it works on, and no standby hears of it.
+    """SIGSTOP the primary's WAL senders: it works on, and no standby receives anything.
 
     The standbys give such a connection up after wal_receiver_timeout (5 s) and open a new one.
     """
@@ -241,7 +241,7 @@ class FreezeWalSenders(_ProcessFault):
 
 
 class StopConsensus:
-    """SIGKILL etcd and keep it away: nobody can take the lease, and nobody can renew it.
+    """SIGKILL etcd and keep it away: the lease can be neither taken nor renewed.
 
     The primary steps down once it has missed etcd for retry_timeout (5 s): no writes until healed.
     """
@@ -273,7 +273,7 @@ class StopConsensus:
             self._platform.supervisor.start(self._PROGRAM)
 
     def verify_healed(self) -> str:
-        """It has a leader; that a member holds the lease again is for health to say."""
+        """It has a leader; whether a member holds the lease again is checked by health()."""
         said = eventually(
             "etcd has a leader", self._health, lambda health: '"true"' in health, within=15
         )
@@ -345,7 +345,7 @@ class StopProgram:
 
 
 class PauseFailover:
-    """Switch Patroni to maintenance mode: nobody would take over."""
+    """Switch Patroni to maintenance mode, in which there is no failover."""
 
     name = "failover_off"
 
@@ -360,7 +360,7 @@ class PauseFailover:
         return "failover"
 
     def verify_injected(self) -> str:
-        """Every member has heard of it."""
+        """Every member has read the setting."""
         eventually("every member paused", lambda: all(self._paused()), within=HEARD_WITHIN)
         return "every member is in maintenance mode"
 
@@ -380,7 +380,7 @@ class PauseFailover:
 
 
 class RefuseWal(ArchiveAway):
-    """Let nobody into the archive's directory."""
+    """Make the archive's directory inaccessible."""
 
     def __init__(self, platform: "LocalPlatform") -> None:
         super().__init__(platform.cluster)

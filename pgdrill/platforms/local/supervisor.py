@@ -72,7 +72,7 @@ class Supervisor:
                 raise
 
     def signal(self, program: str, name: str) -> None:
-        """Send a signal, such as HUP, to a program; one that does not run hears nothing."""
+        """Send a signal, such as HUP, to a program; one that does not run gets nothing."""
         try:
             self._call("signalProcess", program, name)
         except xmlrpc.client.Fault as fault:

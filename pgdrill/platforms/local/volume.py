@@ -44,7 +44,7 @@ class DirectoryVolume(Hangable):
                 os.posix_fallocate(file.fileno(), 0, missing)
 
     def fill_up(self) -> None:
-        """Fill with a file of our own until nobody can write another byte."""
+        """Fill with a file of our own until no byte can be written."""
         stat = os.statvfs(self.path)
         room = stat.f_bavail * stat.f_frsize - LAST
         zeros = bytes(MIB)

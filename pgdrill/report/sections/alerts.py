@@ -35,7 +35,7 @@ def _tiles(m: RunData) -> list[Tile]:
 
 
 def _alert_tile(m: RunData) -> Tile:
-    lives = [life for life in m.all(AlertLife) if life.severity != "info"]  # which pages nobody
+    lives = [life for life in m.all(AlertLife) if life.severity != "info"]  # those page nobody
     times = [(life.paged if life.paged is not None else life.alertmanager, life) for life in lives]
     if not times:
         return unmeasured("slowest alert")
@@ -69,10 +69,10 @@ def _answers(m: RunData) -> list[tuple[str, list[str]]]:
 
 
 def _paged(m: RunData) -> list[str]:
-    """Say how long pages took, the slowest by name, and what reached nobody."""
+    """Return how long pages took, the slowest by name, and which alerts paged nobody."""
     came, said = list[tuple[float, str]](), list[str]()
     for life in m.all(AlertLife):
-        if life.severity == "info":  # the log's, in which somebody looks tomorrow
+        if life.severity == "info":  # logged, not paged
             continue
         when = life.paged if life.paged is not None else life.alertmanager
         if life.condition is None or when is None:

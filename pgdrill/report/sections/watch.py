@@ -1,4 +1,4 @@
-"""A watch over somebody's own database, which has a page of its own."""
+"""A watch over a user's own database, which has a page of its own."""
 
 from pgdrill.judge import watching
 from pgdrill.judge.failover import WRITE_GAP
