@@ -1,6 +1,6 @@
 """What the prober writes down about every attempt: compact in memory, one file on disk.
 
-Imports nothing heavy: this is loaded in the prober's own process, whose memory is budgeted.
+Imports nothing large: this is loaded in the prober's own process, whose memory is budgeted.
 """
 
 import json
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 
 class Outcome(IntEnum):
-    """What the client may believe about its write."""
+    """What the client can conclude about its write."""
 
-    ACKED = 1  # answered with success: must be there for ever
+    ACKED = 1  # answered with success: must be in the database from now on
     REFUSED = 2  # never sent, or an answer that is certain to precede the commit: must not be there
     INDETERMINATE = 3  # sent, and no answer that settles it: may be there or not
 

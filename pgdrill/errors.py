@@ -1,4 +1,4 @@
-"""The two ways a command can refuse: what was asked is wrong, or the machine is not able to."""
+"""The two ways in which a command refuses: a wrong request, or an unsuitable machine."""
 
 
 class PgdrillError(Exception):

@@ -1,4 +1,4 @@
-"""How many files and sockets this run may hold open: macOS allows 256 unless asked for more."""
+"""The limit of open files and sockets of this run: macOS allows 256 by default."""
 
 import resource
 

@@ -18,7 +18,7 @@ import psutil
 Handler = Callable[[int, FrameType | None], None]
 
 UTF8 = ("C.UTF-8", "en_US.UTF-8")  # macOS lacks the first
-# Certificates that libpq finds by itself in the home directory. A file that is not there is none.
+# Certificates that libpq finds by itself in the home directory. A missing file counts as none.
 # Not PGSSLCRL: a list needs a root certificate, and the exporters' library panics where it is set.
 NOWHERE = "/dev/null/none"
 NO_CERTIFICATES = dict.fromkeys(("PGSSLCERT", "PGSSLKEY", "PGSSLROOTCERT"), NOWHERE)
@@ -69,7 +69,7 @@ def spare(*hosts: str) -> None:
 
 
 def handle(handler: Handler) -> None:
-    """Let Ctrl-C, the end of a terminal and a polite kill do the same.
+    """Handle Ctrl-C, the end of a terminal and SIGTERM in the same way.
 
     A shell starts `command &` without SIGINT: it is handled all the same, except under nohup.
     """

@@ -12,7 +12,7 @@ PLAIN_EVERY = 5.0  # seconds between plain lines of one task
 
 
 class Update(Protocol):
-    """Called as a task goes on: how much is done, and a short note."""
+    """Called as a task proceeds: how much is done, and a short note."""
 
     def __call__(self, done: float, note: str = "") -> None:
         """Show it."""

@@ -38,7 +38,7 @@ class RunDir:
         return self.path / kind.FILE
 
     def keep(self, record: Record) -> None:
-        """Write a record down, beside those of its kind where there may be several."""
+        """Write a record to the file of its kind, which may hold several."""
         file = self.file(type(record))
         (append if file.suffix == ".jsonl" else write)(file, record)
 

@@ -107,7 +107,7 @@ class Mirrors:
         return cls(everywhere, tuple(hosts))
 
     def of(self, host: str) -> str:
-        """Return the mirror of a registry, '' where it is asked itself."""
+        """Return the mirror of a registry, '' where the registry itself is used."""
         return dict(self.hosts).get(host, self.everywhere).replace("{host}", host)
 
     def __str__(self) -> str:

@@ -28,7 +28,7 @@ class Status:
     addresses: dict[str, str]
     alerts: tuple[str, ...] | None  # that fire, with their member
     newest_backup: str | None  # when it ended; '' where there is none, or no archive
-    restored: str | None  # what a cluster beside it was restored to; '' where there is none
+    restored: str | None  # the target of the restored cluster; '' where there is none
     unknown: tuple[str, ...]
 
     def json(self) -> str:

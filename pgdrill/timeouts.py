@@ -1,6 +1,6 @@
 """The bounds of waits that more than one module has, in seconds, named by the event waited for.
 
-A bound is how long the suite waits at most before it gives up. It is no promise: promises are in
+A bound is the longest time that the suite waits. It is no promise: promises are in
 `judge` and in the catalogue of faults. A bound that only one module needs is a constant there.
 
 PGDRILL_WAIT_FACTOR (a number from 1 on, default 1) multiplies the bounds that a slow machine may
@@ -50,7 +50,7 @@ MEMBER_RESTARTED = 60.0 * FACTOR  # Patroni has restarted one PostgreSQL
 
 # --- the archive
 WAL_STORED = 30.0 * FACTOR  # one WAL file reaches an archive that is in order
-# A client of S3 tries some times before it gives a file up, and PostgreSQL three times before it
+# An S3 client retries some times before it fails, and PostgreSQL tries three times before it
 # waits for a minute.
 WAL_REFUSED = 90.0 * FACTOR  # the primary has failed to store a file
 WAL_STORED_AFTER_FAULT = 90.0 * FACTOR  # every file is stored again

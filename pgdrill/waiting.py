@@ -52,7 +52,7 @@ class _Story:
             self._latest = what
 
     def say(self, what: str, within: float) -> None:
-        """Tell people of a wait that has taken a while, again and again."""
+        """Announce a wait that takes long, and announce it again at intervals."""
         now = self.elapsed()
         if now >= self._say_at:
             first = self._say_at == PATIENCE

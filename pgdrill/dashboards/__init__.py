@@ -1,1 +1,1 @@
-"""Dashboards: described once, shown live by Grafana and drawn over a run by the report."""
+"""Dashboards: described once, exported to Grafana, and drawn by the report over a run."""

@@ -1,4 +1,4 @@
-"""Write infra/dashboards/*.json anew: `make dashboards`."""
+"""Write infra/dashboards/*.json again: `make dashboards`."""
 
 from pgdrill.dashboards.catalogue import DASHBOARDS
 from pgdrill.dashboards.grafana import file_of, text_of

@@ -1,4 +1,4 @@
-"""What a dashboard is made of, and what became of a panel over a run."""
+"""The parts of a dashboard, and the values of a panel over a run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -78,7 +78,7 @@ def metric(title: str, name: str, about: str, steps: tuple[Step, ...] = ()) -> P
 def states(
     title: str, query: Query, about: str, *words: tuple[float, str, Tone], only: Only = ""
 ) -> Panel:
-    """Stretches of time, each called by the word for its value."""
+    """Stretches of time, each named by the word for its value."""
     return Panel(
         title=title,
         kind="states",

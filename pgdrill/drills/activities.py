@@ -75,7 +75,7 @@ def _patience() -> float:
     """Return for how long to look: a number in a file would be shorter than some outage's promise.
 
     On the operator's defaults a deleted primary may cost minutes, and whether it refuses new
-    sessions already when it is asked right after the fault is chance.
+    sessions already when it is checked right after the fault is chance.
     """
     return failover.patience(where(_platform()))
 

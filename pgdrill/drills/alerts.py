@@ -1,4 +1,4 @@
-"""Watching alerts while something happens, and judging their lives."""
+"""Watching alerts during a scenario, and judging the life of each."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -47,7 +47,7 @@ def open_watch(
 
 
 def demand_declared(platform: HasRuleObjects) -> None:
-    """Look that no rule was removed: Prometheus goes on with it for a minute and more.
+    """Check that no rule was removed: Prometheus keeps a removed rule for a minute and more.
 
     Raises:
         BrokenEnvironmentError: which alerts are held by no object.

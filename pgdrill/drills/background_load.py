@@ -1,4 +1,4 @@
-"""The shop's load beside something else, and how long its transactions took in a span of that."""
+"""The shop's load during another activity, and the latency of its transactions in a span."""
 
 import threading
 import time
@@ -21,18 +21,18 @@ Say = Callable[[str], None]
 
 # So few that a closed loop, where each client waits and counts once, would see 4 slow ones of many.
 CLIENTS = 4
-# Transactions/s: far below what two busy cores carry, so that what it waits for is not itself.
+# Transactions/s: far below what two busy cores carry, so that its latency is not its own doing.
 RATE = 50.0
-LASTS = 900  # seconds at most: it ends with what it is beside
+LASTS = 900  # seconds at most: it ends with the activity
 
 
 class _EndedError(Exception):
-    """What the load was beside is over."""
+    """The activity that the load accompanies has ended."""
 
 
 @dataclass
 class ShopLoad:
-    """A load that runs, or ran; asked once it is over, when pgbench has written its log."""
+    """A load that runs, or ran; read once it is over, when pgbench has written its log."""
 
     directory: Path
     # What a monotonic instant has to be increased by to be one of Unix time.
@@ -70,7 +70,7 @@ def offer(
     rate: float,
     on_progress: pgbench.OnProgress,
 ) -> Bench:
-    """Offer the load for so many seconds; its logs are left in directory.
+    """Run the load for so many seconds; its logs are left in directory.
 
     Raises:
         BrokenEnvironmentError: the tables are not there, or no load came about.
@@ -100,7 +100,7 @@ def offered(
     lasts: int,
     rate: float,
 ) -> Iterator[Future[None]]:
-    """Offer the load for the time of the block, at most so many seconds.
+    """Run the load for the time of the block, at most so many seconds.
 
     Yields what has the error of a load that came to nothing, once the block is over.
     """

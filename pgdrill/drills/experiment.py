@@ -71,7 +71,7 @@ def _checked(experiment: Experiment) -> Experiment:
 def render(spec: FaultSpec, fault: str) -> dict[str, Any]:
     """Return what `chaos run` takes as a file: inject, verify, wait where it must, heal.
 
-    How long to look for recovery is the engine's and its settings', which no experiment knows.
+    The bound of the wait for recovery depends on engine and settings; no experiment holds it.
     """
     method = [
         _activity("action", "inject", {"fault": fault}),

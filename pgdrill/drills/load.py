@@ -90,7 +90,7 @@ def _note(tps: float, milliseconds: float) -> str:
 
 
 class Load:
-    """pgbench through the read-write address; runs when first asked for, and never again."""
+    """pgbench through the read-write address; runs when it is first needed, and once only."""
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class Load:
             return bench_cluster(*self._what, in_the_quiet)
 
     def _begin(self, prometheus: Prometheus) -> None:
-        """Let the members be scraped in the quiet; without that the load is no worse."""
+        """Let the members be scraped in the quiet; a missing scrape does not spoil the load."""
         now = time.time()
         try:
             with self._reporter.task("a scrape of every member"):

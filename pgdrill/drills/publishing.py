@@ -62,7 +62,7 @@ class LoadPublisher:
         traceback: TracebackType | None,
     ) -> None:
         self._stop()
-        with suppress(BrokenEnvironmentError):  # away, as is what it held: nothing is on its disk
+        with suppress(BrokenEnvironmentError):  # an unreachable gateway keeps no state on disk
             self._gateway.delete()
 
     def settle(self, bench: Bench, prometheus: Prometheus) -> Publication:

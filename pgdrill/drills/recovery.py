@@ -33,10 +33,10 @@ from pgdrill.workload.prober import Prober
 KINDS = ("time", "lsn", "name")  # how the point is named, restore by restore
 ACKS = 40  # acknowledged writes of each lane before the point, and as many after it
 FRESH_RATE, HELD_RATE = 5.0, 40.0  # attempts a second
-SPREAD = 5.0  # seconds: the point falls anywhere in so many
+SPREAD = 5.0  # seconds in which the point is chosen at random
 LOOK_WITHIN = 120.0  # seconds for one look through the restored database
-REBUILT_WITHIN = 120.0  # seconds for a standby to be made anew
-NEAR = 1.0  # seconds around the point whose attempts are kept one by one, for the report
+REBUILT_WITHIN = 120.0  # seconds for a standby to be rebuilt
+NEAR = 1.0  # seconds around the point: these attempts are kept one by one, for the report
 
 # What somebody does who is on the wrong host: a table goes, and with it what refers to it, and
 # another one is overwritten.
@@ -72,7 +72,7 @@ def run_point_in_time(context: DrillContext, number: int, *, failover: bool = Fa
 
     The prober writes all the while, and the shop's load runs until its tables are gone. failover:
     the primary is killed between backup and point, so that recovery has to follow the timeline. The
-    restored cluster is removed again and the dataset loaded anew, whatever happens.
+    restored cluster is removed again and the dataset loaded again, whatever happens.
 
     Raises:
         BrokenEnvironmentError: there is no archive to speak of, or the restore failed.
@@ -125,7 +125,7 @@ def run_point_in_time(context: DrillContext, number: int, *, failover: bool = Fa
 def run_total_loss(context: DrillContext, number: int) -> Recovery:
     """Lose every member and volume under load, restore the latest, and keep the record.
 
-    The platform is taken down and brought up anew afterwards, and seeded.
+    Afterwards the platform is taken down, brought up again and seeded.
 
     Raises:
         BrokenEnvironmentError: there is no archive to speak of, or the restore failed.
@@ -190,7 +190,7 @@ def run_total_loss(context: DrillContext, number: int) -> Recovery:
 
 
 def run_rebuild(context: DrillContext, number: int) -> Rebuild:
-    """Take a standby's volume away while clients write, and see from what it comes back.
+    """Remove a standby's volume while clients write, and record how the standby comes back.
 
     Raises:
         DeadlineError: it did not come back, or the cluster was not healthy before.
@@ -243,7 +243,7 @@ def _lanes(cluster: Cluster) -> list[Lane]:
 
 
 def _prepare_load(context: DrillContext) -> Program:
-    """Return what carries the shop's load, whose tables are there then.
+    """Return the program of the shop's load, after its tables were prepared.
 
     Raises:
         BrokenEnvironmentError: no pgbench will do, or the tables cannot be made.
@@ -386,7 +386,7 @@ def _fail_over(context: DrillContext, prober: Prober) -> None:
 
 
 def _number_rows(cluster: Cluster, table: str) -> None:
-    """Make a table whose keys come from a sequence, so that there is one to look at."""
+    """Make a table whose keys come from a sequence, so that a sequence can be checked."""
     with cluster.connect() as connection:
         connection.execute(
             SQL("CREATE TABLE {} (id bigint GENERATED ALWAYS AS IDENTITY, text text)").format(

@@ -1,4 +1,4 @@
-"""The dashboards over a run: the same panels and queries, asked once at its end."""
+"""The dashboards over a run: the same panels and queries, evaluated once at its end."""
 
 from collections.abc import Iterator, Sequence
 

@@ -52,7 +52,7 @@ MOST_ATTEMPTS = 5_000_000  # 250 MB of memory
 TICK = 0.1  # seconds between two looks at the prober and the keyboard
 ANSWERS_EVERY = 1.0  # seconds between two questions who answers
 READS_EVERY = 0.25  # seconds between two reads through the address for reading
-READ_WITHIN = 60.0  # seconds at the end for the database to give the ledger back
+READ_WITHIN = 60.0  # seconds at the end to read the ledger back
 REMOVE_WITHIN = 30.0
 PAUSE = 0.5  # seconds between two acks from which on a pause is listed
 MOST_PAUSES = 200
@@ -61,7 +61,7 @@ CLEAN = "pgdrill watch --clean DSN"
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """What is asked for; lasting is seconds, rate attempts a second, deadline seconds."""
+    """The options of a watch; lasting is seconds, rate attempts a second, deadline seconds."""
 
     dsn: str
     read_only: str = ""
@@ -73,7 +73,7 @@ class WatchOptions:
         """Return for how long to watch at most.
 
         Raises:
-            BadUsageError: so many attempts are more than can be kept.
+            BadUsageError: there would be more attempts than can be kept.
         """
         most = min(LONGEST, MOST_ATTEMPTS / self.rate)
         if self.lasting > most and self.lasting != LONGEST:
@@ -102,7 +102,7 @@ class WatchOptions:
 
 
 class StopRequest:
-    """What signals ask for: the end of the watch while it lasts, an interruption at other times."""
+    """Signals: they end the watch while it lasts, and interrupt the command at other times."""
 
     def __init__(self) -> None:
         self.reason = ""
@@ -144,7 +144,7 @@ def watch(order: WatchOptions, settings: Settings, screen: Screen, ending: StopR
 
     Raises:
         BrokenEnvironmentError: the database does not take the writes from the first.
-        BadUsageError: a connection string or the length is none.
+        BadUsageError: a connection string or the length is not valid.
         KeyboardInterrupt: interrupted before it had begun, or while it was ended.
     """
     lasting, own = order.bounded(), limits(settings)
@@ -218,7 +218,7 @@ def _retry(what: str, call: Callable[[], T], within: float) -> T:
     """Try again while the database does not do it.
 
     Raises:
-        BrokenEnvironmentError: it did not within so many seconds.
+        BrokenEnvironmentError: it did not succeed within so many seconds.
     """
     try:
         return eventually(
@@ -235,7 +235,7 @@ def _retry(what: str, call: Callable[[], T], within: float) -> T:
 
 @dataclass(frozen=True)
 class Observed:
-    """What a watch brought home."""
+    """The records of a watch."""
 
     prober: Prober
     reads: ReadPoller | None

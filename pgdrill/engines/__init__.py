@@ -1,1 +1,1 @@
-"""What keeps PostgreSQL available: the only places that know an operator's words."""
+"""What keeps PostgreSQL available: only these modules know labels and paths of an operator."""

@@ -39,7 +39,7 @@ class Engine(Protocol):
     """Reads and steers the high-availability layer; caches nothing."""
 
     name: str
-    edition: str  # whose promises hold: the name, and the version where they differ by it
+    edition: str  # selects the promises: the name, and the version where they differ by it
     period: float  # seconds between two looks of the engine: faults fall anywhere in between
 
     def members(self) -> tuple[Member, ...]:
@@ -56,7 +56,7 @@ class Engine(Protocol):
         """Ask for a planned switchover to a standby and return once it was accepted."""
 
     def clear_restart_backoff(self) -> str:
-        """Begin to replace a member whose next restart would be delayed by what happened before.
+        """Begin to replace a member whose next restart would be delayed by earlier restarts.
 
         Returns its name, '' when there is none. A drill would measure the delay as its fault's.
         """
@@ -65,19 +65,19 @@ class Engine(Protocol):
         """Name the members that stream and could not take over at this moment."""
 
     def synchronous_state_is_expected(self) -> bool:
-        """Whether as many synchronous standbys stand ready as the configuration promises."""
+        """Whether as many synchronous standbys are ready as the configuration promises."""
 
     def observers(self) -> AbstractContextManager[Mapping[str, Callable[[], str]]]:
         """Cheap probes of the parts of a failover, while the block lasts; '' stands for no member.
 
         Names: 'leader' (who holds the lock or is named primary), 'promoted' (who accepts writes),
-        and 'routed' where the engine sees whom clients are led to.
+        and 'routed' where the engine knows which member clients are sent to.
         """
 
     def asynchronous(self) -> AbstractContextManager[None]:
         """While the block lasts, let commits wait for no standby, and let any standby take over.
 
-        For negative controls; what was configured before is asked for again at the end.
+        For negative controls; the previous configuration is restored at the end.
         """
 
     def tuning(self) -> dict[str, str]:
@@ -93,7 +93,7 @@ class Pod:
     node: str
     container: str
     deleting: bool
-    grace: int  # seconds that a polite deletion leaves it
+    grace: int  # seconds of a graceful deletion
     held_back: bool  # restarted in place lately: kubelet will wait before it does so again
 
     @property
@@ -103,7 +103,7 @@ class Pod:
 
 
 class PodEngine(Engine, Protocol):
-    """An engine whose members are pods: what a platform on Kubernetes needs of it besides."""
+    """An engine whose members are pods: what a platform on Kubernetes needs in addition."""
 
     namespace: str
 
@@ -118,10 +118,10 @@ class PodEngine(Engine, Protocol):
         """Return the labels that select one member's pod."""
 
     def named(self) -> str:
-        """Whom the engine wants as primary; '' when that cannot be had."""
+        """The primary that the engine wants; '' when that is not available."""
 
     def settled(self) -> bool:
-        """Whether nothing is in progress, and every pod is of the settings that are asked for.
+        """Whether nothing is in progress, and every pod has the settings that are asked for.
 
         Raises:
             BrokenEnvironmentError: the API server does not answer.

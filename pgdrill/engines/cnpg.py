@@ -25,7 +25,7 @@ HEALTHY_PHASE = "Cluster in healthy state"
 # Seconds after a restart in place for which kubelet remembers it, twice its longest back-off.
 REMEMBERED = 600.0
 # Seconds after the end of a fence in which a member's manager does nothing, not even promote: up to
-# 5 until PostgreSQL is back, 20 asleep (1.30.0 and 1.25.4, RequestAndWaitFencingOff), 2 spare.
+# 5 until PostgreSQL is back, 20 of sleep (1.30.0 and 1.25.4, RequestAndWaitFencingOff), 2 spare.
 ASLEEP = 27.0
 STOP_DELAY = 1800  # seconds, the operator's default
 # What the operator sets on purpose for a drill; everything else stays its default.
@@ -268,18 +268,18 @@ class CnpgEngine:
         return standby.name
 
     def not_promotable(self) -> tuple[str, ...]:
-        """Name the members whose fence was lifted so lately that their managers are asleep."""
+        """Name the members whose fence was lifted so recently that their managers still sleep."""
         now = time.monotonic()
         return tuple(name for name, until in self._asleep.items() if now < until)
 
     def synchronous_state_is_expected(self) -> bool:
-        """Whether as many synchronous standbys stand ready as the Cluster object promises."""
+        """Whether as many synchronous standbys are ready as the Cluster object promises."""
         spec = self.resource()["spec"]
         promised = int(spec.get("postgresql", {}).get("synchronous", {}).get("number", 0))
         return len([m for m in self.members() if m.synchronous and m.streaming]) >= promised
 
     def settled(self) -> bool:
-        """Whether nothing is in progress and every pod is of the settings that are asked for.
+        """Whether nothing is in progress and every pod has the settings that are asked for.
 
         The operator replaces all pods, one by one, when the time they have to stop changes.
         """
@@ -337,7 +337,7 @@ class CnpgEngine:
         return flat(chosen)
 
     def named(self) -> str:
-        """Whom the operator wants as primary; '' when that cannot be had."""
+        """The primary that the operator wants; '' when that is not available."""
         try:
             return _status(self.resource(), "targetPrimary")
         except BrokenEnvironmentError:
@@ -347,8 +347,8 @@ class CnpgEngine:
     def observers(self) -> Iterator[Mapping[str, Callable[[], str]]]:
         """Follow the parts of a failover while the block lasts.
 
-        'leader' is whom the operator wants as primary; 'promoted' who reported its promotion last;
-        'routed' which ready pods stand behind the Service.
+        'leader' is the primary that the operator wants; 'promoted' the member promoted last;
+        'routed' the ready pods behind the Service.
         """
         here = f"metadata.name={self.cluster}"
         listing = self._custom.list_namespaced_custom_object

@@ -1,4 +1,4 @@
-"""CloudNativePG whose members have no address of their own: as the primary and the API see them."""
+"""CloudNativePG whose members have no address of their own: seen by the primary and the API."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ LEFT JOIN pg_stat_replication r ON r.state = 'streaming'
 
 
 class CnpgByPrimary(CnpgEngine):
-    """connect opens a session through the read-write address, whatever member it is asked for.
+    """connect opens a session through the read-write address, whatever the member.
 
     A standby's timeline is not seen: one that the primary streams to is on the primary's.
     """
@@ -53,7 +53,7 @@ class CnpgByPrimary(CnpgEngine):
         return tuple(seen(name) for name in sorted(resource.get("instanceNames") or pods))
 
     def _replication(self) -> tuple[int, dict[str, tuple[bool, int | None]]]:
-        """Return the primary's timeline, 0 where it does not answer, and whom it streams to."""
+        """Return the primary's timeline, 0 where it does not answer, and its connected standbys."""
         try:
             with self._connect("") as session:
                 rows = session.execute(_STATE).fetchall()

@@ -10,7 +10,7 @@ from urllib3.exceptions import HTTPError
 
 from pgdrill.waiting import eventually
 
-FIRST_WITHIN = 5.0  # seconds for the first word on what there is
+FIRST_WITHIN = 5.0  # seconds for the first list of objects
 LASTS = 60  # seconds of one watch; the next one begins with all that there is
 AGAIN = 0.2  # seconds between two watches when one has failed
 
@@ -19,7 +19,7 @@ class Informer:
     """The newest state of the objects of one listing.
 
     Polling 20 times a second would take the processors from the cluster that is measured:
-    beside three such questions the API server took two fifths of one, of two that there were.
+    with three such pollers the API server took 40 % of one of two cores.
     """
 
     def __init__(self, listing: Callable[..., object], *of: str, **selection: str) -> None:

@@ -105,7 +105,7 @@ class PatroniEngine:
         return base64.b64decode(pairs[0]["value"]).decode() if pairs else ""
 
     def promoted(self) -> str:
-        """Return who accepts writes by its own word: running, primary, and holding the lock."""
+        """Return the member that accepts writes: running, primary, and holding the lock."""
 
         def accepts(member: str) -> bool:
             try:
@@ -191,7 +191,7 @@ class PatroniEngine:
 
     @contextmanager
     def configured(self, change: Mapping[str, Any]) -> Iterator[None]:
-        """Patch the dynamic configuration while the block lasts; then ask for what was before.
+        """Patch the dynamic configuration while the block lasts; then restore the previous one.
 
         Raises:
             BrokenEnvironmentError: no member answers, so nothing could be put back.

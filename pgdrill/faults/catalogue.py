@@ -1,4 +1,4 @@
-"""Every fault that is drilled: what it is, whom it strikes, what it may cost, who must see it.
+"""Every fault that is drilled: its target, its promises, and the alerts that must see it.
 
 A new fault is an entry here, and a class in each platform that can do it (docs/extending.md).
 """
@@ -9,11 +9,11 @@ from typing import Literal, NamedTuple
 
 from pgdrill.records import Budget, total
 
-TUNED = "tuned"  # the timing whose promises are the suite's own; any other is a comparison
+TUNED = "tuned"  # the timing that the suite's promises are for; any other is a comparison
 
 
 class Where(NamedTuple):
-    """Whose arithmetic a promise is: detection, lease, shutdown and routing are theirs.
+    """Where a promise holds: detection, lease, shutdown and routing differ by these.
 
     An edition is an engine, with its version where the promises differ by that; a timing is a set
     of failover settings.
@@ -41,7 +41,7 @@ UNSET = (*UNTUNED, KUBE)  # the operator's defaults bound an outage
 
 @dataclass(frozen=True)
 class Cost:
-    """What a write gap is made of, seconds by part, and one margin with its reason if large."""
+    """The parts of a write gap, in seconds, and one margin with its reason if large."""
 
     parts: Mapping[str, float]
     margin: float = 0.0
@@ -61,7 +61,7 @@ Fate = Literal["moves", "stays", "either"]
 
 @dataclass(frozen=True)
 class Compared:
-    """A fault that is drilled on another timing as well, beside the suite's own."""
+    """A fault that is drilled on another timing as well, as a comparison."""
 
     claim: str
     profile: str = "laptop"
@@ -85,7 +85,7 @@ class FaultSpec:
     lasts: float = 0.0  # seconds before it is healed
     # Whether the member that was hit can come back only after a failover, or once it is healed.
     returns_late: bool = False
-    needs: str = ""  # a capability of the platform, beside the fault itself
+    needs: str = ""  # a capability of the platform, in addition to the fault
     profile: str = "quick"  # the smallest that drills it
     compared: Mapping[str, Compared] = field(default_factory=dict)  # by timing
     elsewhere: Mapping[Where, Fate] = field(default_factory=dict)  # where it is another fate
@@ -134,7 +134,7 @@ _ENDED = Cost(
     },
     margin=8,
 )
-# Patroni that hangs cannot give the lock up, whether or not its PostgreSQL hangs as well.
+# A Patroni that hangs cannot release the lock, whether or not its PostgreSQL hangs as well.
 _FROZEN_OWNER = Cost(
     {"a frozen owner keeps the lock: ttl": 20, "loop": 1, "election": 2, "checks": 1}, margin=6
 )
@@ -294,7 +294,7 @@ _ALL = (
         " replaced.",
         primary="either",
         cost={
-            # Patroni asks over a session that is open: to it the primary is well.
+            # Patroni checks over an open session, in which the primary looks healthy.
             LOCAL: Cost({"it hangs, and nobody replaces it": _HANGS, "a new session": 3}, margin=3),
             KIND: Cost({"it hangs": _HANGS, "a new session": 3}, margin=3),
         },
@@ -359,7 +359,7 @@ _ALL = (
         title="The load balancer is down: the primary is well, and nobody reaches it",
         claim="Clients write again as soon as their way in is back, and nothing failed over.",
         primary="stays",
-        # On kind each node is a way in of its own, and no program stands in it.
+        # On kind each node is an entry point of its own, and no program is in the way.
         cost={
             LOCAL: Cost({"nobody restarts it": _SEEN, "start": 1, "checks": 1}, margin=3),
         },

@@ -32,7 +32,7 @@ class Alertmanager:
 
     @property
     def group_interval(self) -> float:
-        """Seconds between pages of one group: so long a resolution may wait."""
+        """Seconds between pages of one group: the longest delay of a resolution."""
         return duration(self._route["group_interval"])
 
     def webhook(self) -> tuple[str, int]:
@@ -55,7 +55,7 @@ class Alertmanager:
     def alerts(self) -> set[tuple[str, str]]:
         """Return (name, member) of every alert that is neither silenced nor inhibited.
 
-        What always fires is none.
+        The watchdog, which always fires, is left out.
         """
         chosen = "active=true&silenced=false&inhibited=false"
         answer = self._call("GET", f"/api/v2/alerts?{chosen}")

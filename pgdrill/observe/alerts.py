@@ -155,7 +155,7 @@ class AlertWatch:
         """Return what Prometheus and Alertmanager hold at this moment, readable.
 
         Raises:
-            BrokenEnvironmentError: they have not answered for a while.
+            BrokenEnvironmentError: they have not answered for BLIND seconds.
             GivenUpError: the run ends.
         """
         if self._given_up:

@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 
-# As infra/local/exporter-queries.yaml asks it; files that wait are for pg_monitor to see.
+# As in infra/local/exporter-queries.yaml; the files that wait are visible to pg_monitor only.
 _QUERY = """
 SELECT files, files > 0 AND last_failed_time > coalesce(last_archived_time, '-infinity'),
   failed_count, coalesce(last_failed_wal, last_archived_wal, '')

@@ -1,4 +1,4 @@
-"""Watching an autoscaler at work: what it saw and wanted, what was there, on one clock."""
+"""Watching an autoscaler: its metrics, its decisions and its pods, on one clock."""
 
 import threading
 import time

@@ -10,7 +10,7 @@ from pgdrill.records import AlertPath, Budget, Detection, Seen, Trial
 from pgdrill.waiting import DeadlineError, eventually
 
 OLD_ALERTS_GONE = 90.0  # seconds; PgFailoverHappened looks back 30
-# Seconds without them before a fault: what an earlier one raises late is none of this one's.
+# Seconds without them before a fault: a late alert of an earlier fault must not count for this one.
 CALM = 5.0
 LATER = 10.0  # seconds beyond what is allowed, so that a late alert is measured
 
@@ -26,7 +26,7 @@ def seen(watch: AlertWatch, since: float, zero: float) -> tuple[Seen, ...]:
     def one(of: Expectation) -> Seen:
         firing, arrived = after(of, "firing"), after(of, "alertmanager")
         if firing is not None and arrived is not None:
-            firing = min(firing, arrived)  # one look asks Prometheus first, Alertmanager after it
+            firing = min(firing, arrived)  # one look reads Prometheus first, then Alertmanager
         return Seen(
             alert=of.alert,
             member=of.member,
@@ -74,7 +74,7 @@ class AlertObserver:
             )
 
     def look(self, trial: Trial, due: Sequence[str], unmoved: str = "") -> Detection:
-        """Wait for what must still come of a trial, no longer than it may, and keep all that came.
+        """Wait for the alerts that a trial owes, no longer than they may take; keep all that came.
 
         due: which promised alerts this trial owes; unmoved: why not, where it owes none of them.
 

@@ -13,7 +13,7 @@ LATENCY = "pgdrill_load_latency_seconds"
 COMMITS = '{__name__=~"(cnpg_)?pgdrill_database_xact_commit",datname="%s"}'
 PUSHED_EVERY = 2.0  # seconds: the scrape interval of the embedded platform
 SCRAPED_WITHIN = 20.0  # seconds; four scrapes of the slower platform, kind
-KNOWN_FOR = 60.0  # seconds; a member that was scraped so long ago is waited for
+KNOWN_FOR = 60.0  # seconds; a member with a scrape in this time is waited for
 
 
 def published(client: Prometheus, run: str, at: float) -> Published:

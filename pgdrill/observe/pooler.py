@@ -125,7 +125,7 @@ class PoolerAutoscaler:
         return {pod["metadata"]["name"]: _takes_connections(pod) for pod in pods}
 
     def _cpu(self) -> dict[str, float]:
-        """Return CPU by pod, in cores; metrics-server may not know a pod yet, or any."""
+        """Return CPU by pod, in cores; metrics-server may not have a pod yet, or any."""
         try:
             found = self._custom.list_namespaced_custom_object(
                 "metrics.k8s.io",

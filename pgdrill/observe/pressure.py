@@ -9,7 +9,7 @@ import psutil
 PRESSURE = Path("/proc/pressure")
 RESOURCES = ("cpu", "io", "memory")
 PROGRAM = b"postgres"  # as the kernel names every process of it, in containers as well
-MOST_READ = 256  # bytes of a file in /proc; all that is looked for stands in its first line
+MOST_READ = 256  # bytes of a file in /proc; the values are in its first line
 Reading = tuple[float, int | None]  # monotonic seconds, and a total in microseconds
 
 
@@ -69,7 +69,7 @@ def _share(before: Reading, now: Reading) -> float | None:
 
 
 def _total(path: Path) -> int | None:
-    """Return the microseconds of 'some' in a file of /proc/pressure; None: there is none."""
+    """Return the microseconds of 'some' in a file of /proc/pressure; None: no such line."""
     # Some avg10=0.12 avg60=0.05 avg300=0.01 total=2947975200
     words = _read(str(path)).partition(b"\n")[0].split()
     told = words[-1] if words and words[0] == b"some" else b""

@@ -41,7 +41,7 @@ class AlertRule:
 
     @property
     def memory(self) -> float:
-        """Seconds that the expression looks back: so long it stays true after the fact.
+        """Seconds that the expression looks back: it stays true for that long after the fact.
 
         Of conditions joined by `and`, the one that forgets first ends it (`or` binds weaker; no
         rule here puts one inside the other).
@@ -117,8 +117,8 @@ class Prometheus:
     ) -> list[Series]:
         """Evaluate a query over [start, end] of the monotonic clock, one point a scrape.
 
-        In the legend, which names each series, {{label}} stands for the value of a label.
-        Prometheus is asked in whole seconds, so the points may begin and end half a second off.
+        In the legend, which names each series, {{label}} is replaced by the label's value.
+        Queries use whole seconds, so the points may begin and end half a second off.
         A point that is no number (the percentile of no transactions) is left out.
 
         Raises:
@@ -216,7 +216,7 @@ class Prometheus:
 
     def _get(self, path: str) -> Any:  # noqa: ANN401  # JSON
         def ask() -> Any:  # noqa: ANN401  # JSON
-            # The library knows neither rules nor alerts nor the configuration.
+            # The library supports neither rules nor alerts nor the configuration.
             answer = requests.get(self.url + path, timeout=timeouts.PROMETHEUS_ANSWERS)
             answer.raise_for_status()
             return answer.json()["data"]

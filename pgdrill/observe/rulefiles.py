@@ -27,7 +27,7 @@ def groups(files: Iterable[Path]) -> Iterator[Mapping[str, Any]]:
 
 
 def alerts_of(of: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return the rule of every alert in groups, by name; a recorded series is none."""
+    """Return the rule of every alert in groups, by name, without recording rules."""
     return {rule["alert"]: rule for group in of for rule in group["rules"] if "alert" in rule}
 
 
@@ -57,7 +57,7 @@ def _no_yaml(file: Path) -> Iterator[str]:
 
 
 def _defects(said: str) -> list[str]:
-    """Join promtool's lines: one that is indented goes on with the one before it."""
+    """Join promtool's lines: an indented line continues the one before it."""
     found: list[str] = []
     for line in said.splitlines():
         text = line.strip()

@@ -1,4 +1,4 @@
-"""Alert scenarios beside each other: each begins once nothing that is open would disturb it.
+"""Alert scenarios in parallel: each begins once no open scenario would disturb it.
 
 A scenario acts (breaks something, until that is healed) and then watches its alert resolve, and it
 says of both what must hold still. Scenarios begin in the order given unless a later one fits beside
@@ -50,13 +50,13 @@ class ScenarioResult:
     life: AlertLife
     seen: tuple[Seen, ...]  # its own alerts, and those of no scenario
     ended: float
-    strangers: tuple[str, ...]  # alerts that no scenario beside it owns
-    beside: tuple[str, ...]  # names of the scenarios that were open meanwhile
+    strangers: tuple[str, ...]  # alerts that no parallel scenario owns
+    beside: tuple[str, ...]  # names of the scenarios that were open at the same time
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What raises an alert, and what it takes."""
+    """A cause of an alert, and its effects on other scenarios."""
 
     name: str
     alert: str
@@ -99,7 +99,7 @@ class Job(Generic[T_co]):
         self._done: Future[T_co] = Future()
 
     def run(self) -> None:
-        """Do it; an interruption of the main thread goes on from here."""
+        """Do it; an interruption of the main thread is raised again here."""
         try:
             self._done.set_result(self._work())
         except BaseException as error:
@@ -113,7 +113,7 @@ class Job(Generic[T_co]):
         return self._done.done()
 
     def result(self) -> T_co:
-        """Return what it gave, once it is done, or raise what it raised."""
+        """Return its result, once it is done, or raise its error."""
         return self._done.result(timeout=0)
 
 
@@ -134,7 +134,7 @@ class ScenarioContext:
     def in_main_thread(self, work: Callable[[], T_co]) -> Callable[[], T_co]:
         """Let the main thread do something; return what waits for its result.
 
-        The scenario goes on meanwhile, until check_running() finds that the work has failed.
+        The scenario continues meanwhile, until check_running() finds that the work has failed.
         """
         job = Job(work)
         self._job = job
@@ -152,11 +152,11 @@ class ScenarioContext:
         return result
 
     def raised(self, since: float) -> tuple[Expectation, ...]:
-        """Return every alert that came after since and belongs to no scenario beside."""
+        """Return every alert that came after since and belongs to no parallel scenario."""
         return self._overlap.raised(self._scenario, since)
 
     def quiet(self, *, lasting: float, within: float) -> float:
-        """Wait for a window without any alert but those of scenarios beside; return its start."""
+        """Wait for a window without any alert but those of parallel scenarios; return its start."""
         return self.watch.quiet_at_last(
             lasting=lasting, within=within, besides=lambda: self._overlap.owned(self._scenario)
         )
@@ -173,12 +173,12 @@ class ScenarioContext:
             self._job.result()
 
     def fault_healed(self) -> None:
-        """Say that all is healed and redundant: from here on an alert is watched, no more."""
+        """Note that all is healed and redundant: from here on the scenario only watches."""
         self._overlap.fault_healed(self._scenario)
 
 
 class ScenarioRunner:
-    """Plays scenarios for the time of a block, as many beside each other as fit."""
+    """Runs scenarios for the time of a block, as many in parallel as fit."""
 
     def __init__(
         self,
@@ -221,7 +221,7 @@ class ScenarioRunner:
             self._tell(str(error))
 
     def played(self, name: str) -> ScenarioResult:
-        """Return what a scenario gave, or raise what it raised; work in front meanwhile.
+        """Return a scenario's result, or raise its error; do the main thread's work meanwhile.
 
         Raises:
             DeadlineError: it has not ended in time.
@@ -245,7 +245,7 @@ class ScenarioRunner:
     def owned(self, scenario: Scenario) -> frozenset[str]:
         """Return the alerts that belong to other scenarios: open ones, or what is left of others.
 
-        Never those of the scenario that asks: what it is to raise must not be there.
+        Without those of the scenario that calls: its own alert must not be there before its fault.
         """
         with self._lock:
             active = self._active()
@@ -268,7 +268,7 @@ class ScenarioRunner:
             return tuple(dict.fromkeys(own))
 
     def check_running(self) -> None:
-        """Look whether the run goes on.
+        """Raise an error when the run has ended.
 
         Raises:
             GivenUpError: it does not.
@@ -351,7 +351,7 @@ class ScenarioRunner:
         with self._lock:
             state = self._states[scenario.name]
             state.phase = "over"
-            # Whatever hinders a look at the alerts has been raised to whom it concerns.
+            # An error of the look at the alerts was raised where it belongs.
             held = {alert_of(of) for of in self.watch.held(time.monotonic())}
             state.left = frozenset(held & scenario.alerts)
 
@@ -388,7 +388,7 @@ class ScenarioRunner:
         )
 
     def _owner(self, sighting: Sighting, others: Sequence[Scenario]) -> Scenario | None:
-        """Return the scenario beside that had begun when an alert of its own was seen."""
+        """Return the parallel scenario that had begun when an alert of its own was seen."""
         alert, at = sighting.of.alert, sighting.at
         own = (o for o in others if alert in o.alerts and self._states[o.name].began <= at)
         return next(own, None)

@@ -1,4 +1,4 @@
-"""What the sessions of a load wait for, asked of the primary several times a second."""
+"""The wait events of a load's sessions, read from the primary several times a second."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from pgdrill.records import WaitLook
 # which would be met in the same phase each time. A look takes 1 ms of CPU, on both sides together.
 EVERY = 0.23
 AGAIN = 1.0  # seconds after a look that failed
-CPU = "CPU"  # an active session that waits for nothing PostgreSQL knows of runs, or would like to
+CPU = "CPU"  # an active session without a wait event runs, or waits for a CPU
 LONGEST_LOOK = 10.0  # seconds that the end waits for a last look; connect and session bound it
 LOOK = """
     SELECT coalesce(wait_event_type || ':' || wait_event, %s), count(*)

@@ -1,4 +1,4 @@
-"""The contract of an archive: what it keeps, how far back one can go, and a cluster as of then."""
+"""The contract of an archive: its contents, the range of a restore, and a restored cluster."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -106,7 +106,7 @@ def accepts_writes(cluster: Cluster) -> bool:
 def redundant(cluster: Cluster, engine: Engine) -> bool:
     """Whether every member streams, and can be read at its own address.
 
-    A load balancer may need a moment to know a member that streams already.
+    A load balancer may need a moment to send sessions to a member that streams already.
     """
     if not health(engine):
         return False
@@ -154,7 +154,7 @@ def archive_of(platform: Platform) -> "Archive | None":
 
 
 class Archive(Protocol):
-    """Backups and WAL of one cluster, and at most one restored cluster beside it."""
+    """Backups and WAL of one cluster, and at most one restored cluster."""
 
     promised_loss: float  # seconds of writes that are lost with every volume, at most
 

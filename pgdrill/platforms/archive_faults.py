@@ -30,7 +30,7 @@ class _ArchiveFault(ABC):
         """Undo that; safe to repeat."""
 
     def inject(self) -> str:
-        """Break it, and give the primary a file to store."""
+        """Break it, and produce a WAL file for the primary to store."""
         self._hit = True
         self._take()
         self._switch_wal()
@@ -128,7 +128,7 @@ class BackupsGone(_ArchiveFault):
         return f"{len(self._before)} backups are gone"
 
     def verify_healed(self) -> str:
-        """It holds what it held, and every WAL file."""
+        """The archive holds its backups again, and every WAL file."""
         gone = set(self._before) - set(self._backups())
         if gone:
             raise FaultNotRealError(f"the archive does not hold {', '.join(sorted(gone))} again")

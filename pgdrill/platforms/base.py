@@ -124,7 +124,7 @@ class Health:
 
 
 class Platform(Protocol):
-    """Brings a cluster up and down, and knows how to reach and to break it."""
+    """Brings a cluster up and down, reaches it, and breaks it."""
 
     name: str
 
@@ -134,7 +134,7 @@ class Platform(Protocol):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What this installation can be asked to do."""
+        """The capabilities of this installation."""
 
     @property
     def engine(self) -> Engine:
@@ -193,7 +193,7 @@ class Platform(Protocol):
         """Cheap probes, polled every 50 ms in a trial: their changes are the parts of the RTO.
 
         Names: 'leader' (who holds the lock or is named primary), 'promoted' (who accepts writes),
-        'routed' (whom the load balancer sends writes to). An answer that cannot be had is ''.
+        'routed' (the member that the load balancer sends writes to). '' stands for no answer.
         """
 
     def with_timing(self, timing: str) -> AbstractContextManager[None]:
@@ -217,7 +217,7 @@ class Platform(Protocol):
 
 
 def where(platform: Platform) -> Where:
-    """Return whose arithmetic promises are here, at this moment."""
+    """Return the platform, edition and timing that select the promises, at this moment."""
     return Where(platform.name, platform.engine.edition, platform.tuning_name)
 
 
@@ -279,7 +279,7 @@ class Volume(Protocol):
 
 
 def health(engine: Engine) -> Health:
-    """Whether every member runs, streams without lag, and synchronous standbys stand ready."""
+    """Whether every member runs, streams without lag, and synchronous standbys are ready."""
     members = engine.members()
     complaints = [f"{m.name} is not running" for m in members if not m.running]
     primaries = [m for m in members if m.role == "primary"]

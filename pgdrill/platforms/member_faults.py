@@ -1,4 +1,4 @@
-"""What faults of one member share on any platform: whom they hit, and what is left of it."""
+"""What faults of one member share on any platform: the choice of the target, and evidence."""
 
 import re
 from abc import ABC, abstractmethod
@@ -65,7 +65,7 @@ class MemberFault(ABC):
         return self._hit
 
     def _gone_for_good(self, within: float = timeouts.MEMBER_GONE) -> str:
-        """Return evidence that the incarnation that was hit is no more.
+        """Return evidence that the incarnation that was hit is gone.
 
         Raises:
             FaultNotRealError: it is still there.
@@ -138,7 +138,7 @@ class KillBackend(ProcessFault):
         """No process is left of those that were there, but for the postmaster.
 
         Raises:
-            FaultNotRealError: another one lives on.
+            FaultNotRealError: another one survives.
         """
         target = self._target
         postmasters = {pid for pid, title in self._before.items() if is_postmaster(title)}

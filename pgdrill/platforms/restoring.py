@@ -23,7 +23,7 @@ Over = Callable[[str], None]
 
 
 class RestoringArchive(ABC):
-    """Backups and WAL of one cluster, and at most one restored cluster beside it.
+    """Backups and WAL of one cluster, and at most one restored cluster.
 
     source returns the cluster; record is the file that remembers what was restored.
     """
@@ -74,7 +74,7 @@ class RestoringArchive(ABC):
 
     @abstractmethod
     def _holds(self, file: str) -> bool:
-        """Whether a WAL file is in the archive: looked for there, whatever PostgreSQL believes."""
+        """Whether a WAL file is in the archive itself, independent of PostgreSQL's own view."""
 
     @abstractmethod
     def _demand_room(self, backup: Backup) -> None:
@@ -94,7 +94,7 @@ class RestoringArchive(ABC):
 
     @abstractmethod
     def _failure(self) -> str:
-        """Why recovery ended before its time, in one line of its own log; '' while it goes on."""
+        """Why recovery ended early, in one line of its own log; '' while it continues."""
 
     @abstractmethod
     def _beside(self) -> tuple[Cluster, Engine]:
@@ -167,7 +167,7 @@ class RestoringArchive(ABC):
             self.discard()
 
     def _await(self, what: str, true: Callable[[], bool], update: Update) -> None:
-        """Wait for a step, or for the recovery's own word that it will not come.
+        """Wait for a step, or for a failure that recovery reports itself.
 
         Raises:
             BrokenEnvironmentError: with the line of the log that holds the reason.

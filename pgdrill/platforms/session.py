@@ -1,4 +1,4 @@
-"""Sessions whose statements end at this end, too."""
+"""Sessions whose statements are also ended by the client."""
 
 from typing import Any, TypeVar
 

@@ -54,8 +54,8 @@ class TakeConnections:
         """Take most of them before: 250 log-ins last longer on a busy machine than what they cost.
 
         Raises:
-            BrokenEnvironmentError: the primary gives no session.
-            DeadlineError: it does not give them in time.
+            BrokenEnvironmentError: the primary accepts no session.
+            DeadlineError: the sessions are not open in time.
         """
         self.heal()
         self._member = self._engine.primary().name
@@ -97,7 +97,7 @@ class TakeConnections:
                 self._refused()
 
     def _refused(self) -> str:
-        """Try one more session and keep it; return what it was refused with, '' if it was not.
+        """Try one more session and keep it; return the refusal, '' if there was none.
 
         Raises:
             BrokenEnvironmentError: the primary does not answer, or refuses for another reason.

@@ -7,7 +7,7 @@ one.
 from abc import ABC, abstractmethod
 
 # $1: the mount point, $2: seconds. What lets it go outlives whoever froze it, and does nothing
-# where it was let go before: its mark, beside the mount point, is gone then.
+# where it was released before: its mark, beside the mount point, is gone then.
 HANG = """
 mark="$1.hangs"
 touch "$mark"
@@ -35,14 +35,14 @@ rm -f "$1/pgdrill-touch"
 
 
 class Hangable(ABC):
-    """A file system whose writes can be made to wait."""
+    """A file system whose writes can be suspended."""
 
     @abstractmethod
     def _shell(self, script: str, *arguments: str) -> str:
         """Run a script where it is mounted; its first argument is the mount point."""
 
     def hang(self, seconds: float) -> None:
-        """Let every write wait, for so many seconds at most: its machine lets it go by itself then.
+        """Suspend every write, for so many seconds at most: the machine resumes them by itself.
 
         Raises:
             BrokenEnvironmentError: the file system cannot be frozen.

@@ -56,7 +56,7 @@ def _suite(item: pytest.Item) -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the suites in a fixed order; deselect what is too thorough for the profile.
 
-    A test that is asked for by name (-k) always runs.
+    A test that is selected by name (-k) always runs.
     """
     order = {suite.name: suite.order for suite in in_order()}
     items.sort(key=lambda item: order.get(_suite(item), LAST))
@@ -112,5 +112,5 @@ def _smallest(item: pytest.Item) -> str:
 
 
 def selected(config: pytest.Config, item: pytest.Item) -> bool:
-    """Whether the suites that were asked for hold a test that the profile leaves out."""
+    """Whether the selected suites include a test that the profile leaves out."""
     return not config.option.markexpr or _suite(item) in config.option.markexpr

@@ -1,1 +1,1 @@
-"""What the reference platform stands on: container engine, tool chain, images."""
+"""The base of the reference platform: container engine, tool chain, images."""

@@ -1,7 +1,7 @@
 """Images made here of Go modules and Debian packages, in place of those that registries have.
 
 Everything built is kept under the cache directory by the content it was made of: the second run
-compiles nothing, and an interrupted run goes on where it ended.
+compiles nothing, and an interrupted run continues where it ended.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ from pgdrill.provision.toolchain import build, cached_program, module_directory
 from pgdrill.settings import cache_dir
 
 NODE = "pgdrill/node"
-BUILT_ON = ("linux", "amd64")  # the one machine whose programs and file systems are made
-HOST_SUITE = "bookworm"  # whose sources are reused for other suites, too
+BUILT_ON = ("linux", "amd64")  # the one platform that images are built for
+HOST_SUITE = "bookworm"  # its sources are reused for other suites, too
 NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl")
 _Keep = Callable[[Path], None]
 
@@ -164,7 +164,7 @@ class Builder:
         }
 
     def node_parts(self) -> tuple[Path, list[Path]]:
-        """Return the root file system and the programs that the built node is made of."""
+        """Return the root file system and the programs of the built node."""
         programs = [cached_program(self.known.programs[name]) for name in NODE_PROGRAMS]
         return self._rootfs_file(self.known.rootfs["node"]), programs
 

@@ -81,7 +81,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Tool:
-    """A program of this machine: how to ask for its version, which versions do, its release.
+    """A program of this machine: its version command, the versions that fit, its release.
 
     release and checksum are URLs, for one system and architecture; member is the program's path
     inside an archive, '' where the file is the program.
@@ -122,7 +122,7 @@ class Pulled:
     """An image that is pulled where images are not built.
 
     named is where the reference comes from, a file of a source's module or words; parts are the
-    texts that stand there. build is the image that plays its part where images are built.
+    texts in that file. build is the image that replaces it where images are built.
     """
 
     name: str
@@ -246,7 +246,7 @@ def this_machine() -> tuple[str, str]:
 
 
 def _stamped(stamp: str, version: str) -> str:
-    """Return a linker's stamp; {number} is the version without its v, as some programs want it."""
+    """Return a linker's stamp; {number} is the version without its v, as some programs need it."""
     return stamp.replace("{version}", version).replace("{number}", version.removeprefix("v"))
 
 

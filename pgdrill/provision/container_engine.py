@@ -222,8 +222,8 @@ def _start(say: Say) -> None:
 def _forget_dead(name: str, pid_file: Path) -> None:
     """Remove the pid file of a program that was killed.
 
-    A new dockerd believes it: of a zombie, or of a later program of the same number, it waits for
-    an answer, and gives up.
+    A new dockerd trusts it: where the process is a zombie, or a later one of the same number, it
+    waits for an answer, and fails.
     """
     living = [str(p.pid) for p in _alive(name)]
     if pid_file.exists() and pid_file.read_text().strip() not in living:

@@ -28,7 +28,7 @@ class NotFetchedError(BrokenEnvironmentError):
 
 
 class WrongBytesError(BrokenEnvironmentError):
-    """A file came whole, and is not the one that was asked for."""
+    """A file came whole, and has another digest than expected."""
 
 
 class _CutError(Exception):
@@ -115,7 +115,7 @@ def _go_on(what: str, url: str, partial: Path, say: Say) -> None:
             whole = eventually(
                 what,
                 attempt,
-                lambda _: True,  # a piece more begins the time anew
+                lambda _: True,  # each new piece restarts the time
                 within=TRIES_WITHIN,
                 every=TRY_AGAIN_EVERY,
                 not_yet=(_CutError,),

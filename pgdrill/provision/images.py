@@ -59,7 +59,7 @@ def node_image(
     too small for it.
 
     Raises:
-        BrokenEnvironmentError: what was asked for is impossible here.
+        BrokenEnvironmentError: the request is impossible here.
     """
     here = _here(supply, running)
     if here and (here.built or here.reference == running):
@@ -156,7 +156,7 @@ def table(supply: Supply) -> list[Component]:
     """Return every component as it is on this machine: found, fetched, built, or not here yet.
 
     Nothing is fetched or built for it. What was built is recognised only where there is Go: the
-    compiler's version is part of what a program was made of.
+    compiler's version is part of a program's inputs.
     """
     known = supply.known
     rows = [_tool(tool) for tool in known.tools.values()]

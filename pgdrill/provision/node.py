@@ -16,7 +16,7 @@ def assemble(
     say("assembling the node image")
     clear_workshop()
     output("docker", "import", rootfs, PLAIN, within=300)
-    # Of these lines commit's --change knows only some, the classic builder all.
+    # commit's --change accepts only some of these lines, the classic builder all.
     lines = f"FROM {PLAIN}\nENV container=docker\nSTOPSIGNAL SIGRTMIN+3\n"
     classic = os.environ | {"DOCKER_BUILDKIT": "0"}
     output("docker", "build", "--tag", BASE, "-", stdin=lines, environment=classic, within=120)

@@ -121,7 +121,7 @@ def image_id(archived: Path) -> str:
 
 
 def for_docker(archived: Path, reference: str, into: Path) -> None:
-    """Copy what archive() wrote, with the table of contents that `docker load` wants besides.
+    """Copy what archive() wrote, and add the table of contents that `docker load` needs.
 
     containerd and docker from version 25 on do without.
     """

@@ -31,7 +31,7 @@ LOCALE = (
 def collections(say: Say) -> Path:
     """Return a directory that holds kubernetes.core, fetched by its hash on first use.
 
-    Only the collection (1 MB) is kept of the package that brings it.
+    Only the collection (1 MB) is kept of the package that contains it.
     """
     locked = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
     target = cache_dir() / "collections" / locked

@@ -1,4 +1,4 @@
-"""Pulling one image by another program, which goes on after a cut where it was."""
+"""Pulling one image with another program; an interrupted pull continues."""
 
 from collections.abc import Sequence
 from pathlib import Path

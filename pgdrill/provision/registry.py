@@ -56,7 +56,7 @@ class Reference:
 
     @property
     def version(self) -> str:
-        """What a registry is asked for: the digest where there is one."""
+        """The version to request from a registry: the digest where there is one."""
         return self.digest or self.tag
 
     @property
@@ -76,7 +76,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an image is asked for: api is a URL ending in /v2, prefix what precedes its path."""
+    """The place of an image: api is a URL ending in /v2, prefix what precedes its path."""
 
     api: str
     prefix: str
@@ -84,7 +84,7 @@ class Place:
 
     @classmethod
     def of(cls, host: str, mirrors: Mirrors) -> "Place":
-        """Return where a registry's images are asked for."""
+        """Return the place of a registry's images."""
         mirror = mirrors.of(host)
         if not mirror:
             return cls(f"{HUB_API if host == HUB else f'https://{host}'}/v2", "", "")

@@ -17,7 +17,7 @@ from pgdrill.settings import cache_dir
 def tool(wanted: Tool, supply: Supply, say: Say) -> Path:
     """Return the released program, fetched on first use.
 
-    Its digest is the one that is published beside it: what that address serves is believed.
+    Its digest is the one that is published beside it: that address is trusted.
 
     Raises:
         NotFetchedError: it cannot be had.

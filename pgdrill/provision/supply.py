@@ -25,7 +25,7 @@ class Supply:
 
     @classmethod
     def of(cls, settings: Settings) -> "Supply":
-        """Return what a run was asked for."""
+        """Return the origin of each part for a run's settings."""
         return cls(
             settings.images,
             settings.registry_mirror,
@@ -60,17 +60,17 @@ class Supply:
 
     @property
     def operator_version(self) -> str:
-        """The version of the operator: what was asked for, else the default."""
+        """The version of the operator: the requested one, else the default."""
         return self.operator or OPERATORS[0]
 
     @property
     def postgres_version(self) -> str:
-        """The major version of PostgreSQL: what was asked for, else the default."""
+        """The major version of PostgreSQL: the requested one, else the default."""
         return self.postgres or POSTGRES[0]
 
     @property
     def kubernetes_version(self) -> str:
-        """The minor version of Kubernetes: what was asked for, else the default."""
+        """The minor version of Kubernetes: the requested one, else the default."""
         return self.kubernetes or KUBERNETES[0]
 
     @property

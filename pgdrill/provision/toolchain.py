@@ -94,7 +94,7 @@ def build(program: Program, say: Say) -> Path:
     An interrupted compilation is resumed by Go's own cache, package by package.
     """
     target = cached_program(program)
-    with _compiling:  # a second thread that wants the same program finds it when its turn comes
+    with _compiling:  # a second thread that needs the same program finds it built
         if not target.exists():
             _compile(program, target, say)
     return target

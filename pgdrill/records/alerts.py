@@ -10,11 +10,11 @@ from pgdrill.records.base import Record
 class AlertPath(Record):
     """What each change of an alert passes on its way to a person, seconds; as it runs here."""
 
-    push: float  # until what it reads is at a gateway; 0 where it is scraped at its source
+    push: float  # until its metrics are at a gateway; 0 where they are scraped at their source
     scrape: float
     evaluation: float
     hold: float  # the rule's `for`
-    memory: float  # how far back its expression looks: so long it stays true after the fact
+    memory: float  # how far back its expression looks: it stays true that long after the fact
     group_wait: float
     group_interval: float
 
@@ -38,7 +38,7 @@ class AlertLife(Record, file="alerts.jsonl"):
     logged: float | None = None  # severity info goes to the log and pages nobody
     healed: float | None
     resolved: float | None
-    member: str = ""  # whose alert it is; '' where it is the cluster's
+    member: str = ""  # the member that the alert is about; '' for the cluster
     path: AlertPath | None = None  # None: the run is older than this and the two below
     ended: float = 0.0  # when the watch over it did
     doubt: str = ""  # why none of it is evidence, where that is so
@@ -56,7 +56,7 @@ class Seen(Record):
 
 
 class Detection(Record, file="detections.jsonl"):
-    """What monitoring made of one fault: every alert that came after it, expected or not."""
+    """The alerts of one fault: every alert that came after it, expected or not."""
 
     suite: Literal["chaos", "alerts"]
     fault: str  # its name in the chaos suite, the scenario's words in the alerts suite

@@ -5,7 +5,7 @@ from pgdrill.records.trials import Part
 
 
 class BackupTaken(Record):
-    """One backup of the drill's own, and what it cost the clients meanwhile."""
+    """One backup of the drill, and its effect on the clients."""
 
     label: str
     began: float
@@ -26,7 +26,7 @@ class NearbyWrite(Record):
 
 
 class Recovery(Record, file="recoveries.jsonl"):
-    """One restore: what was destroyed, what was asked for, and what came back, row by row."""
+    """One restore: what was destroyed, the target, and what came back, row by row."""
 
     scenario: str
     number: int
@@ -46,8 +46,8 @@ class Recovery(Record, file="recoveries.jsonl"):
     duplicate: int
     uncertain: int  # rows on their way at the point: there or not, both are right
     differing: tuple[str, ...]  # tables of the dataset that are not as they were
-    checked: dict[str, int]  # what the restored database was asked about, and of how many
-    complaints: tuple[str, ...]  # what it is not in order
+    checked: dict[str, int]  # checks of the restored database, with the number of objects
+    complaints: tuple[str, ...]  # what is wrong with it
     diverged: tuple[str, ...]  # restored members that hold other rows than the primary
     attempts_file: str
     # Of a cluster that was lost as a whole: seconds from the first row that is absent to the end,
@@ -66,7 +66,7 @@ class Rebuild(Record, file="rebuilds.jsonl"):
 
     number: int
     member: str
-    method: str  # what it was made from, by Patroni's own word
+    method: str  # what it was made from, as Patroni logged it
     began: float
     seconds: float  # until it streamed again
     p99_ms: float | None  # of the prober's clients meanwhile

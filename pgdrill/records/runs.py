@@ -56,7 +56,7 @@ class Fingerprint(Record, file="fingerprint.json"):
     platform: str
     why_platform: str
     engine: str
-    edition: str = ""  # whose promises hold (Where in the catalogue); '' in older runs
+    edition: str = ""  # selects the promises (Where in the catalogue); '' in older runs
     settings: dict[str, str]
     versions: dict[str, str]
     machine: dict[str, str]

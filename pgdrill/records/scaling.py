@@ -29,7 +29,7 @@ class ScalePoint(Record):
 
 
 class Surge(Record):
-    """A load of clients that connect anew for each transaction."""
+    """A load of clients that open a new connection for each transaction."""
 
     started_at: float
     ended_at: float

@@ -53,7 +53,7 @@ def total(
     margin: float = 0.0,
     why: str = "",
 ) -> Budget:
-    """Return a promise of so many seconds at most; what is printed is what is added up.
+    """Return a promise of at most so many seconds; the printed parts are the ones added up.
 
     why: the reason of a margin that is large.
 
@@ -102,7 +102,7 @@ class Verdict(Record, file="verdicts.jsonl"):
         """One line that needs no context: subject, observed, allowed, why."""
         sign = "<=" if self.budget.better == "lower" else ">="
         if self.observed is None or self.observed == float("inf"):
-            # JSON knows no infinity: what never came is broken, without a number.
+            # JSON has no infinity: an event that never came is broken, without a number.
             seen = "never" if self.outcome == "broken" else "no evidence"
         else:
             seen = f"{self.observed:.5g} {self.budget.unit}"

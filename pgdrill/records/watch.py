@@ -10,7 +10,7 @@ from pgdrill.records.trials import LaneResult, LedgerCount
 class Server(Record):
     """The server that acknowledged writes, as far as it identifies itself."""
 
-    address: str  # its own, behind whatever was asked; 'local': a Unix socket
+    address: str  # its own, behind any load balancer; 'local': a Unix socket
     since: int = 0  # start of its postmaster, Unix time; 0: unknown
     timeline: int = 0  # 0: unknown
 

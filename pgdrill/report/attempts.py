@@ -31,7 +31,7 @@ def answers(
 ) -> list[Trace]:
     """Return the answers by routed lane after an instant; nothing where the file is not there.
 
-    span: seconds after the instant, all others are left out. An attempt stands where its answer
+    span: seconds after the instant, all others are left out. An attempt is drawn where its answer
     came, so a silent database is a hole and not a late crowd.
     """
     try:

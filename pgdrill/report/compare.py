@@ -21,7 +21,7 @@ from pgdrill.report.run_data import RunData
 from pgdrill.report.trials import Group, own_drills
 
 MARGIN = 25.0  # %: the same trial differs by as much between two hours of one machine
-# Below these a difference is none, whatever its share: units by name.
+# A difference below these does not count, whatever its share: units by name.
 FLOORS = {"s": 0.5, "ms": 10.0, "%": 0.05, "rows": 0.0}
 # What differs between any two runs, and is no cause of anything.
 OF_THE_RUN = frozenset(("run_id", "reports_dir", "keep"))
@@ -52,7 +52,7 @@ class Measure:
         return bool(self.values[0] and self.values[-1])
 
     def change(self, margin: float) -> str:
-        """Say how the last run stands to the first by their worst values.
+        """Return how the last run compares with the first by their worst values.
 
         worse, better or same; - where not both have measured it.
         """

@@ -25,7 +25,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """What one alert made of one fault."""
+    """The effect of one fault on one alert."""
 
     text: str
     state: str  # its severity; 'missed' where it had to come, 'pending' where it never fired, ''

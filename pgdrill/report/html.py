@@ -21,7 +21,7 @@ def splice(run: Path, limits: Limits | None = None) -> Path:
     """Put our sections on top of report.html, replacing older ones; return the page.
 
     pytest-html writes that file when a session ends; without it we write a page of our own.
-    limits: of the user's, where every verdict is to be judged anew from the records.
+    limits: the user's, where every verdict is judged again from the records.
 
     Raises:
         BadUsageError: there is no run in this directory.

@@ -1,4 +1,4 @@
-"""Runs of before a verdict carried what it is about: that was read off its sentence."""
+"""Runs of an older version, in which a verdict has its subject in its sentence only."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ def with_facts(
 ) -> tuple[Verdict, ...]:
     """Return verdicts of version 1 with the fault, timing, lane and alert that their subjects name.
 
-    trials and lives: of the same run, whose experiments and alerts may be named.
+    trials and lives: of the same run; the sentence may name their experiments and alerts.
     """
     faults = {trial.experiment for trial in trials}
     alerts = {life.alert for life in lives}
@@ -19,7 +19,7 @@ def with_facts(
 
 
 def with_controls(trials: Iterable[Trial]) -> tuple[Trial, ...]:
-    """Return trials of version 1, those whose experiment or timing is called a control marked."""
+    """Return trials of version 1, marked as controls where experiment or timing is named so."""
     return tuple(
         trial.model_copy(update={"control": "control" in f"{trial.experiment} {trial.tuning}"})
         for trial in trials

@@ -141,7 +141,7 @@ def _pressure(canvas: Canvas, x: Scale, strains: Strains) -> None:
 
 
 def calibration(bench: Bench) -> Markup:
-    """What the machine could do, what was asked of it, what it did."""
+    """The capacity of the machine, the offered load, and the carried load."""
     done = bench.scripts[0].tps if bench.scripts else 0.0
     rows = (
         ("calibrated", bench.calibration_tps, "stage-quiet", "closed loop: as fast as it can"),

@@ -20,9 +20,9 @@ LONG = ("full redundancy", "acknowledged writes lost")
 def update(
     document: Path, run: Path, limits: Limits | None = None, beside: Path | None = None
 ) -> None:
-    """Replace what stands between the document's markers by the tables of a run.
+    """Replace the text between the document's markers by the tables of a run.
 
-    limits: of the user's, where every verdict is to be judged anew from the records.
+    limits: the user's, where every verdict is judged again from the records.
     beside: another run, of another platform: then both are in one table.
 
     Raises:
@@ -38,7 +38,7 @@ def update(
 
 
 def tables(run: Path, limits: Limits | None = None) -> str:
-    """Return all tables of a run as markdown; what it did not measure is left out.
+    """Return all tables of a run as Markdown, without those that it did not measure.
 
     Raises:
         BadUsageError: there is no run in this directory.
@@ -51,7 +51,7 @@ def tables(run: Path, limits: Limits | None = None) -> str:
 def summary(run: Path, limits: Limits | None = None) -> str:
     """Return what a run found for a page such as CI's: every verdict, what is not met first.
 
-    limits: of the user's, where every verdict is to be judged anew from the records.
+    limits: the user's, where every verdict is judged again from the records.
 
     Raises:
         BadUsageError: there is no run in this directory.

@@ -49,7 +49,7 @@ class TimeAxis:
         return (at - self.start) / self.size
 
     def reached(self, series: Series) -> bool:
-        """Whether a series goes on to the end; asked in whole seconds, it may miss one step."""
+        """Whether a series reaches the end; queries use whole seconds, so it may miss one step."""
         return self(series.points[-1][0]) >= self.high - 2 * self.step / self.size
 
 
@@ -76,7 +76,7 @@ def time_axis(snapshots: Sequence[Snapshot], start: float) -> TimeAxis | None:
 
 
 def tile(shown: Snapshot, axis: TimeAxis) -> Tile:
-    """Return a number, or a name, as it was when the run ended, and what it was before."""
+    """Return a number, or a name, as it was when the run ended, and its values before."""
     if not shown.series:
         return Tile(shown.panel.title, "-", "no data")
     if shown.panel.kind == "names":

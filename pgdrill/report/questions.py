@@ -59,7 +59,7 @@ def asked(m: RunData) -> list[Asked]:
 
 
 def question_of(verdict: Verdict) -> str:
-    """Return what a verdict answers: first by the suite whose test it is, then by its kind."""
+    """Return the question that a verdict answers: by the suite of its test, then by its kind."""
     if verdict.expected != "met":
         return NOTICE
     suites = on_paper()

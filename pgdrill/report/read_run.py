@@ -16,7 +16,7 @@ from pgdrill.rundir import Records, RunDir, first_lines
 def read_run(path: Path, limits: Limits | None = None) -> RunData:
     """Read a run directory; a damaged file becomes a complaint that the report shows on top.
 
-    limits: of the user's, where every verdict is to be judged anew from the records.
+    limits: the user's, where every verdict is judged again from the records.
 
     Raises:
         BadUsageError: there is no run in this directory.

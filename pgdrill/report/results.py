@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class PytestResult:
-    """One test (or its set-up or teardown) and pytest-html's word for how it ended."""
+    """One test (or its set-up or teardown) and its outcome as pytest-html names it."""
 
     test: str
     outcome: str  # passed, failed, error, skipped, xfailed, xpassed, rerun

@@ -36,7 +36,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Question:
-    """What a reader wants to know, and the kinds of promise (Budget.kind) that answer it."""
+    """A reader's question, and the kinds of promise (Budget.kind) that answer it."""
 
     text: str
     kinds: tuple[str, ...] = ()  # none: every verdict of the suite's own tests does

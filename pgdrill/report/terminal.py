@@ -13,7 +13,7 @@ from pgdrill.rundir import RunDir
 def terminal(run: Path, limits: Limits | None = None) -> list[str]:
     """Return the final summary, a line for each fact; only facts that this run measured.
 
-    limits: of the user's, where every verdict is to be judged anew from the records.
+    limits: the user's, where every verdict is judged again from the records.
 
     Raises:
         BadUsageError: there is no run in this directory.

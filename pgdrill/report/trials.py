@@ -50,7 +50,7 @@ class Group:
 
     @property
     def verified(self) -> tuple[Trial, ...]:
-        """The trials whose fault left evidence; no other counts."""
+        """The trials with evidence of their fault; no other counts."""
         return tuple(trial for trial in self.trials if trial.verified)
 
     @property
@@ -90,7 +90,7 @@ def drills(m: RunData) -> list[Group]:
 
 
 def own_drills(m: RunData) -> list[Group]:
-    """Return those under the failover settings that the run was asked for; others are compared."""
+    """Return those under the failover settings of the run; others are compared."""
     asked = m.fingerprint.settings.get("timing") if m.fingerprint else None
     return [group for group in drills(m) if group.tuning == asked] or drills(m)
 
@@ -135,7 +135,7 @@ def all_trials(m: RunData) -> list[Trial]:
 def is_routed(lane: str) -> bool:
     """Whether a lane takes the load balancer's way, as users do.
 
-    A direct one (fresh@pg-1) may well ask a standby, and is there to catch two writers.
+    A direct one (fresh@pg-1) may reach a standby; its purpose is to find two writers.
     """
     return "@" not in lane
 

@@ -40,7 +40,7 @@ def cost(one: Handover) -> str:
 
 
 def claims(watch: Watch) -> list[str]:
-    """Return what a watch shows whose promises were kept."""
+    """Return what a watch proves where its promises were kept."""
     gaps = [lane.gap for lane in watch.lanes.values() if lane.gap is not None]
     return [
         f"no acknowledged write was lost ({acked(watch):,} acknowledged; {kinds(watch)})",

@@ -345,7 +345,7 @@ class KindPlatform(KubernetesPlatform):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What this installation can be asked to do."""
+        """The capabilities of this installation."""
         words: set[Capability] = {
             "node-loss",
             "real-disk-limit",
@@ -472,7 +472,7 @@ class KindPlatform(KubernetesPlatform):
         """Return the volume that a claim is bound to, in its node.
 
         Raises:
-            BrokenEnvironmentError: the API server does not answer, or knows none.
+            BrokenEnvironmentError: the API server does not answer, or has none.
         """
         return NodeVolume.of(self.bound(claimed_by, namespace))
 

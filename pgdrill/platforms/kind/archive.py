@@ -48,7 +48,7 @@ _FAILED = re.compile(r'recovery ended before configured[^"]*|no target backup fo
 
 
 class KindArchive(RestoringArchive):
-    """One store for the cluster, and room for one restored cluster in a namespace beside it."""
+    """One store for the cluster, and room for one restored cluster in another namespace."""
 
     promised_loss = ARCHIVE_TIMEOUT + 10.0
     look_every = 0.5  # a look is 20 ms of CPU here
@@ -237,7 +237,7 @@ class KindArchive(RestoringArchive):
         over("redundancy")
 
     def _failure(self) -> str:
-        """Why the operator's job gave recovery up; '' while it goes on."""
+        """Why the operator's job ended recovery; '' while it continues."""
         pod = self._recovery_pod()
         failed = pod is not None and pod["status"].get("phase") == "Failed"
         return why(self._recovery_log()) if failed else ""
@@ -315,7 +315,7 @@ class KindArchive(RestoringArchive):
         self._record.unlink(missing_ok=True)
 
     def _empty_volumes(self) -> None:
-        """Let volumes that the restored cluster has left be claimed anew, with nothing on them."""
+        """Make volumes of the removed restored cluster claimable again, and empty."""
         for volume in self._call(self._core.list_persistent_volume)["items"]:
             claim = volume["spec"].get("claimRef", {})
             if claim.get("namespace") != RESTORED:

@@ -39,7 +39,7 @@ class _NodeFault(PodFault, ProcessFault):
 
 
 class KillPostgres(_NodeFault):
-    """SIGKILL the postmaster in its container; the instance manager lives and must notice."""
+    """SIGKILL the postmaster in its container; the instance manager survives and must notice."""
 
     def __init__(self, engine: PodEngine, name: str, role: str) -> None:
         super().__init__(engine, name, role)
@@ -142,7 +142,7 @@ class FreezePod(_NodeFault):
     def heal(self) -> None:
         """Let what is left of them run again; kill them where another primary took their place.
 
-        An old primary that wakes up beside its successor streams its shutdown to whichever standby
+        An old primary that resumes beside its successor streams its shutdown to whichever standby
         was waiting for it. That standby is then ahead of the new timeline, and CloudNativePG
         rewinds old primaries only: it never streams again. kubelet would kill the container too, at
         the end of its liveness probe.
@@ -163,7 +163,7 @@ class FreezePod(_NodeFault):
 
 
 class Fence(_NodeFault):
-    """Keep a member's PostgreSQL stopped while its pod lives: a member that stays away."""
+    """Keep a member's PostgreSQL stopped while its pod runs: a member that stays away."""
 
     def inject(self) -> str:
         """Fence it, and wait until its PostgreSQL is gone."""

@@ -42,7 +42,7 @@ def address(node: str, say: Say) -> str:
 
 def _candidates(node: str) -> Iterator[str]:
     yield network.gateway()
-    with suppress(BrokenEnvironmentError):  # only Docker Desktop, and what imitates it, knows it
+    with suppress(BrokenEnvironmentError):  # resolved by Docker Desktop and its like only
         told = nodes.run(node, "getent", "ahostsv4", DESKTOP, within=10)
         yield told.split()[0]
 

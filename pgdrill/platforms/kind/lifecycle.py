@@ -86,7 +86,7 @@ def refuse_foreign_files(state: Path) -> None:
 
 
 def create(kind: Path, kubectl: Path, found: Installation, say: Say) -> None:
-    """Create the cluster, or reuse it; one that is not whole is made anew.
+    """Create the cluster, or reuse it; an incomplete one is made again.
 
     Raises:
         BrokenEnvironmentError: kind failed; its own words are on the terminal.

@@ -160,7 +160,7 @@ def _user() -> tuple[str, ...]:
 
 
 def _remove(name: str, say: Say) -> None:
-    """Kill and remove a container whose client was killed; it may just be coming into being."""
+    """Kill and remove a container whose client was killed; it may be starting at this moment."""
 
     def there() -> str:
         succeeds("docker", "rm", "--force", "--volumes", name, within=20)

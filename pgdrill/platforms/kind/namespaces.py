@@ -1,4 +1,4 @@
-"""Whose a namespace is: pgdrill touches those of its names only where they carry its label."""
+"""The owner of a namespace: pgdrill touches those of its names only if they carry its label."""
 
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException

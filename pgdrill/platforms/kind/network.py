@@ -39,7 +39,7 @@ def routable(node: str) -> bool:
     """Whether this host reaches the control plane's node at its address in the docker network.
 
     Raises:
-        BrokenEnvironmentError: the engine does not know the node.
+        BrokenEnvironmentError: the engine has no such node.
     """
     asked = f"{{{{(index .NetworkSettings.Networks {json.dumps(NETWORK)}).IPAddress}}}}"
     address = output("docker", "inspect", f"--format={asked}", node).strip()

@@ -52,7 +52,7 @@ def sizes(node: str) -> Mapping[str, int]:
 
 
 def _of(node: str, wanted: Iterable[Pulled]) -> list[Pulled]:
-    """Return what a node will run; the nodes' own image is none of it."""
+    """Return the images that a node will run, without the nodes' own image."""
     used = [one for one in wanted if one.build or one.optional]
     return [one for one in used if node == CONTROL_PLANE or one.where == "every"]
 
@@ -88,7 +88,7 @@ def _snapshotter(node: str) -> str:
 
 
 def _full(reference: str) -> str:
-    """Return a name as containerd wants it: with its host."""
+    """Return a name in containerd's form, with its host."""
     wanted = Reference.parse(reference)
     return f"{wanted.host}/{wanted.path}:{wanted.tag}"
 

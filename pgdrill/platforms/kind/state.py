@@ -169,7 +169,7 @@ def plan(
     postgres: str = POSTGRES[0],
     kubernetes: str = KUBERNETES[0],
 ) -> Installation:
-    """Choose what an installation is made of; cores are the container engine's.
+    """Choose the parts of an installation; cores are the container engine's.
 
     Raises:
         BrokenEnvironmentError: no ports are free.
@@ -191,7 +191,7 @@ def plan(
 
 
 def addresses(file: Path) -> dict[str, Endpoint]:
-    """Read addresses by service; from now on no proxy is asked for any of them.
+    """Read addresses by service; from now on they are reached without a proxy.
 
     Raises:
         BrokenEnvironmentError: they were not written yet.

@@ -14,7 +14,7 @@ VOLUME = NodeVolume(CONTROL_PLANE, f"/var/pv/{ARCHIVE_VOLUME}")
 BUCKET = f"{VOLUME.path}/{NAME}"
 _ASIDE = f"{VOLUME.path}/.{NAME}"
 # What was stored while the bucket was away, in one of the same name, joins what it held. Files keep
-# their extended attributes: there the store keeps what it knows of an object.
+# their extended attributes, in which the store keeps the metadata of an object.
 _PUT_BACK = f"""
 [ -d {_ASIDE} ] || exit 0
 if [ -d {BUCKET} ]; then

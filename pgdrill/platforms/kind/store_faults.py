@@ -34,7 +34,7 @@ class ScaleStoreAway(ArchiveAway):
 
 
 class RevokeCredentials(ArchiveAway):
-    """Give the store another secret key than its clients have: it refuses whatever they ask for."""
+    """Change the secret key in the store but not in its clients: it refuses every request."""
 
     name = "archive_refused"
 
@@ -58,7 +58,7 @@ class RevokeCredentials(ArchiveAway):
             self._change({"data": {KEY: self._before}})
 
     def _change(self, change: dict[str, object]) -> None:
-        """Change the store's secret, and start the store anew with it: it reads it only then."""
+        """Change the store's secret, and restart the store: it reads the secret only then."""
         self._core.patch_namespaced_secret(
             NAME, ARCHIVE, change, _request_timeout=timeouts.KUBERNETES_ANSWERS
         )

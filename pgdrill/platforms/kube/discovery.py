@@ -82,7 +82,7 @@ class FoundCluster:
 
     @property
     def instances(self) -> int:
-        """How many are asked for."""
+        """The number of instances that the Cluster object asks for."""
         return int(self.resource["spec"]["instances"])
 
     @property
@@ -99,7 +99,7 @@ class FoundCluster:
         )[2]
 
     def demand_well(self) -> None:
-        """Refuse a cluster that is not whole, or whose operator is not known to us.
+        """Refuse a cluster that is not healthy, or whose operator has an unknown version.
 
         Raises:
             BrokenEnvironmentError: with what is wrong and what to do.
@@ -172,7 +172,7 @@ def look_up(access: Access, namespace: str, name: str) -> FoundCluster:
     except (ApiException, HTTPError) as error:
         raise refusal(error, access, api) from None
     versions = (pod["metadata"].get("annotations", {}).get(OPERATOR) for pod in pods)
-    # An operator that was upgraded leaves older pods as they are for a while.
+    # An upgraded operator leaves older pods as they are for some time.
     newest = max(filter(None, versions), key=_numbers, default="")
     labels = described["metadata"].get("labels", {})
     return FoundCluster(access, api, namespace, name, labels, resource, newest)

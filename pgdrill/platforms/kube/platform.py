@@ -190,7 +190,7 @@ class KubePlatform(KubernetesPlatform):
         return schema.is_made(self.cluster())
 
     def up(self, settings: Settings) -> None:
-        """Demand all that the level needs, ask once more, and make our schema.
+        """Check all that the level needs, ask the user to confirm, and make our schema.
 
         Raises:
             BrokenEnvironmentError: something is missing; nothing was done.
@@ -245,7 +245,7 @@ class KubePlatform(KubernetesPlatform):
         confirm(self.found.name, self.settings.yes_break, self._say)
 
     def offers(self) -> tuple[tuple[Capability, str, str], ...]:
-        """Return what may be lacking here, what is judged by it, and what would give it."""
+        """Return each capability that may be missing, what it is for, and how to get it."""
         return (
             (
                 "member-addresses",
@@ -300,7 +300,7 @@ class KubePlatform(KubernetesPlatform):
             database=given["dbname"],
             user=given["user"],
             passfile=passfile,
-            # What names no schema of its own goes to ours, and to no other.
+            # A name without a schema refers to ours only.
             others={k: v for k, v in given.items() if k not in known}
             | {"options": f"{given.get('options', '')} -c search_path={schema.OURS}".strip()},
         )
@@ -354,7 +354,7 @@ class KubePlatform(KubernetesPlatform):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What this cluster can be asked to do, as far as it is reached."""
+        """The capabilities of this cluster, according to its addresses."""
         words: set[Capability] = {"pods", "load-balancer"}
         if self.addresses.members:
             words.add("member-addresses")

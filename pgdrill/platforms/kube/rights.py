@@ -1,4 +1,4 @@
-"""What the API must allow for each level: asked before anything is done."""
+"""The rights that each level needs from the API, checked before anything is done."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -35,7 +35,7 @@ class DatabaseRights:
     version: str
 
     def rights(self) -> tuple[tuple[str, str, bool, str], ...]:
-        """Return each right: its name, what it is for, whether it is there, what gives it."""
+        """Return each right: its name, its purpose, whether it is there, and how to grant it."""
         user, database = Identifier(self.user), Identifier(self.database)
         create = SQL("GRANT CREATE ON DATABASE {} TO {}").format(database, user)
         monitor = SQL("GRANT pg_monitor TO {}").format(user)
@@ -45,7 +45,7 @@ class DatabaseRights:
         )
 
     def missing(self) -> tuple[str, ...]:
-        """Return the statements that give what is missing, to be run by a superuser."""
+        """Return the statements that grant what is missing, for a superuser to run."""
         return tuple(statement for _, _, there, statement in self.rights() if not there)
 
 
@@ -110,7 +110,7 @@ def demand_room(cluster: Cluster) -> None:
 
 
 def make(cluster: Cluster, run: str) -> None:
-    """Make our schema, whose comment holds which others go with it; safe to repeat.
+    """Make our schema, whose comment lists the schemas that belong to it; safe to repeat.
 
     Raises:
         BrokenEnvironmentError: the database refuses.
@@ -141,7 +141,7 @@ def drop(cluster: Cluster) -> tuple[str, ...]:
     if MARK not in marks.get(OURS, ""):
         return ()
     others = marks[OURS].partition(_GOES)[2].split()
-    # Ours last: its comment is what a drop that was cut off goes on with.
+    # Ours last: an interrupted drop continues from its comment.
     ours = (*(name for name in others if MARK in marks.get(name, "")), OURS)
     try:
         with cluster.connect(statement_timeout=120) as session:

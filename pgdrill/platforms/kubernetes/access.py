@@ -32,7 +32,7 @@ class Access:
 
     @contextmanager
     def for_chaostoolkit(self) -> Iterator[None]:
-        """Let chaostoolkit-kubernetes find this cluster: it knows no other way than these."""
+        """Let chaostoolkit-kubernetes find this cluster: it reads these variables only."""
         before = kube_config.KUBE_CONFIG_DEFAULT_LOCATION
         ours = {"KUBECONFIG": str(self.kubeconfig)}
         if self.context:

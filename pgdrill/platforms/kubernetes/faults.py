@@ -20,7 +20,7 @@ LEFT_WITHIN = 240.0  # ... until a pod has left by itself: smart shutdown serves
 POLITE = -1  # the pod's own grace period
 OPERATOR, OPERATOR_NAMESPACE = "cnpg-controller-manager", "cnpg-system"
 OPERATOR_PODS = "app.kubernetes.io/name=cloudnative-pg"
-# Seconds until one of them is ready again: its image is on the node, its probe asks every 10 s.
+# Seconds until one of them is ready again: its image is on the node, its probe runs every 10 s.
 BACK_WITHIN = 60.0
 
 
@@ -67,7 +67,7 @@ class DeletePod(PodFault):
         return f"{self._target.name}: pod {self._uid} was deleted, {how}"
 
     def verify_healed(self) -> str:
-        """The pod is no more; one that was asked politely may wait for its sessions first."""
+        """The pod is gone; after a graceful deletion it may wait for its sessions first."""
         return self._gone_for_good(LEFT_WITHIN if self._grace == POLITE else timeouts.MEMBER_GONE)
 
 
@@ -81,7 +81,7 @@ class Deployment:
     access: Access
 
     def scale(self, replicas: int) -> None:
-        """Ask for so many replicas."""
+        """Set the number of replicas."""
         with self.access.for_chaostoolkit():
             scale_deployment(self.name, replicas, ns=self.namespace)
 

@@ -52,7 +52,7 @@ def document(api: client.ApiClient, path: str) -> str:
 
 
 def log(api: client.ApiClient, namespace: str, pod: str, container: str = "") -> str:
-    """Return the last lines of a pod's log; why there is none in their place."""
+    """Return the last lines of a pod's log, or the reason why there is none."""
     query = urlencode({"tailLines": TAIL} | ({"container": container} if container else {}))
     try:
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log?{query}"

@@ -58,7 +58,7 @@ class KubernetesPlatform(ABC):
     @property
     @abstractmethod
     def operator(self) -> str:
-        """The version of CloudNativePG, whose promises hold."""
+        """The version of CloudNativePG, which selects the promises."""
 
     @abstractmethod
     def cluster(self) -> Cluster:
@@ -108,7 +108,7 @@ class KubernetesPlatform(ABC):
         """Return the volume that a claim is bound to, in the API's own JSON.
 
         Raises:
-            BrokenEnvironmentError: the API server does not answer, or knows none.
+            BrokenEnvironmentError: the API server does not answer, or has none.
         """
         core, plain = client.CoreV1Api(self.api), self.api.sanitize_for_serialization
         try:
@@ -165,7 +165,7 @@ class KubernetesPlatform(ABC):
         }
 
     def _named_members(self) -> frozenset[str]:
-        """Return the members whose logs are wanted, there or not."""
+        """Return the members whose logs are collected, running or not."""
         return frozenset(self.cluster().members)
 
 

@@ -174,7 +174,7 @@ class LocalPlatform:
         )
 
     def with_timing(self, timing: str) -> AbstractContextManager[None]:
-        """Not to be had here.
+        """Refuse: local has one set of failover settings.
 
         Raises:
             BadUsageError: always.
@@ -270,7 +270,7 @@ class LocalPlatform:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What this installation can be asked to do."""
+        """The capabilities of this installation."""
         words: set[Capability] = {
             "load-balancer",
             "read-only-address",
@@ -349,7 +349,7 @@ class LocalPlatform:
             yield {**seen, "routed": self._routed}
 
     def _routed(self) -> str:
-        """Whom HAProxy sends writes to."""
+        """The member that HAProxy sends writes to."""
         try:
             url = f"http://{self.layout.endpoint('haproxy_stats')}/;csv"
             text = requests.get(url, timeout=1).text.lstrip("# ")

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from pgdrill.platforms.local import LocalPlatform
 
 LOOK_WITHIN = 30.0  # seconds for a question about the repository
-SPARE_MB = 512  # free disk that a restored cluster needs beside what the backup holds
+SPARE_MB = 512  # free disk that a restored cluster needs in addition to the backup's size
 
 
 class LocalArchive(RestoringArchive):
-    """One repository for all members, and room for one restored cluster beside them."""
+    """One repository for all members, and room for one restored cluster."""
 
     promised_loss = layouts.ARCHIVE_TIMEOUT + 10.0
     look_every = 0.1
@@ -116,7 +116,7 @@ class LocalArchive(RestoringArchive):
         draft.replace(file)
 
     def _run(self, *arguments: str, within: float) -> str:
-        """Run pgBackRest beside the primary, as the members' user.
+        """Run pgBackRest on the primary, as the members' user.
 
         Raises:
             BrokenEnvironmentError: it failed, with its own reason.
@@ -217,7 +217,7 @@ class LocalArchive(RestoringArchive):
         over("redundancy")
 
     def _failure(self) -> str:
-        """Why recovery ended before its time; '' while it goes on."""
+        """Why recovery ended early; '' while it continues."""
         return _failure(self._layout.path / "log" / f"patroni-{next(iter(RESTORED))}.log")
 
     def _command(self, target: Target, backup: Backup) -> str:
@@ -289,24 +289,24 @@ def _backup(said: Mapping[str, Any]) -> Backup:
 
 
 def recovered(data: Path, stored: str) -> bool:
-    """Whether recovery is over: a timeline has begun that the archive does not know.
+    """Whether recovery is over: a timeline has begun that the archive does not hold.
 
-    stored: the last WAL file in the archive. That nothing asks for recovery any more is not enough:
-    PostgreSQL forgets that it was asked to a moment before it writes the new timeline's history,
-    and the archive's own histories lie beside it.
+    stored: the last WAL file in the archive. The absence of a recovery request is not enough:
+    PostgreSQL removes the request a moment before it writes the new timeline's history,
+    and the archive's own histories are in the same directory.
     """
     timelines = (int(file.stem, 16) for file in (data / "pg_wal").glob("*.history"))
     return max(timelines, default=0) > int(stored[:8] or "0", 16)
 
 
 def _reason(said: str) -> str:
-    """Return pgBackRest's own word of what went wrong, in one line."""
+    """Return pgBackRest's error message, in one line."""
     errors = re.findall(r"(?:ERROR|WARN): (.*)", said)
     return "; ".join(errors)[:400] or said.strip().splitlines()[-1][:400] if said.strip() else "?"
 
 
 def _failure(log: Path) -> str:
-    """Return why a recovery ended before its time; '' while it goes on."""
+    """Return why a recovery ended early; '' while it continues."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except FileNotFoundError:

@@ -1,6 +1,6 @@
 """What the playbook has changed in files, taken over by the processes that read them.
 
-A process that started before a file was written runs with what it read then. Which content each has
+A process that started before a file was written runs with the older content. Which content each has
 taken over is kept, so that an `up` that was interrupted between the two is gone on with.
 """
 
@@ -30,7 +30,7 @@ SUPERVISOR = "supervisord"  # reads the command lines of all
 
 @dataclass(frozen=True)
 class Reader:
-    """A program, the files below etc/ that it reads, and whether it can read them anew.
+    """A program, the files below etc/ that it reads, and whether it can reload them.
 
     says: the prefix of its metrics about the last reload; '' of a program that is
     restarted instead.
@@ -80,7 +80,7 @@ class ConfigReload:
         self._write({name: self._digest(files) for name, files in self._wanted().items()})
 
     def apply(self, update: Update) -> list[str]:
-        """Let every program whose files have changed read them; return the programs' names.
+        """Reload every program whose files have changed; return the programs' names.
 
         Raises:
             BrokenEnvironmentError: one refused them, with its reason; or it did not come back.
@@ -119,7 +119,7 @@ class ConfigReload:
         return [name]
 
     def _command_lines(self) -> list[str]:
-        """Start programs anew whose command line changed; members one by one, standbys first."""
+        """Restart programs whose command line changed; members one by one, standbys first."""
         changed = self._supervisor.changed()
         members = self._standbys_first([p for p in changed if p.startswith("patroni-")])
         for program in [*(p for p in changed if p not in members), *members]:
@@ -136,7 +136,7 @@ class ConfigReload:
         """Reload a program's files, and check how that went.
 
         Raises:
-            BrokenEnvironmentError: it goes on with what it had, with its reason.
+            BrokenEnvironmentError: it continues with its old settings; with its reason.
         """
         url = f"http://{self._layout.endpoint(reader.program)}/metrics"
         before = time.time()
@@ -196,7 +196,7 @@ class ConfigReload:
         try:
             return dict(json.loads(self._record.read_text()))
         except (FileNotFoundError, ValueError):
-            return {}  # of an earlier version: everything is read anew once
+            return {}  # of an earlier version: everything is reloaded once
 
     def _write(self, known: Mapping[str, str]) -> None:
         draft = self._record.with_suffix(".part")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pgdrill.platforms.local import LocalPlatform
 
 STARTED_WITHIN = 10.0  # seconds for a program of supervisor's to answer
-HEARD_WITHIN = 10.0  # seconds for every member to know a setting; each looks once a second
+HEARD_WITHIN = 10.0  # seconds for every member to read a setting; each looks once a second
 KILLED_WITHIN = 2.0  # seconds for a process that was sent SIGKILL to be gone
 
 
@@ -102,7 +102,7 @@ class KillMember(_ProcessFault):
 
 
 class KillPostmaster(_ProcessFault):
-    """SIGKILL the postmaster alone: Patroni lives and must notice; backends may survive."""
+    """SIGKILL the postmaster alone: Patroni survives and must notice; backends may survive."""
 
     def inject(self) -> str:
         """Kill the one process that accepts connections."""
@@ -198,7 +198,7 @@ class FreezeMember(_ProcessFault):
 class FreezeWalSenders(_ProcessFault):
     """SIGSTOP the primary's WAL senders: it works on, and no standby receives anything.
 
-    The standbys give such a connection up after wal_receiver_timeout (5 s) and open a new one.
+    The standbys drop such a connection after wal_receiver_timeout (5 s) and open a new one.
     """
 
     def inject(self) -> str:
@@ -290,7 +290,7 @@ class StopConsensus:
 class StopProgram:
     """SIGKILL a program of supervisor's and keep it away.
 
-    port: what it listens on; strikes: whose loss that is, by name.
+    port: its listening port; strikes: the member or program that loses by it, by name.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ from pgdrill.platforms.local.writeback_limit import WRITEBACK_LIMIT
 from pgdrill.settings import ROOT, cache_dir
 
 MEMBERS = {"pg1": "127.0.10.1", "pg2": "127.0.10.2", "pg3": "127.0.10.3"}
-# Members of a cluster that is restored from the archive, beside the first.
+# Members of a restored cluster, in addition to the first cluster's.
 RESTORED = {"restored1": "127.0.10.11", "restored2": "127.0.10.12", "restored3": "127.0.10.13"}
 ADDRESSES = {
     "balancer": "127.0.10.10",
@@ -48,12 +48,12 @@ OTHER_PORTS = {  # port name -> (address name, port)
 OFFSETS = range(0, 50_001, 10_000)
 
 # A volume holds the default shop, a pgbench scale of 16 and 768 MB of WAL twice over. The files
-# are sparse: what is asked of the disk is what a laptop run was seen to write, with a margin.
+# are sparse: the required space is what a laptop run was seen to write, with a margin.
 VOLUME_MB = 4096
 NEEDED_DISK_MB = 6144
 NEEDED_MEMORY_MB = 2048
 
-PACKAGES = {  # what is run -> the Debian package that brings it
+PACKAGES = {  # program -> its Debian package
     "/usr/bin/etcd": "etcd-server",
     "/usr/sbin/haproxy": "haproxy",
     "/usr/bin/prometheus": "prometheus",
@@ -101,7 +101,7 @@ class Layout:
     state: str
     offset: int
     mounts: bool  # each member's data on a loop-mounted file system of its own
-    user: str  # whom the members run as
+    user: str  # the system user of the members
     secrets: Mapping[str, str]
 
     @classmethod
@@ -178,7 +178,7 @@ class Layout:
         return ["pgbackrest", f"--config={self.path}/etc/pgbackrest.conf", "--stanza=pgdrill"]
 
     def variables(self) -> dict[str, Any]:
-        """Everything the playbook needs to know."""
+        """All variables of the playbook."""
         lock = (ROOT / "requirements" / "members.lock").read_bytes()
         rules = [
             ROOT / "infra/alerts/recording.patroni.yaml",

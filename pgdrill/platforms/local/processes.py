@@ -83,7 +83,7 @@ class MemberProcesses:
             for process in doomed.values():
                 send(process, signal.SIGKILL)
             # A backend may have been forked after the list was made; the restarted Patroni is no
-            # target, and it cannot have started PostgreSQL while an old backend lives.
+            # target, and it cannot have started PostgreSQL while an old backend runs.
             fresh = {identity(p): p for p in self.postgres()}
             doomed.update(fresh)
             everything.update(fresh)
@@ -100,7 +100,7 @@ class MemberProcesses:
         def all_stopped() -> bool:
             for process in self.all():
                 send(process, signal.SIGSTOP)
-            # Looked for anew: the postmaster may have forked once more before it was stopped.
+            # Looked up again: the postmaster may have forked once more before it was stopped.
             processes = self.all()
             return bool(processes) and all(state(p) == "stopped" for p in processes)
 
@@ -108,7 +108,7 @@ class MemberProcesses:
         return [identity(p) for p in self.all()]
 
     def thaw(self) -> None:
-        """SIGCONT every process; Patroni last, so that it finds PostgreSQL awake."""
+        """SIGCONT every process; Patroni last, so that it finds PostgreSQL running."""
         for process in reversed(self.all()):
             send(process, signal.SIGCONT)
 

@@ -80,7 +80,7 @@ class Supervisor:
                 raise
 
     def changed(self) -> list[str]:
-        """Read the configuration anew; return the programs that are new, other, or gone."""
+        """Read the configuration again; return the programs that are new, changed, or gone."""
         added, changed, removed = self._call("reloadConfig")[0]
         self._gone = set(removed)
         return [*added, *changed, *removed]
@@ -93,7 +93,7 @@ class Supervisor:
             self._call("addProcessGroup", program)
 
     def load(self) -> None:
-        """Take in programs whose configuration came since; none of them is started."""
+        """Add programs whose configuration is new; none of them is started."""
         added, _, _ = self._call("reloadConfig")[0]
         for group in added:
             self._call("addProcessGroup", group)

@@ -17,7 +17,7 @@ _KERNEL = 100  # % of what may wait on the whole machine: what the kernel begins
 
 
 def release(sys: Path = Path("/sys")) -> None:
-    """Give loop devices that hold no volume any more the kernel's own limit back."""
+    """Set the kernel's default limit again on loop devices that hold no volume any more."""
     for limits in (sys / "class/bdi").glob(f"{LOOP}:*"):
         number = limits.name.partition(":")[2]
         if (sys / f"block/loop{number}/loop").exists():
