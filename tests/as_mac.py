@@ -82,7 +82,7 @@ def _hiding(function):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 
 
 def main() -> None:
-    """Become one, then run a module or a text as Python's own options say."""
+    """Imitate a Mac, then run a module or a text according to Python's own options."""
     _load_libraries()
     _hide_linux()
     how, what, *arguments = sys.argv[1:]

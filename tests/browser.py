@@ -1,4 +1,4 @@
-"""A real browser without a window: what a page loads and says, how wide it is, how it prints."""
+"""A real browser without a window: a page's requests and errors, its width, its print."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ A4 = {"paperWidth": 8.27, "paperHeight": 11.69}  # inches
 
 @dataclass
 class Tab:
-    """One tab, over the DevTools protocol: what it was told by the page since it was opened."""
+    """One tab, over the DevTools protocol: the events of the page since it was opened."""
 
     socket: WebSocket
     requests: list[str] = field(default_factory=list)
@@ -104,7 +104,7 @@ class Tab:
 
 
 def first_screen(page: Path) -> bytes:
-    """Return what a report shows on a desk before anybody scrolls: the picture of the README."""
+    """Return a report's first screen on a desktop: the picture of the README."""
     with tab() as shown:
         shown.open(page, PICTURE)
         return shown.picture()

@@ -21,7 +21,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PROXY = "198.51.100.254"  # of a range for documentation: nobody's address
+PROXY = "198.51.100.254"  # of a range for documentation: unused
 NAME, NAMES = "host.docker.internal", "/etc/hosts"
 LOOK_EVERY = 0.5  # seconds between two looks for containers and their ports
 CLONE_NEWNET = 0x40000000  # linux/sched.h

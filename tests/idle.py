@@ -1,4 +1,4 @@
-"""What a cluster costs while nobody uses it: CPU by program, ended processes in one line.
+"""The cost of an idle cluster: CPU by program, ended processes in one line.
 
 python -m tests.idle [SECONDS] prints shares of one core over so many seconds, 60 by default. Run it
 on a machine that does nothing else.

@@ -74,7 +74,7 @@ class Cutting:
 class Registry:
     """Answers questions about images, as much as is asked before a pull; sizes in bytes.
 
-    token: whether it wants the token that it gives to anybody; asked: what came, host and path.
+    token: whether it requires the token that it gives to all; asked: what came, host and path.
     """
 
     sizes: Mapping[str, int]  # by path:tag or path@digest

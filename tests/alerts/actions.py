@@ -133,7 +133,7 @@ def archive_filling(scene: Scene, turn: ScenarioContext) -> Measurement:
 
 
 def archive_stops(fault_name: str, what: str, scene: Scene, turn: ScenarioContext) -> Measurement:
-    """Let nobody store WAL, and let it be stored again; clients write all the while."""
+    """Make the archive refuse WAL, and accept it again; clients write all the while."""
     failing = Expectation("PgArchiveFailing", scene.platform.engine.primary().name)
     quiet = _quiet(scene, turn)
     fault = scene.platform.faults[fault_name]
@@ -235,7 +235,7 @@ def standby_away(scene: Scene, turn: ScenarioContext) -> Measurement:
 
 
 def planned_switchover(scene: Scene, turn: ScenarioContext) -> Measurement:
-    """Hand the primary over, and count which alerts wake somebody."""
+    """Hand the primary over, and count which alerts page."""
     changed, watch = Expectation("PgFailoverHappened"), turn.watch
     quiet = _rested_quiet(scene, turn)
     before = _timeline(scene.platform)
@@ -328,7 +328,7 @@ def two_primaries(scene: Scene, turn: ScenarioContext) -> Measurement:
 
 
 def commits_wait(scene: Scene, turn: ScenarioContext) -> Measurement:
-    """Let the volume of the primary hang while somebody writes, and let it go."""
+    """Suspend the primary's volume while a client writes, and resume it."""
     platform, wait = (
         scene.platform,
         Expectation("PgCommitsWait", scene.platform.engine.primary().name),
@@ -370,7 +370,7 @@ def watchdog(scene: Scene, turn: ScenarioContext) -> Measurement:
     _instant(turn, "the watchdog", lambda: watch.switch.heartbeats > before, within=UNHEARD.limit)
     with watch.alertmanager.silenced(WATCHDOG):
         silent = time.monotonic()
-        with suppress(DeadlineError):  # the verdict says so
+        with suppress(DeadlineError):  # the verdict reports it
             _instant(
                 turn,
                 "the pager's own page",
@@ -415,7 +415,7 @@ def no_new_session(scene: Scene, turn: ScenarioContext) -> Measurement:
 def _while_injected(
     turn: ScenarioContext, platform: Platform, fault: str, of: Expectation, what: str, quiet: float
 ) -> Measurement:
-    """Break something until somebody was paged, and heal it."""
+    """Break something until an alert has paged, and heal it."""
     with injected(platform.faults[fault]) as (_, gone):
         until_paged(turn.watch, of, quiet)
     back = time.monotonic()
@@ -481,7 +481,7 @@ def crash_loop(scene: Scene, turn: ScenarioContext) -> Measurement:
             member = hit
             anew = partial(_changed, partial(started, cluster, member), starts[member])
             crashed = _instant(turn, "another start", anew, within=30)
-        # A start that is over before it was scraped is one that nobody can count.
+        # A start that is over before a scrape cannot be counted.
         scraped = partial(_changed, partial(_known_start, turn, member), known[member])
         _instant(turn, "its scrape", scraped, within=30)
         # The fault hits a standby that a commit may rely on: it has to be one again.
@@ -517,7 +517,7 @@ def _quiet(scene: Scene, turn: ScenarioContext) -> float:
 
 
 def _rested_quiet(scene: Scene, turn: ScenarioContext) -> float:
-    """Wait for the same, and for members whom earlier faults would delay to be replaced."""
+    """Wait for the same, and for members with a restart back-off to be replaced."""
     wait_settled(scene.platform.engine, within=timeouts.REDUNDANT_BEFORE)
     return turn.quiet(lasting=QUIET, within=OLD_ALERTS_GONE + CALM)
 
@@ -525,7 +525,7 @@ def _rested_quiet(scene: Scene, turn: ScenarioContext) -> float:
 def _instant(
     turn: ScenarioContext, what: str, probe: Callable[[], bool], *, within: float
 ) -> float:
-    """Return when something was so, as truth.instant_when does; nobody waits when the run ends."""
+    """Return when something became true, as measured.instant_when does; stop when the run ends."""
 
     def look() -> bool:
         turn.check_running()
@@ -546,7 +546,7 @@ def _redundant(scene: Scene, turn: ScenarioContext) -> None:
 
 
 def _primary_kept(turn: ScenarioContext, since: float, truth: str) -> None:
-    """Demand that nobody was told of a lost primary; one lost scrape makes that alert pending."""
+    """Demand that no lost primary was paged; one lost scrape makes that alert pending."""
     told = turn.watch.when(Expectation("PgNoPrimary"), "firing", since)
     assert told is None, f"the primary was said to be lost although {truth}"
 
@@ -578,7 +578,7 @@ def _timeline(platform: Platform) -> int:
 
 
 def _moved_on(scene: Scene, turn: ScenarioContext, before: int) -> float:
-    """Return when a member was promoted: before that no alert can know of it."""
+    """Return when a member was promoted: no alert can fire before that."""
     platform = scene.platform
     return _instant(
         turn, "a new timeline", lambda: _timeline(platform) > before, within=_until_hit(platform)
@@ -628,7 +628,7 @@ def scenarios(scene: Scene) -> tuple[Scenario, ...]:
             "PgFailoverHappened",
             partial(planned_switchover, scene),
             disturbs=moves,
-            needs=steady | {"load"},  # it counts what wakes somebody, and so would a load
+            needs=steady | {"load"},  # it counts pages, and a load may cause some
             aftermath=PRIMARY_MOVES,
             alone=True,
         ),

@@ -38,7 +38,7 @@ def instant_when(what: str, probe: Callable[[], bool], *, within: float) -> floa
     takes two seconds: this way no page is called faster than it was.
 
     Raises:
-        DeadlineError: nobody sees it within so many seconds.
+        DeadlineError: it is not seen within so many seconds.
     """
     not_yet = time.monotonic()
 
@@ -57,14 +57,14 @@ def instant_when(what: str, probe: Callable[[], bool], *, within: float) -> floa
 def until_paged(watch: AlertWatch, of: Expectation, since: float) -> None:
     """Wait for the page; somewhat longer than allowed, so that a late one is measured.
 
-    Information pages nobody: it is waited for where it is logged.
+    An alert of severity info pages nobody: its stage `logged` is awaited.
     """
     within = alerting.fires(watch.path(of.alert)).limit + 10
     watch.wait(of, watch.last_stage(of.alert), since=since, within=within)
 
 
 def until_resolved(watch: AlertWatch, of: Expectation, since: float) -> None:
-    """Wait for the page that says it is over, where there was one that said it began."""
+    """Wait for the page of the resolution, where the alert itself was paged."""
     paged = watch.when(of, watch.last_stage(of.alert), since)
     if paged is not None:
         watch.wait(
@@ -94,7 +94,7 @@ def commit_waits(cluster: Cluster) -> float:
 
 
 def writers(cluster: Cluster) -> list[str]:
-    """Name the members that say that they are no standby; one that does not answer is none."""
+    """Name the members that report the role of primary; one that does not answer is left out."""
     found = []
     for name, at in cluster.members.items():
         with suppress(psycopg.Error), cluster.connect(at, statement_timeout=2) as session:
@@ -140,7 +140,7 @@ def files_that_wait(cluster: Cluster) -> int:
 
 @contextmanager
 def meanwhile(work: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Let work go on beside the block, in a thread; it is told to stop when the block ends.
+    """Run work in a thread during the block; it is asked to stop when the block ends.
 
     What work raised is raised then, unless the block raised something itself.
     """

@@ -1,4 +1,4 @@
-"""What somebody did on purpose is told, and wakes nobody."""
+"""A planned switchover is logged, and pages nobody."""
 
 from collections.abc import Callable
 

@@ -50,7 +50,7 @@ def test_frozen_primary(overlap: ScenarioRunner, judge_played: Judge) -> None:
 def test_two_primaries(
     require_capability: Require, overlap: ScenarioRunner, judge_played: Judge
 ) -> None:
-    """A primary whose agent hangs goes on beside its successor, and pages until it stepped down.
+    """A primary with a hung agent stays writable beside its successor, and pages until it steps down.
 
     CloudNativePG's agent answers the probes: there the kubelet ends both.
     """
@@ -148,7 +148,7 @@ def test_watchdog(overlap: ScenarioRunner, verdicts: Verdicts) -> None:
 def test_failover_off(
     require_capability: Require, overlap: ScenarioRunner, judge_played: Judge
 ) -> None:
-    """Failover that somebody has switched off pages, before it is missed, until it is on again.
+    """Failover that was switched off pages before it is needed, until it is on again.
 
     CloudNativePG has no such switch that a metric shows.
     """
@@ -173,7 +173,7 @@ def test_connections_near_limit(overlap: ScenarioRunner, judge_played: Judge) ->
 
 @pytest.mark.thorough
 def test_forgotten_transaction(overlap: ScenarioRunner, judge_played: Judge) -> None:
-    """A transaction that somebody forgets pages until it is ended."""
+    """A forgotten transaction pages until it is ended."""
     judge_played(overlap.played("forgotten_transaction"))
 
 

@@ -12,7 +12,7 @@ from pgdrill.plugin.drill import Made
 
 @dataclass(frozen=True)
 class Struck:
-    """Whom a fault has hit, and when (monotonic seconds)."""
+    """The member that a fault has hit, and when (monotonic seconds)."""
 
     member: str
     at: float
@@ -31,7 +31,7 @@ class Strikes:
     made: Made
 
     def strike(self, name: str, turn: ScenarioContext) -> Struck:
-        """Inject a fault, see it through to its end, and return whom it hit.
+        """Inject a fault, follow it to its end, and return the member that it hit.
 
         Raises:
             FaultNotRealError: it hit nothing, or was not undone.

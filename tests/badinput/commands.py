@@ -1,4 +1,4 @@
-"""The real commands, each with a deadline, and what one that refuses has to say."""
+"""The real commands, each with a deadline, and the form of a refusal."""
 
 import os
 import re
@@ -16,7 +16,7 @@ USAGE, ENVIRONMENT = 4, 2
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended and all that it said."""
+    """The exit code of a command, and its whole output."""
 
     code: int
     output: str
@@ -74,7 +74,7 @@ class Installation:
     settings: Mapping[str, str]  # PGDRILL_* variables
 
     def environment(self) -> dict[str, str]:
-        """Return our environment without anybody else's settings."""
+        """Return our environment without the user's settings."""
         ours = {k: v for k, v in os.environ.items() if not k.startswith("PGDRILL_")}
         ours |= {k: v for k, v in os.environ.items() if k == "PGDRILL_CACHE_DIR"}
         ours |= {

@@ -19,7 +19,7 @@ def main() -> None:
 
     [killed] = [p for p in psutil.process_iter() if p.name() == "dockerd"]
     killed.kill()
-    # Nobody reaps it here, as in many containers: a zombie must not be taken for an engine.
+    # Its parent does not reap it here, as in many containers: a zombie must not count as an engine.
     eventually("its end", lambda: killed.status() == psutil.STATUS_ZOMBIE, within=10)
     assert container_engine.left_behind(), "a killed engine was taken for one that was stopped"
 

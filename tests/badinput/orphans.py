@@ -29,7 +29,7 @@ def processes(state: Path) -> list[str]:
         try:
             words = [*process.cmdline(), process.cwd(), *process.environ().values()]
             line = f"{process.pid} {process.name()} {process.status()}"
-        except (psutil.Error, OSError):  # somebody else's, or it ends at this moment
+        except (psutil.Error, OSError):  # another user's, or it ends at this moment
             continue
         if any(str(state) in word for word in words):
             found.append(line)

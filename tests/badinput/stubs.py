@@ -61,11 +61,11 @@ class Tools:
         info: Mapping[str, Any] | None = None,
         pull: str = "no network",
     ) -> None:
-        """Put a docker client there whose engine is as told and refuses everything else.
+        """Install a docker client whose engine answers as given, and which refuses everything else.
 
-        info replaces or adds to what `docker info` says; memory is in bytes; nodes are those of a
+        info replaces or extends the output of `docker info`; memory: bytes; nodes are those of a
         kind cluster named pgdrill; taken is an address that a container in the network kind
-        (172.18.0.0/16) has; pull is what it says to every pull, which fails.
+        (172.18.0.0/16) has; pull is the error of every pull.
         """
         told = self.directory.with_name("docker-says")
         told.mkdir(exist_ok=True)
@@ -104,7 +104,7 @@ class Machine:
 
 
 def bare_machine(place: Path) -> Machine:
-    """Return a machine with no container engine, and a Go that nobody gets as far as calling."""
+    """Return a machine with no container engine, and a Go that no command ever calls."""
     tools = Tools(place / "bin")
     tools.add("go", "echo 'this Go builds nothing' >&2; exit 1")
     settings = {

@@ -11,7 +11,7 @@ from pgdrill.settings import ROOT
 from tests.badinput.commands import Outcome, run
 from tests.badinput.conftest import UP, Running
 
-# file, what it says, what it is to say instead
+# file, its text, the text that replaces it
 CHANGES = (
     ("infra/alerts/rules/availability.yaml", "for: 8s", "for: 7s"),
     ("infra/local/templates/haproxy.cfg.j2", "maxconn 2000", "maxconn 1900"),
@@ -39,7 +39,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_up_puts_changed_settings_into_force(running: Running, checkout: Path) -> None:
-    """A rule, a line of the balancer and settings of Patroni: read anew, then put back."""
+    """A rule, a line of the balancer and settings of Patroni: reloaded, then put back."""
     before = _in_force(running)
     try:
         changed = _up(running, checkout).output
@@ -60,7 +60,7 @@ def _up(running: Running, checkout: Path) -> Outcome:
 
 
 def _in_force(running: Running) -> dict[str, str]:
-    """Return what the processes themselves say of each."""
+    """Return the value that the process itself reports for each."""
     platform = running.platform
     groups = _json(f"{platform.prometheus_url}/api/v1/rules")["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"] if rule["type"] == "alerting"]

@@ -1,4 +1,4 @@
-"""A stranger's shell: proxies, libpq's variables, file mode, locale. None of it reaches a drill."""
+"""A user's shell: proxies, libpq's variables, file mode, locale. None of it reaches a drill."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.badinput.commands import Installation
 from tests.badinput.conftest import UP
 
 HOSTILE: Mapping[str, str] = {
-    # Where nobody listens: whatever goes through it fails.
+    # An address without a listener: everything through it fails.
     "http_proxy": "http://127.0.0.1:9",
     "no_proxy": "localhost,127.0.0.1",
     "NO_PROXY": "localhost,127.0.0.1",

@@ -51,7 +51,7 @@ def test_killed_while_members_start(fresh: Installation) -> None:
 
 
 def test_interrupted_by_ctrl_c(fresh: Installation) -> None:
-    """Ctrl-C ends `up` and its playbook in one line that says how to go on."""
+    """Ctrl-C ends `up` and its playbook in one line with the next step."""
     log = fresh.state / "ansible.log"
     process = start([sys.executable, "-m", "pgdrill", "up"], env=fresh.environment())
     eventually(

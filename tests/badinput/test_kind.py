@@ -22,7 +22,7 @@ NODES = ("pgdrill-control-plane", "pgdrill-worker")
 
 
 def test_engine_does_not_answer(machine: Machine) -> None:
-    """A docker client without an engine is refused with where it looks and what it says."""
+    """A docker client without an engine is refused, with its address and its error."""
     machine.tools.add_silent_docker()
     said = ("unix:///nonexistent", "Cannot connect to the Docker daemon", "unset DOCKER_HOST")
     machine.installation.pgdrill("up").refuses(ENVIRONMENT, *said)
@@ -136,7 +136,7 @@ def test_an_engine_without_loop_devices(
 
 @pytest.mark.parametrize("command", ["up", "down"])
 def test_cluster_of_somebody_else(machine: Machine, command: str) -> None:
-    """A cluster of our name is left alone, and how to remove it is said, tools or no tools."""
+    """A cluster of our name is left alone; the refusal names the command that removes it."""
     machine.tools.add_docker(nodes=NODES)
     machine.installation.pgdrill(command).refuses(
         ENVIRONMENT, "kind cluster named pgdrill", str(machine.installation.state),
@@ -177,7 +177,7 @@ def test_down_without_up(machine: Machine) -> None:
 
 
 def test_down_while_the_engine_is_gone(machine: Machine) -> None:
-    """Nodes that cannot be seen are not forgotten: `down` refuses, and keeps what it knows."""
+    """Nodes that cannot be seen are not forgotten: `down` refuses, and keeps its records."""
     plan(machine.installation.state, "node:1", built=True, cores=2).save()
     machine.tools.add_silent_docker()
     machine.installation.pgdrill("down").refuses(

@@ -16,7 +16,7 @@ from tests.badinput.orphans import leftovers, processes
 from tests.badinput.stubs import Tools
 
 BUILDS = 400  # seconds to compile kind with nothing in Go's cache; 21 were seen on two idle cores
-ENDS = 60  # seconds for a command that was told to end
+ENDS = 60  # seconds for a command to end after a signal
 
 pytestmark = pytest.mark.skipif(not shutil.which("go"), reason="nothing can be built without Go")
 

@@ -1,4 +1,4 @@
-"""PLATFORM=auto: what is there stays in use, then the engine decides; the first line says why."""
+"""PLATFORM=auto: a platform that is up stays in use, else the engine decides; line 1 has why."""
 
 from pgdrill.platforms.kind.state import plan
 from pgdrill.platforms.local.layout import Layout
@@ -6,7 +6,7 @@ from tests.badinput.stubs import Machine
 
 
 def _chosen(machine: Machine, *words: str) -> str:
-    """Return the line in which a command says what it chose and why."""
+    """Return the line in which a command prints its choice and the reason."""
     auto = machine.with_(PGDRILL_PLATFORM="auto")
     return auto.pgdrill("status", *words).output.splitlines()[0]
 

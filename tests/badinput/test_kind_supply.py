@@ -49,7 +49,7 @@ def _nothing_begun(laptop: Machine) -> None:
 
 
 def test_no_network(laptop: Machine) -> None:
-    """Without a network the tool is named, and every way out; nobody asks for a compiler."""
+    """Without a network the tool is named, and every remedy; no compiler is needed."""
     for how in ("auto", "pull"):
         outcome = laptop.with_(PGDRILL_RELEASE_MIRROR="http://127.0.0.1:9").pgdrill(
             "up", f"--images={how}"
@@ -106,7 +106,7 @@ def test_a_mirror_without_one_image(laptop: Machine, releases: tuple[Path, str])
 
 
 def test_a_disk_that_fills_while_pulling(laptop: Machine, releases: tuple[Path, str]) -> None:
-    """Sizes are said before the pull; a disk that fills is refused with where to make room."""
+    """Sizes are printed before the pull; a full disk is refused with where to make room."""
     named = [Reference.parse(i.reference) for i in KNOWN.pulled.values()]
     sizes = {f"{r.path}{'@' if r.digest else ':'}{r.version}": 350_000_000 for r in named}
     laptop.tools.add_docker(pull="write /layer.tar: no space left on device")

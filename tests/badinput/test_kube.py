@@ -1,4 +1,4 @@
-"""Somebody's cluster that cannot be meant, or reached: one line, and nothing is done to it."""
+"""An existing cluster that cannot be identified or reached: one line, and nothing is changed."""
 
 from collections.abc import Iterator
 from pathlib import Path

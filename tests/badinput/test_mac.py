@@ -22,7 +22,7 @@ def _pgdrill(machine: Machine, *words: str, platform: str = "kind") -> Outcome:
 
 
 def test_no_engine(machine: Machine) -> None:
-    """Without Docker it is kind all the same, and says what to start; local is not offered."""
+    """Without Docker it is kind all the same, and the message names what to start, not local."""
     machine.tools.add_silent_docker()
     told = _pgdrill(machine, "up", platform="auto")
     told.refuses(ENVIRONMENT, "unix:///nonexistent", "Cannot connect to the Docker daemon")
@@ -50,7 +50,7 @@ def test_too_little_memory(machine: Machine) -> None:
 
 @pytest.mark.parametrize("command", ["status", "seed"])
 def test_nothing_is_up(machine: Machine, command: str) -> None:
-    """A command that needs a cluster says so."""
+    """A command that needs a cluster reports that there is none."""
     machine.tools.add_docker()
     _pgdrill(machine, command).refuses(ENVIRONMENT, "make up")
 
@@ -74,7 +74,7 @@ def test_images_are_listed(machine: Machine) -> None:
 
 
 def test_building_is_refused(machine: Machine) -> None:
-    """Images are built on Linux for x86-64 only: a Mac is told to pull them."""
+    """Images are built on Linux for x86-64 only: on a Mac the message is to pull them."""
     machine.tools.add("go", GO)
     machine.tools.add_docker()
     for tool, version in (("kind", "v0.27.0"), ("kubectl", "v1.29.15"), ("helm", "v3.17.3")):

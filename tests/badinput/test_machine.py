@@ -89,7 +89,7 @@ def test_foreign_files_are_left_alone(fresh: Installation) -> None:
 
 @pytest.mark.parametrize("command", ["seed", "status", "drift"])
 def test_nothing_is_up(fresh: Installation, command: str) -> None:
-    """A command that needs a cluster says so, and leaves no trace."""
+    """A command that needs a cluster reports that there is none, and leaves no trace."""
     fresh.pgdrill(command).refuses(ENVIRONMENT, "nothing is running", "make up")
     assert leftovers(fresh.state) == []
 

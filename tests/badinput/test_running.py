@@ -79,7 +79,7 @@ def test_restore_to_what_cannot_be_had(
 
 
 def test_restore_by_hand(running: Running) -> None:
-    """Backup, restore and discard do what the README says, and the first cluster runs on."""
+    """Backup, restore and discard work as in the README, and the first cluster runs on."""
     installation, platform = running.installation, running.platform
     before = {m.name: m.incarnation for m in platform.engine.members()}
     with platform.cluster().connect() as session:

@@ -30,7 +30,7 @@ class Checkout:
 
     @property
     def state(self) -> Path:
-        """Where an installation goes when nobody says."""
+        """The default place of an installation."""
         return self.place / "state" / "pgdrill" / "local"
 
     def run(self, *words: str, within: float, wrapper: tuple[str, ...] = ()) -> Outcome:
@@ -108,7 +108,7 @@ def test_works_without_mounts(checkout: Checkout) -> None:
 
 
 def test_kind_without_a_container_engine(checkout: Checkout) -> None:
-    """Who may not start a container engine is told to, or to do without one."""
+    """A user who may not start a container engine gets two remedies: start one, or use none."""
     nothing = ("env", "PATH=/nonexistent", "DOCKER_HOST=")
     up = (".venv/bin/python", "-m", "pgdrill", "up", "--platform=kind")
     runs = any(process.info["name"] == "dockerd" for process in psutil.process_iter(["name"]))

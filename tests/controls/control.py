@@ -27,8 +27,8 @@ class Control:
     ) -> Iterator[Verdicts]:
         """Judge in this block as the suite does; every verdict on these budgets must come out so.
 
-        Verdicts on other budgets are nobody's business here and are not kept. why: what the notes
-        of these verdicts must say, so that red for another reason does not pass.
+        Verdicts on other budgets do not matter here and are not kept. why: a text that the notes
+        of these verdicts must contain, so that red for another reason does not pass.
 
         Raises:
             AssertionError: the suite stayed green, or another verdict came out than expected.

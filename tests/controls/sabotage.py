@@ -17,7 +17,7 @@ from pgdrill.platforms.base import Platform
 from pgdrill.platforms.kubernetes.platform import KubernetesPlatform
 from pgdrill.waiting import eventually, pause
 
-LOSING = 1.0  # seconds of acknowledged writes that no standby hears of; some 70 of them
+LOSING = 1.0  # seconds of acknowledged writes that no standby receives; some 70 of them
 TAKES_EFFECT = 15.0  # seconds for the engine to change how commits wait
 LOADED = 90.0  # seconds for the operator to hand changed rules to Prometheus; about 20 were seen
 PROBER = "pgdrill.workload.probe_loop"
@@ -34,12 +34,12 @@ ONE_DOUBLES = "INSERT INTO {0} SELECT * FROM {0} ORDER BY at, id LIMIT 1"
 
 
 class NoFault:
-    """Does nothing and says so: names no member."""
+    """A fault that does nothing: it names no member."""
 
     name = "nothing"
 
     def inject(self) -> str:
-        """Hit nobody."""
+        """Hit no member."""
         return ""
 
     def verify_injected(self) -> str:
@@ -55,7 +55,7 @@ class NoFault:
 
 
 class LossyKill:
-    """Kill the primary while commits wait for nobody and the standbys hear nothing."""
+    """Kill the primary while commits wait for no standby and the standbys receive nothing."""
 
     name = "lossy_kill"
 
@@ -72,7 +72,7 @@ class LossyKill:
         )
         self._deaf.inject()
         pause(LOSING)
-        self._deaf.verify_injected()  # a standby that gave up would have connected anew
+        self._deaf.verify_injected()  # a standby that gave up would have reconnected
         return self._kill.inject()
 
     def _waits_for(self) -> str:
@@ -96,7 +96,7 @@ class LossyKill:
 
 
 class NobodyTakesOver:
-    """Kill the primary for good while the engine is told to promote nobody."""
+    """Kill the primary for good while the engine may not promote any member."""
 
     name = "nobody_takes_over"
 
@@ -134,7 +134,7 @@ class NobodyTakesOver:
 
 
 class StaysAway:
-    """Kill a standby for good, and claim that it is healed; whoever uses it heals it afterwards."""
+    """Kill a standby for good, and report it as healed; the caller heals it afterwards."""
 
     name = "stays_away"
 

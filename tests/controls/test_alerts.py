@@ -49,10 +49,10 @@ def test_muted_alert_is_broken(
     alert_watch: AlertWatch,
     control: Control,
 ) -> None:
-    """The disk-filling test fails when somebody has silenced its alert."""
+    """The disk-filling test fails when its alert is silenced."""
     require_capability("real-disk-limit")
     path = alert_watch.path(MUTED)
-    ways = (alerting.fires(path), alerting.resolves(path))  # nor is anybody told that it is over
+    ways = (alerting.fires(path), alerting.resolves(path))  # the resolution is not paged either
     with (
         control.must_be("broken", "alert silenced", *ways) as verdicts,
         alert_watch.alertmanager.silenced(MUTED),
@@ -66,7 +66,7 @@ def test_muted_alert_is_broken(
 def test_fault_that_nobody_sees_is_broken(
     sabotaged: DrillContext, alert_watch: AlertWatch, control: Control
 ) -> None:
-    """A drilled fault is missed when somebody has silenced the only alert that must see it."""
+    """A drilled fault is missed when the only alert that must see it is silenced."""
     observer = observe_alerts(sabotaged.platform, FAULTS["switchover"], alert_watch)
     assert observer, "nothing is monitored here"
     with (
@@ -87,7 +87,7 @@ def test_removed_rules_are_missed(
     alone: Alone,
     alert_watch: AlertWatch,
 ) -> None:
-    """The disk-filling test refuses to judge when somebody has removed the object of its rule."""
+    """The disk-filling test refuses to judge when the object of its rule was removed."""
     require_capability("pods")
     alert_watch.rule(MUTED)
     assert isinstance(platform, HasRuleObjects)

@@ -1,4 +1,4 @@
-"""A load whose server stalls or dies must not look good."""
+"""A load with a server that stalls or dies must not look good."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ STALL = 2.5  # seconds: a fifth of all transactions is due in it, and answered t
 
 @dataclass
 class Once:
-    """Something to be done in the middle of a run, told of every second of it."""
+    """An action in the middle of a run, called with every second of it."""
 
     strike: Callable[[], object]
     done: bool = False
@@ -81,7 +81,7 @@ Load = Callable[[Callable[[], object]], Bench]
 def test_dead_server_is_no_good_load(
     platform: Platform, load_struck_by: Load, control: Control
 ) -> None:
-    """A load whose server is killed half-way has no percentiles and breaks every other promise."""
+    """A load with a server killed half-way has no percentiles and breaks every other promise."""
     with killed(platform) as kill:
         bench = load_struck_by(kill)
     sabotage = "server killed under pgbench"

@@ -22,7 +22,7 @@ def test_query_without_series_is_an_error(prometheus: Prometheus) -> None:
 def test_clients_without_a_single_ack_are_no_evidence(
     sabotaged: DrillContext, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A trial whose clients only ever reached standbys has neither a gap nor zero lost writes."""
+    """A trial whose clients only reached standbys has neither a gap nor zero lost writes."""
     monkeypatch.setattr(trials, "lanes", to_standbys)
     spec, here = FAULTS["standby_freeze"], where(sabotaged.platform)
     gap = spec.gap(here)
@@ -33,7 +33,7 @@ def test_clients_without_a_single_ack_are_no_evidence(
 
 
 def to_standbys(cluster: Cluster) -> list[Lane]:
-    """Return the lanes of clients at the wrong address; nobody waits for their acks."""
+    """Return the lanes of clients at the wrong address, without a wait for acks."""
     wrong = cluster.conninfo(cluster.read_only)
     return [
         Lane("fresh", "fresh", wrong, FRESH_RATE, direct=True),

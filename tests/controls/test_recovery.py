@@ -29,7 +29,7 @@ from tests.controls.inventory import breaks
 
 
 class Tampered:
-    """An archive that says it restored, and gives other rows."""
+    """An archive that reports a restore, and holds other rows."""
 
     def __init__(self, inner: Archive, source: Cluster) -> None:
         self.promised_loss = inner.promised_loss
@@ -125,7 +125,7 @@ def test_a_wal_file_that_cannot_be_had_is_no_restore(
 def test_an_archive_that_forgets_what_it_took_is_refused(
     require_capability: Callable[[str], None], sabotaged: DrillContext
 ) -> None:
-    """PostgreSQL believes an archive_command that stores nothing; a restore looks for the file."""
+    """PostgreSQL trusts an archive_command that stores nothing; a restore looks for the file."""
     require_capability("backup")
     require_capability("processes")  # looks into the repository as this platform keeps it
     platform = _local(sabotaged.platform)
@@ -142,7 +142,7 @@ def test_an_archive_that_forgets_what_it_took_is_refused(
 
 @contextmanager
 def _forgetful(engine: PatroniEngine, cluster: Cluster) -> Iterator[None]:
-    """Store nothing, and say that it was stored."""
+    """Store nothing, and report success."""
 
     def command() -> str:
         with cluster.connect() as session:
@@ -192,7 +192,7 @@ def _spoilt(platform: Platform, file: str, how: str) -> Iterator[None]:
     kept = str(PurePosixPath(at).with_name(".kept"))
     over = f"dd if=/dev/urandom of={at} bs=64 count=1 seek=1 conv=notrunc"
     try:
-        # With owner and extended attributes: there the store keeps what it knows of an object.
+        # With owner and extended attributes, in which the store keeps the metadata of an object.
         shell(f"cp -a {at} {kept} && {over if how == 'damaged' else f'rm {at}'}")
         yield
     finally:

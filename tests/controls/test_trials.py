@@ -25,7 +25,7 @@ from tests.controls.sabotage import (
     Tampering,
 )
 
-LOOK = 40.0  # seconds to wait for somebody to take over; the promise is 30
+LOOK = 40.0  # seconds to wait for a failover; the promise is 30
 
 
 class Trials:
@@ -58,7 +58,7 @@ def trials(sabotaged: DrillContext, monkeypatch: pytest.MonkeyPatch) -> Trials:
 
 
 def test_fault_that_names_no_member_is_invalid(trials: Trials, control: Control) -> None:
-    """An experiment whose every activity succeeds is refused when it names nobody it hit."""
+    """An experiment whose every activity succeeds is refused when it names no member."""
     gap = trials.promised("standby_kill").gap
     why = "names no member"
     with control.must_be("invalid", "a fault that does nothing", gap, why=why) as verdicts:

@@ -16,7 +16,7 @@ from pgdrill.records import Bench
 def test_resources_of_every_member_are_known(
     cluster: Cluster, bench: Bench, prometheus: Prometheus, resource: str
 ) -> None:
-    """Prometheus knows what the load cost every member, over the whole of the load."""
+    """Prometheus has the load's resources of every member, over the whole of the load."""
     end = bench.started_at + bench.duration
     series = resource_series(prometheus, {resource: METRICS[resource]}, bench.started_at, end)
     points = {one.member: len(one.points) for one in series}

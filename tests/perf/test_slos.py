@@ -1,4 +1,4 @@
-"""The objectives once more, computed by Prometheus: two ways that must tell the same."""
+"""The objectives once more, computed by Prometheus: both ways must give the same."""
 
 import pytest
 

@@ -232,7 +232,7 @@ def _refuse_builds(scratch: Path) -> None:
 
 
 def _let_kubelet_pull(scratch: Path) -> None:
-    """Start a pod on a node that does not have its image: nobody but kubelet fetches it there."""
+    """Start a pod on a node that does not have its image: only kubelet fetches it there."""
     kubectl = next((scratch / "cache/releases").glob("kubectl-*/kubectl"))
     ask: list[str | Path] = [kubectl, f"--kubeconfig={scratch / 'state/kind/kubeconfig'}"]
     image = catalogue().pulled["pushgateway"].reference

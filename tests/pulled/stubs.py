@@ -78,7 +78,7 @@ def renamed(archive: Path, reference: str, into: Path) -> Path:
 
 @dataclass(frozen=True)
 class Registry:
-    """A registry that runs; its log says what it served."""
+    """A registry that runs; its log lists what it served."""
 
     port: int
     log: Path

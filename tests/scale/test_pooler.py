@@ -1,4 +1,4 @@
-"""The pooler follows its load, and costs nobody a write."""
+"""The pooler follows its load, and no client loses a write."""
 
 from collections.abc import Callable
 

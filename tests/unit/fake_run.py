@@ -474,7 +474,7 @@ def rebuild() -> Rebuild:
 
 
 def events(of: list[Trial]) -> list[Event]:
-    """What the sources told."""
+    """The records of every source."""
     made = [Event(at=START + 1, source="test", what="seed", subject="1,000,000 rows")]
     for t in of:
         made += [

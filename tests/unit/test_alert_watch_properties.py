@@ -63,7 +63,7 @@ class TellingAlertmanager(Told):
 
 
 def watched(history: list[Look]) -> tuple[AlertWatch, list[float], list[Sighting]]:
-    """Let a watch look at each moment of a history; return it, when it looked, what it told."""
+    """Let a watch look at each moment of a history; return it, its looks and its sightings."""
     prometheus, alertmanager = TellingPrometheus(), TellingAlertmanager()
     told: list[Sighting] = []
     watch = AlertWatch(
@@ -103,7 +103,7 @@ def test_what_was_held_at_an_instant_is_what_the_last_look_before_it_saw(
 def test_a_sighting_is_told_once_for_each_time_an_alert_enters_a_stage(
     history: list[Look],
 ) -> None:
-    """Staying in one is no other sighting; what is told is what is kept, in the same order."""
+    """Staying in a stage is no new sighting; sightings are reported as kept, in the same order."""
     watch, _, told = watched(history)
     assert told == watch.sightings
     assert [s.at for s in told] == sorted(s.at for s in told)

@@ -219,7 +219,7 @@ def test_information_is_logged_and_pages_nobody(monitoring: Monitoring, watch: A
 def test_a_watchdog_that_is_silent_pages(
     watch: AlertWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What always fires is no alert to anybody; when it does not come any more, the pager pages."""
+    """The watchdog is not listed as an alert; when it stops coming, the pager pages."""
     monkeypatch.setattr(deadman, "PAGES_AFTER", 2.0)
     eventually("the watchdog", lambda: watch.switch.heartbeats, lambda n: n > 2, within=WITHIN)
     began = watch.quiet(lasting=3)
@@ -271,7 +271,7 @@ def test_quiet_is_waited_for_before_a_fault(monitoring: Monitoring, watch: Alert
 
 
 def test_a_late_page_breaks_the_quiet(watch: AlertWatch) -> None:
-    """A page of an alert that nobody holds any more counts against the window it comes in."""
+    """A page of an alert that is no longer held counts against the window it comes in."""
     host, port = watch.alertmanager.webhook()
     page = {"alerts": [{"labels": {"alertname": "Late"}, "status": "firing"}]}
     late = threading.Timer(0.5, requests.post, (f"http://{host}:{port}/pager",), {"json": page})
@@ -306,7 +306,7 @@ def test_two_watches_cannot_share_the_pager(watch: AlertWatch) -> None:
 
 
 def test_numbers_come_by_label_and_never_from_nothing(monitoring: Monitoring) -> None:
-    """A query answers with values by label, or says that it found no data."""
+    """A query returns values by label, or raises that it found no data."""
     client = Prometheus(monitoring.prometheus)
     eventually("a scrape", lambda: _has_data(client, "up == 1"), within=WITHIN)
     assert client.values("up", "job") == {"alive": 1.0, "dead": 0.0}

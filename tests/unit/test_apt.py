@@ -37,7 +37,7 @@ def _held(lock: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_free_lock_is_not_waited_for(lock: Path) -> None:
-    """Nothing is said where nobody holds it, nor where it is locked by ourselves."""
+    """Nothing is printed where no process holds it, nor where we lock it ourselves."""
     said: list[str] = []
     apt.wait_until_free(said.append)
     assert said == []
@@ -45,7 +45,7 @@ def test_a_free_lock_is_not_waited_for(lock: Path) -> None:
 
 
 def test_whoever_holds_the_lock_is_named_and_waited_for(lock: Path) -> None:
-    """The wait ends with the holder, and said its process, its command and the limit at once."""
+    """The wait ends with the holder, and printed its process, its command and the limit at once."""
     for process in _held(lock, 1.5):
         said: list[str] = []
         apt.wait_until_free(said.append, within=20)

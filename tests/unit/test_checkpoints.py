@@ -20,7 +20,7 @@ def _cluster(server: ScratchPostgres, user: str, **members: ScratchPostgres) -> 
 
 
 def test_a_standby_reaches_the_checkpoint_of_its_primary(scratch_postgres: ScratchPostgres) -> None:
-    """Whatever was written before is replayed by nobody any more, on no member."""
+    """No member replays anything that was written before."""
     standby = scratch_postgres.standby()
     try:
         with psycopg.connect(scratch_postgres.conninfo, autocommit=True) as primary:

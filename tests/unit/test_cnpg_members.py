@@ -23,7 +23,7 @@ def _primary(*sending_to: str) -> InstanceState:
 
 
 def test_standby_that_the_primary_sends_to_streams() -> None:
-    """Both ends say so."""
+    """Both ends report it."""
     seen = member("pgdrill-1", None, STANDBY, [_primary("pgdrill-1", "pgdrill-2")])
     assert (seen.role, seen.streaming, seen.synchronous, seen.lag) == ("standby", True, True, 20)
 

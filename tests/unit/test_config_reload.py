@@ -1,4 +1,4 @@
-"""What has to be changed for settings to be as a file says."""
+"""The changes that make settings equal to a file."""
 
 from pgdrill.platforms.local.config_reload import difference
 

@@ -1,4 +1,4 @@
-"""Dashboards are what their text says, in Grafana's own types, and promise what the rules do."""
+"""Dashboards equal their description, in Grafana's own types, with the limits of the rules."""
 
 import json
 import math
@@ -54,7 +54,7 @@ def _thresholds() -> dict[str, float]:
 
 @each
 def test_the_file_is_what_the_generator_writes(dashboard: Dashboard) -> None:
-    """Nobody edits the JSON by hand, or forgets to renew it."""
+    """The JSON is never edited by hand, nor left behind."""
     told = "run `make dashboards` and commit what it writes"
     assert file_of(dashboard).read_text() == text_of(dashboard), told
 
@@ -122,6 +122,6 @@ def test_limits_are_those_of_the_rules() -> None:
 
 
 def test_a_value_means_what_its_step_says() -> None:
-    """A step counts from its value on; a word says more than a step."""
+    """A step counts from its value on; a word takes precedence over a step."""
     assert [shared.MEMBERS_UP.tone(n) for n in (0, 1, 2, 3)] == ["bad", "bad", "warn", "good"]
     assert [shared.FULLEST.tone(n) for n in (0.69, 0.7, 0.8)] == ["good", "warn", "bad"]

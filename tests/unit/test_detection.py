@@ -124,7 +124,7 @@ def test_matrix_has_a_row_for_each_fault_and_a_column_for_each_alert() -> None:
 
 
 def test_an_alert_that_had_to_come_and_did_not_is_in_the_matrix() -> None:
-    """What is missing has a column of its own, and how often it came is said."""
+    """A missing alert has a column of its own, with how often it came."""
     twice = [detection("f", 1, seen("PgFailover", "info", 3)), detection("f", 2)]
     ((some,), (none,)) = [row.cells for row in matrix([*twice, detection("g", 1)]).rows]
     assert (some.text, some.state) == ("3 s (1 of 2)", "missed")
@@ -132,14 +132,14 @@ def test_an_alert_that_had_to_come_and_did_not_is_in_the_matrix() -> None:
 
 
 def test_an_alert_that_alertmanager_held_back_is_marked() -> None:
-    """An alert that fired and reached nobody is not shown as one that did."""
+    """An alert that fired and paged nobody is not shown as one that paged."""
     held = seen("PgLag", "warning", 6).model_copy(update={"alertmanager": None})
     (row,) = matrix([detection("f", 1, held, seen("PgFailover", "info", 3))]).rows
     assert [cell.text for cell in row.cells] == ["6 s (held back)", "3 s"]
 
 
 def test_report_and_terminal_name_who_saw_nothing(tmp_path: Path) -> None:
-    """A fault that nobody saw is on the page and in the last lines; an excuse is given as well."""
+    """A fault that no alert saw is on the page and in the last lines; so is an excuse."""
     run = write_run(tmp_path / "run")
     line = next(text for text in terminal(run.path) if text.startswith("detection: "))
     assert line == (
@@ -158,7 +158,7 @@ def test_report_and_terminal_name_who_saw_nothing(tmp_path: Path) -> None:
 
 
 def test_a_run_that_nobody_watched_claims_nothing(tmp_path: Path) -> None:
-    """Without monitoring there is no line and no matrix, and the page says so."""
+    """Without monitoring there is no line and no matrix, and the page states it."""
     run = write_run(tmp_path / "run", without=("detections",))
     assert not [text for text in terminal(run.path) if text.startswith("detection")]
     assert "this run has no fault that monitoring watched" in splice(run.path).read_text()

@@ -285,7 +285,7 @@ def test_every_command_is_understood(command: str, tmp_path: Path) -> None:
         case [_, "-m", "pytest", *rest]:
             if COMMANDS[
                 command
-            ]:  # in a folder of the reader's, into whose Python pgdrill is installed
+            ]:  # in the reader's own folder, with pgdrill installed
                 where, plugin = tmp_path, ["-p", "pgdrill.plugin"]
             else:
                 where, plugin = ROOT, []

@@ -121,7 +121,7 @@ def test_a_control_puts_another_fault_in_the_place_of_the_first() -> None:
 
 
 class Stubborn:
-    """A fault whose healing takes so long that somebody interrupts it."""
+    """A fault whose long healing is interrupted."""
 
     name = "stubborn"
 
@@ -130,7 +130,7 @@ class Stubborn:
         self._interrupted = interrupted
 
     def inject(self) -> str:
-        """Hit somebody."""
+        """Hit a member."""
         return "pg1"
 
     def verify_injected(self) -> str:

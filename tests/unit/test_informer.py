@@ -19,13 +19,13 @@ Say = queue.Queue[tuple[str, str, str] | int | None]  # kind, name and field; a 
 
 @pytest.fixture
 def say() -> Say:
-    """What the server says next."""
+    """The server's next answer."""
     return queue.Queue()
 
 
 @pytest.fixture
 def followed(say: Say) -> Iterator[Informer]:
-    """Follow what a server of this test's own says."""
+    """Follow the answers of a server in this test."""
 
     class Watched(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -96,7 +96,7 @@ def test_every_change_is_known(say: Say, followed: Informer) -> None:
 
 
 def test_nothing_is_known_of_a_silent_server(say: Say, followed: Informer) -> None:
-    """An error makes all of it unknown; the next watch, which tells it anew, known again."""
+    """An error clears the state; the next watch, which lists everything again, restores it."""
     say.put(("ADDED", "one", "a"))
     with followed:
         say.put(None)
@@ -117,7 +117,7 @@ def test_a_watch_that_ends_in_peace_is_resumed(say: Say, followed: Informer) -> 
 
 
 def test_following_ends_at_once(say: Say, followed: Informer) -> None:
-    """Whoever leaves does not wait for the next change."""
+    """The end of the block does not wait for the next change."""
     say.put(("ADDED", "one", "a"))
     with followed:
         assert _names(followed)

@@ -120,7 +120,7 @@ def test_every_value_of_a_chart_is_in_its_schema(chart: str) -> None:
 
 
 def _left_out(what: str, settings: Settings) -> NoReturn:
-    """Skip aloud; with --require-capabilities, as `make manifests` has it, fail."""
+    """Skip with a message; with --require-capabilities, as `make manifests` has it, fail."""
     if settings.require_capabilities:
         pytest.fail(f"not run: {what}")
     pytest.skip(f"{what}: `make manifests` brings it")

@@ -1,4 +1,4 @@
-"""pgdrill as somebody else has it: a wheel, a command, a plugin that is idle until asked for."""
+"""pgdrill in a user's environment: a wheel, a command, a plugin that is idle until requested."""
 
 import os
 import subprocess
@@ -59,7 +59,7 @@ def test_commands_need_no_checkout(site: Path, tmp_path: Path) -> None:
 
 
 def test_the_plugin_is_idle_in_somebody_elses_tests(site: Path, tmp_path: Path) -> None:
-    """Their tests run as ever, nothing is written, and whoever wants a drill learns how."""
+    """A user's tests run as before, nothing is written, and the message says how to drill."""
     (tmp_path / "test_theirs.py").write_text("def test_theirs(): pass\n")
     done = _run(site, tmp_path, "-m", "pytest", "-p", "no:cacheprovider", "--strict-markers")
     assert done.returncode == 0, done.stdout

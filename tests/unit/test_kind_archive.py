@@ -1,4 +1,4 @@
-"""What the archive of the reference platform reads and asks for, without a cluster."""
+"""The reference platform's archive: what it reads and requests, without a cluster."""
 
 import runpy
 from datetime import UTC, datetime
@@ -85,7 +85,7 @@ def test_the_reason_of_a_failed_recovery_is_postgresqls_own() -> None:
 
 
 def test_a_recovery_that_stops_short_of_the_last_file_is_none() -> None:
-    """A history that ends before the last stored file began tells of a hole."""
+    """A history that ends before the last stored file began indicates a hole."""
     history = "1\t0/7000158\tno recovery target specified\n"
     demand_all_wal(history, "000000010000000000000007", SEGMENT)
     demand_all_wal(history, "", SEGMENT)

@@ -177,7 +177,7 @@ def test_a_root_that_lacks_something_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_installation_is_read_back_as_written(tmp_path: Path) -> None:
-    """What `up` planned is what later commands see, readable by nobody else."""
+    """Later commands read the plan of `up`, and only this user can read it."""
     made = plan(tmp_path, "node:1", True, 2).with_timing("default")
     made.save()
     assert Installation.load(tmp_path) == made
@@ -208,7 +208,7 @@ def test_wal_is_kept_back_to_the_last_checkpoint() -> None:
 
 
 def test_a_failed_command_says_its_last_words(tmp_path: Path) -> None:
-    """One line names the command and what it said, whether it was logged or not."""
+    """One line names the command and its error, whether it was logged or not."""
     with pytest.raises(BrokenEnvironmentError, match="no such thing"):
         output("sh", "-c", "echo no such thing >&2; exit 3")
     with pytest.raises(BrokenEnvironmentError, match=r"building: no end after 0.2 s"):
@@ -225,7 +225,7 @@ def test_a_play_without_a_recap_is_no_success() -> None:
 
 
 def test_one_run_holds_an_installation(tmp_path: Path) -> None:
-    """A second run is told which process holds it; afterwards nothing is left of the lock."""
+    """A second run gets the process that holds it; afterwards nothing is left of the lock."""
     file = tmp_path / "kind.lock"
     told = rf"the kind platform \(pid {os.getpid()}\)"
     with exclusive(file, "the kind platform"), pytest.raises(BrokenEnvironmentError, match=told):

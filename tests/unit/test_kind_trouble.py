@@ -31,7 +31,7 @@ from pgdrill.provision.host import leftover_rules, unmounted
 from pgdrill.settings import ROOT
 from pgdrill.waiting import eventually
 
-# What `iptables-save` says while a dockerd of ours runs and nothing else was there before.
+# Output of `iptables-save` while a dockerd of ours runs and nothing else was there before.
 FILTER = """\
 *filter
 :INPUT ACCEPT [0:0]
@@ -208,7 +208,7 @@ def _runs(process: psutil.Process) -> bool:
 def test_the_build_cache_is_cleared_and_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What nobody will finish goes, what is finished stays, and a second builder is refused."""
+    """Unfinished files are removed, finished ones stay, and a second builder is refused."""
     monkeypatch.setenv("PGDRILL_CACHE_DIR", str(tmp_path))
     finished = tmp_path / "programs/kind-1/kind"
     halves = [tmp_path / "programs/kind-1/kind.7.partial", tmp_path / "rootfs/.making-x/rootfs.tar"]

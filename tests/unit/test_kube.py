@@ -1,4 +1,4 @@
-"""Somebody's cluster: chosen by name alone, refused in one line each, and left as it was."""
+"""An existing cluster: chosen by name alone, refused in one line each, and left as it was."""
 
 import os
 import pty
@@ -138,7 +138,7 @@ def test_what_cannot_be_looked_up_is_refused(
 def test_an_expired_token_is_named(
     api: KubernetesApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Credentials that the API server does not know: log in again."""
+    """Credentials that the API server rejects: log in again."""
     with api.kubeconfig(tmp_path, token="expired") as file:
         monkeypatch.setenv("KUBECONFIG", str(file))
         with pytest.raises(BrokenEnvironmentError, match=r"expired.*log in again"):
@@ -337,7 +337,7 @@ def test_a_dataset_from_before_stays(scratch_postgres: ScratchPostgres) -> None:
 @pytest.mark.parametrize("name", schema.SCHEMAS)
 @pytest.mark.usefixtures("api")
 def test_a_schema_of_somebody_s_is_left_alone(scratch_postgres: ScratchPostgres, name: str) -> None:
-    """A schema that is called as ours is, and was made by somebody, is refused and survives."""
+    """A schema with the name of ours that pgdrill did not make is refused and survives."""
     with psycopg.connect(scratch_postgres.conninfo) as session:
         session.execute(f"CREATE SCHEMA {name}")
     platform, _ = choose(asked())
@@ -365,7 +365,7 @@ def test_rights_in_the_database_are_named(
 def test_a_database_that_refuses_is_named(
     api: KubernetesApi, scratch_postgres: ScratchPostgres
 ) -> None:
-    """pg_hba, TLS, an unknown database, nobody at all: each in PostgreSQL's words, and a remedy."""
+    """pg_hba, TLS, an unknown database, no server: each in PostgreSQL's words, with a remedy."""
     with _only_postgres(scratch_postgres):
         assert "spec.postgresql.pg_hba" in _refused()
     api.objects[f"{CORE}/secrets/{NAME}-app"] = secret(username="app", password="x", dbname="none")
@@ -376,7 +376,7 @@ def test_a_database_that_refuses_is_named(
 
 @contextmanager
 def _only_postgres(server: ScratchPostgres) -> Iterator[None]:
-    """Let pg_hba.conf know no other user, while the block lasts."""
+    """Let pg_hba.conf accept no other user, while the block lasts."""
     hba = server.data / "pg_hba.conf"
     kept = hba.read_text()
     app = server.conninfo.replace("user=postgres", "user=app")
@@ -424,7 +424,7 @@ def test_preflight_lists_rights_and_refuses(
 
 
 def test_members_are_seen_from_afar(api: KubernetesApi, scratch_postgres: ScratchPostgres) -> None:
-    """Without an address of each member the primary says who streams; that is said aloud."""
+    """Without an address of each member the primary reports who streams; that is printed."""
     platform, _ = choose(asked())
     assert isinstance(platform, KubePlatform)
     assert "member-addresses" not in platform.capabilities

@@ -51,7 +51,7 @@ def test_lists_are_tables(api: client.ApiClient, served: KubernetesApi) -> None:
 def test_an_object_is_yaml_without_its_bookkeeping(
     api: client.ApiClient, served: KubernetesApi
 ) -> None:
-    """Who changed which field last is longer than the object, and helps nobody."""
+    """The record of field managers is longer than the object, and is left out."""
     served.objects[f"{CLUSTERS}/{NAME}"]["metadata"]["managedFields"] = [{"manager": "x"}]
     text = kubectl_output.document(api, f"{CLUSTERS}/{NAME}")
     assert "instances: 2" in text

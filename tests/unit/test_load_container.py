@@ -34,7 +34,7 @@ from tests.unit.conftest import ScratchPostgres
 
 IMAGE = catalogue().images["postgresql"].reference
 ELSEWHERE = Endpoint("127.0.0.1", 1)  # where this machine would reach the database
-LASTS = f"--time={10_000 + os.getpid()}"  # tells this session's pgbench from any other's
+LASTS = f"--time={10_000 + os.getpid()}"  # identifies this session's pgbench
 FOREVER = [LASTS, "--progress=1", "--no-vacuum", "--define=scale=1", pgbench.MIX[0].argument]
 
 STAND_IN = """\
@@ -132,7 +132,7 @@ def _containers(state: Path) -> list[str]:
 
 
 def test_version_place_and_reason_are_told(contained: Contained) -> None:
-    """The version is what the program in the image says."""
+    """The version is the output of the program in the image."""
     assert re.fullmatch(
         rf"pgbench 15\.\d+ in a container of {re.escape(IMAGE)} on network host,"
         r" because /opt/pgbench is 13\.4",
@@ -144,7 +144,7 @@ def test_a_load_is_what_it_is_on_the_host(contained: Contained, tmp_path: Path) 
     """Tables, calibration, log and schedule; the log is of the user who runs this."""
     program, conninfo = contained.program, contained.conninfo
     direct = make_conninfo(conninfo, port=next(iter(program.routes.values())).port)
-    # The tables are looked at from here and filled from there: the first knows the direct way only.
+    # The tables are checked from here and filled from there: only the direct way works from here.
     assert pgbench.prepare(program, direct, 1, lambda line: None, within=60)
     mix = pgbench.MIX[:1]
     reached = pgbench.calibrate(program, conninfo, 2, 2, scale=1, seed=1, mix=mix)
@@ -208,7 +208,7 @@ def _endless(contained: Contained, directory: Path) -> pgbench_process.Finished:
 
 
 def test_a_container_is_ended_at_its_deadline(contained: Contained, tmp_path: Path) -> None:
-    """The engine is told to remove it, or it would go on without its client."""
+    """The engine removes it; otherwise it would run on without its client."""
     _prepared(contained)
     assert _endless(contained, tmp_path / "out").status == -signal.SIGKILL
     assert not _containers(contained.state)
@@ -216,7 +216,7 @@ def test_a_container_is_ended_at_its_deadline(contained: Contained, tmp_path: Pa
 
 
 def test_a_container_is_ended_by_ctrl_c(contained: Contained, tmp_path: Path) -> None:
-    """At once, when whoever watches its progress is interrupted."""
+    """At once, when its progress callback is interrupted."""
     _prepared(contained)
 
     def interrupt(line: str) -> None:
@@ -353,7 +353,7 @@ def test_kind_offers_a_container(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Where there is none: said before it starts, by the way that leads there from inside."""
+    """Where there is none: reported before it starts, with the address from inside."""
     monkeypatch.setattr(pgbench_program, "DEBIAN_KEEPS", tmp_path / "nowhere")
     found = kind.pgbench()
     assert isinstance(found, ContainerProgram)
@@ -374,7 +374,7 @@ def test_kind_offers_a_container(
 
 
 def test_an_image_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pull that fails is one line, with the log that says why."""
+    """A failed pull is one line, with the log that has the reason."""
     monkeypatch.setenv("PGDRILL_CACHE_DIR", str(tmp_path / "cache"))
     _put_docker(tmp_path, monkeypatch, "#!/bin/sh\necho 'no route' >&2\nexit 1\n")
     monkeypatch.setattr(pulls, "TRY_AGAIN_EVERY", 0.01)

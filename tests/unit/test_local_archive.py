@@ -23,7 +23,7 @@ pytestmark = pytest.mark.unit
 def test_recovery_is_over_once_a_timeline_of_its_own_has_begun(
     tmp_path: Path, histories: tuple[str, ...], stored: str, over: bool
 ) -> None:
-    """A history that the archive has brought says nothing of where recovery ended."""
+    """A history that came from the archive does not show where recovery ended."""
     wal = tmp_path / "pg_wal"
     wal.mkdir()
     for name in histories:

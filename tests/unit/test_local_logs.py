@@ -20,7 +20,7 @@ def test_the_last_complaint_is_found_among_what_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_log_that_is_not_there_or_endless_is_no_trouble(tmp_path: Path) -> None:
-    """No log says nothing, an empty one too; of a long line the beginning is enough."""
+    """No log gives no text, nor does an empty one; a long line is cut."""
     assert last_complaint(tmp_path / "absent.log") == ""
     log = tmp_path / "empty.log"
     log.touch()

@@ -37,7 +37,7 @@ ALL = (AGENT, POSTMASTER, WRITER, SENDER, CLIENT, LOCAL)
     ],
 )
 def test_a_title_says_what_a_process_is(process: Process, postmaster: bool, client: bool) -> None:
-    """PostgreSQL's titles tell the postmaster, its helpers and its clients apart."""
+    """PostgreSQL's titles distinguish the postmaster, its helpers and its clients."""
     assert (is_postmaster(process.title), serves_client(process.title)) == (postmaster, client)
 
 

@@ -1,4 +1,4 @@
-"""Panels of the report: what is said in a tile, drawn as a stretch, and never made up."""
+"""Panels of the report: tiles and stretches show the values, and invent none."""
 
 import re
 from itertools import pairwise
@@ -58,7 +58,7 @@ def test_every_panel_is_in_the_report(tmp_path: Path) -> None:
 
 
 def test_a_panel_without_data_says_why(tmp_path: Path) -> None:
-    """A run without a load has no curve of one, and says so instead of drawing nothing."""
+    """A run without a load has no curve of one, and the page states it."""
     run = write_run(tmp_path / "run", without=("dashboards",))
     (latency,) = {p for _, p in DASHBOARDS[0].panels() if p.title == "Latency of the load"}
     run.keep(shown("lines", pg1=[(0, 1), (2, 2)]))
@@ -67,7 +67,7 @@ def test_a_panel_without_data_says_why(tmp_path: Path) -> None:
 
 
 def test_a_run_without_dashboards_says_so(tmp_path: Path) -> None:
-    """Nothing watched is nothing drawn, aloud."""
+    """Nothing watched is nothing drawn, with a message."""
     run = write_run(tmp_path / "run", without=("dashboards",))
     assert "Not measured: this run has no dashboard" in splice(run.path).read_text()
 

@@ -48,7 +48,7 @@ def test_a_manifest_is_the_one_of_its_module(manifest: Manifest) -> None:
     ("operator", "image"), PULLED.values(), ids=["-".join(names) for names in PULLED]
 )
 def test_a_pulled_image_is_named_by_its_source(operator: str, image: Pulled) -> None:
-    """The file of the module that is said to name it does."""
+    """The named file of the module contains the reference."""
     source, _, file = image.named.partition(": ")
     of_source = (source, f"{source}-{operator}")
     programs = catalogue(operator).programs.values()
@@ -114,7 +114,7 @@ def test_kubernetes_is_known_by_its_minor() -> None:
 
 
 def test_a_mirror_may_stand_in_the_file(tmp_path: Path) -> None:
-    """[registry] says it for all, or for one host; the command line wins."""
+    """[registry] sets it for all, or for one host; the command line wins."""
     file = tmp_path / "pgdrill.toml"
     file.write_text('[registry]\nmirror = "http://m:1"\n"quay.io" = "http://n:2"\n')
     expected = Mirrors("http://m:1", (("quay.io", "http://n:2"),))

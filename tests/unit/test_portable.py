@@ -36,7 +36,7 @@ from tests.unit.conftest import ScratchPostgres
 
 @contextmanager
 def _mute() -> Iterator[tuple[str, int]]:
-    """Take connections and answer nothing, as docker's proxy does for a port that nobody serves."""
+    """Accept connections and answer nothing, as docker's proxy does without a service."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()
 
@@ -74,7 +74,7 @@ def test_a_late_load_balancer_is_waited_for(shop: tuple[str, int], tmp_path: Pat
         address = late.getsockname()
     with ExitStack() as announced:
 
-        def routable() -> bool:  # asked after the first look, which found nobody
+        def routable() -> bool:  # called after the first look, which found no server
             announced.enter_context(_relay(address[1], to=shop[1]))
             return True
 
@@ -178,7 +178,7 @@ def _copy(source: socket.socket, sink: socket.socket, swallow: bytes) -> None:
 def test_a_statement_ends_although_a_proxy_acknowledges_it(
     scratch_postgres: ScratchPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session gives up on a server that is gone, where no TCP time-out would tell it."""
+    """A session gives up on a server that is gone, even without a TCP time-out."""
     monkeypatch.setattr(session, "GRACE", 0.3)
     parts = conninfo_to_dict(scratch_postgres.conninfo)
     with _relay(0, int(str(parts["port"])), b"swallow me") as port:
@@ -226,7 +226,7 @@ def test_open_files_are_raised_where_they_are_too_few() -> None:
 
 
 def test_too_few_open_files_are_refused() -> None:
-    """A hard limit that cannot be raised is told with what is needed."""
+    """A hard limit that cannot be raised is reported with what is needed."""
     told, left = _with_limit(256, 600, 500).stdout.splitlines()
     assert "500 clients need 1012 open files and no more than 600" in told
     assert left == "256"
@@ -234,7 +234,7 @@ def test_too_few_open_files_are_refused() -> None:
 
 @pytest.fixture
 def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what this process starts in Python believe that it is on a Mac."""
+    """Make the Python processes that this one starts behave as on a Mac."""
     wrapper = tmp_path / "python"
     wrapper.write_text(f'#!/bin/sh\nexec {quote(sys.executable)} -m tests.as_mac "$@"\n')
     wrapper.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What a stranger's shell holds does not reach what is started from it."""
+"""The variables of a user's shell do not reach the programs that pgdrill starts."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import pytest
 
 from pgdrill.settings import ROOT
 
-# Settles, and then says what a child of it would see.
+# Settles, and then prints what a child of it would see.
 TELL = """
 import os, sys
 from pgdrill import process_environment

@@ -1,4 +1,4 @@
-"""A smaller profile leaves the longest faults out, and says which."""
+"""A smaller profile leaves the longest faults out, and names them."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ LAST, AWAY = "test_fault_on_defaults[primary_delete]", "test_fault[primary_away]
 
 
 def _collected(*words: str) -> tuple[str, list[str]]:
-    """Return what pytest would say first, and the names of the tests it would run."""
+    """Return pytest's first lines, and the names of the tests it would run."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "chaos", *words]
     asked = subprocess.run(
         command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=WITHIN
@@ -41,7 +41,7 @@ def test_profile_names_what_it_leaves_out(profile: str, left: dict[str, str]) ->
 
 
 def test_a_name_always_runs() -> None:
-    """Whoever asks for a test by name gets it in any profile."""
+    """A test selected by name runs in any profile."""
     said, run = _collected("--profile=quick", "-k", "on_defaults and primary_delete")
     assert run == [LAST]
     assert "leaves out" not in said

@@ -198,7 +198,7 @@ class Flattering(Tail):
 def test_a_publisher_that_flatters_is_found_out(
     monitoring: Monitoring, tmp_path: Path, tail: type[Tail], broken: set[str]
 ) -> None:
-    """Where Prometheus was told less than the truth, the comparison is broken."""
+    """Where Prometheus got less than the truth, the comparison is broken."""
     _write(tmp_path, 1000)
     publication = _publish(*monitoring, tail(tmp_path, LIMIT_MS), tmp_path)
     found = objectives_twice(_bench(tmp_path), publication, monitoring[1])
@@ -224,7 +224,7 @@ def test_a_gateway_that_is_away_disturbs_nobody_and_is_no_data(
 def test_a_load_that_prometheus_never_saw_is_no_data(
     monitoring: Monitoring, tmp_path: Path
 ) -> None:
-    """An empty Prometheus agrees with nobody."""
+    """An empty Prometheus is no evidence."""
     _write(tmp_path, 100)
     unseen = Publication("never-ran", time.time(), "", pushes=1, cpu=0.0, seconds=1.0)
     found = objectives_twice(_bench(tmp_path), unseen, monitoring[1])
@@ -250,7 +250,7 @@ def test_what_a_killed_run_left_goes_when_the_next_begins(
 
 
 def _count(gateway: str, **members: int) -> float:
-    """Tell Prometheus what members count, as their exporters would; return when it was told."""
+    """Give Prometheus the members' counters, as their exporters would; return when it has them."""
     lines = (
         f'pgdrill_database_xact_commit{{datname="shop",member="{name}"}} {count}\n'
         for name, count in members.items()
@@ -260,7 +260,7 @@ def _count(gateway: str, **members: int) -> float:
 
 
 def test_commits_are_those_of_the_primary_without_its_observers(monitoring: Monitoring) -> None:
-    """What a standby counts is the monitoring's own; the rest must be what clients were told."""
+    """A standby counts the monitoring's own commits; the rest must equal the clients'."""
     gateway, prometheus = monitoring
     start = _count(gateway, pg1=1000, pg2=500, pg3=500)
     wait_scraped(prometheus, "shop", start)
@@ -284,7 +284,7 @@ def test_what_a_replaced_member_left_is_not_waited_for(monitoring: Monitoring) -
 
 
 def test_a_member_that_begins_to_count_anew_is_no_evidence(monitoring: Monitoring) -> None:
-    """A counter that falls was reset: its increase says nothing."""
+    """A counter that falls was reset: its increase is no evidence."""
     gateway, prometheus = monitoring
     start = _count(gateway, pg1=9000, pg2=900, pg3=900)
     wait_scraped(prometheus, "shop", start)

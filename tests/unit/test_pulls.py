@@ -22,7 +22,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _pull(place: Path, says: str, fails: int) -> list[str]:
-    """Pull by a program that fails so often; return what was said."""
+    """Pull by a program that fails so often; return the printed lines."""
     script, said = place / "docker", list[str]()
     script.write_text(PULLS.format(tries=place / "tries", fails=fails, says=says))
     script.chmod(0o755)
@@ -31,7 +31,7 @@ def _pull(place: Path, says: str, fails: int) -> list[str]:
 
 
 def test_a_cut_pull_goes_on(tmp_path: Path) -> None:
-    """Two cuts are told with their reason, and the third try ends it."""
+    """Two cuts are reported with their reason, and the third try succeeds."""
     said = _pull(tmp_path, "unexpected EOF", fails=2)
     assert len(said) == 2
     assert all("unexpected EOF" in line and "going on" in line for line in said)

@@ -1,4 +1,4 @@
-"""What the exporters ask of PostgreSQL, asked of a real one."""
+"""The exporters' queries, run on a real PostgreSQL."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def test_every_query_gives_what_it_declares(scratch_postgres: ScratchPostgres) -
 
 
 def test_a_crash_in_place_is_a_new_start(scratch_postgres: ScratchPostgres) -> None:
-    """A backend that is killed ends all others; the postmaster's own start tells nothing of it."""
+    """A killed backend ends all others; the postmaster's own start time does not change."""
     before, postmaster = (
         _ask(scratch_postgres, "pgdrill_started"),
         _postmaster_started(scratch_postgres),

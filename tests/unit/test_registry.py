@@ -59,7 +59,7 @@ def test_a_mirror_stands_for_every_registry_or_for_one(mirror: str, api: str, do
 def test_sizes_are_those_of_this_machines_kind(
     monkeypatch: pytest.MonkeyPatch, token: bool
 ) -> None:
-    """A list of platforms is followed, with the token that anybody gets, and the host is named."""
+    """A list of platforms is followed, with the anonymous token, and the host is named."""
     known = Registry({"a/b:2": 5000, f"kindest/node@{DIGEST}": 7000}, token=token)
     asked = ["quay.io/a/b:2", f"kindest/node:v1@{DIGEST}"]
     with known.url() as url:
@@ -86,6 +86,6 @@ def test_every_missing_image_is_named() -> None:
 
 
 def test_a_mirror_that_is_not_there_is_named() -> None:
-    """Nobody at the address, and something that is no registry."""
+    """No server at the address, and a server that is no registry."""
     with pytest.raises(UnreachableError, match=r"mirror http://127.0.0.1:9 cannot be reached.*ref"):
         look_up(["quay.io/a/b:2"], Mirrors("http://127.0.0.1:9"))

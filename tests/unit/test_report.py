@@ -1,4 +1,4 @@
-"""The report says what the records say: all of it, nothing more, and safely."""
+"""The report shows what the records hold: all of it, nothing more, and safely."""
 
 import html
 import json
@@ -59,7 +59,7 @@ pytestmark = pytest.mark.unit
 
 
 def as_of_version_1(run: RunDir) -> None:
-    """Take away what records did not say before version 2."""
+    """Remove what records did not hold before version 2."""
     for file, field in ((run.file(Verdict), "about"), (run.file(Trial), "control")):
         records = [json.loads(line) for line in file.read_text().splitlines()]
         for record in records:
@@ -123,7 +123,7 @@ def test_page_needs_nothing_from_elsewhere(whole: RunDir) -> None:
 
 
 def test_every_section_is_there_and_in_order(whole: RunDir) -> None:
-    """The sections come in the order in which a sceptic asks."""
+    """The sections come in the order of a reader's questions."""
     found = re.findall(r'<section id="pgd-(\w+)"', splice(whole.path).read_text())
     assert found == [
         "verdicts",
@@ -142,7 +142,7 @@ def test_every_section_is_there_and_in_order(whole: RunDir) -> None:
 
 
 def test_kept_promises_give_the_numbers(whole: RunDir) -> None:
-    """When all is kept, the sentence says how long, how many writes, how many alerts."""
+    """When all is kept, the sentence has how long, how many writes, how many alerts."""
     worst = max(gap for t in trials() if (gap := t.lanes["fresh"].gap))
     said = first_screen(whole)
     assert said.startswith("met: All 28 promises were kept")
@@ -189,7 +189,7 @@ def test_lost_write_cannot_be_overlooked(whole: RunDir) -> None:
     ("value", "text"), [(0.0201, "21 ms"), (3.1, "3.1 s"), (3.1001, "3.2 s"), (12.94, "13 s")]
 )
 def test_upper_bounds_are_rounded_up(value: float, text: str) -> None:
-    """A sentence that says 'at most' is never below what was measured."""
+    """A sentence with 'at most' is never below what was measured."""
     assert at_most(value) == text
 
 
@@ -208,7 +208,7 @@ def test_control_that_stays_green_breaks_the_run(whole: RunDir) -> None:
 
 
 def test_nothing_measured_claims_nothing(tmp_path: Path) -> None:
-    """A run with no records is invalid, its sections say so, and no plot is drawn."""
+    """A run with no records is invalid, its sections state it, and no plot is drawn."""
     run = bare(tmp_path / "bare")
     assert first_screen(run).startswith("invalid: No number was judged")
     text = splice(run.path).read_text()
@@ -235,7 +235,7 @@ def test_headline_is_silent_on_what_was_not_measured(tmp_path: Path, missing: st
 
 
 def test_trial_without_a_gap_takes_the_bound_away(whole: RunDir) -> None:
-    """When one trial had too few acks to tell, no maximum is claimed for its lane."""
+    """When one trial had too few acks to decide, no maximum is claimed for its lane."""
     whole.keep(trial("primary-kill", 10, None, START + 700))
     assert "went without" not in first_screen(whole)
     text = splice(whole.path).read_text()
@@ -439,7 +439,7 @@ def test_our_part_stands_on_top_of_a_real_pytest_html_page(tmp_path: Path) -> No
 
 
 def test_the_pgbench_in_use_is_told_everywhere(whole: RunDir) -> None:
-    """Page (of both loads), terminal and tables say which one it was and why."""
+    """Page (of both loads), terminal and tables show which one it was and why."""
     page = splice(whole.path).read_text()
     assert f"Load and calibration were made by {html.escape(PGBENCH)}." in page
     assert f"The load was made by {html.escape(PGBENCH)}." in page
@@ -477,7 +477,7 @@ def test_objectives_that_disagree_are_in_the_page_and_on_the_terminal(whole: Run
 
 
 def test_pace_of_the_machine_is_in_the_page_and_on_the_terminal(whole: RunDir) -> None:
-    """How slow the machine was where transactions came late; nobody looked: nothing is said."""
+    """The machine's pace where transactions came late; without looks there is no line."""
     told = splice(whole.path).read_text()
     assert "Where transactions came late it was at <strong>50 %</strong>" in told
     assert 'aria-label="The machine during the load"' in told
@@ -492,7 +492,7 @@ PRESSED = {"cpu_pressure", "io_pressure", "memory_pressure", "run_queue"}
 
 
 def test_waits_are_in_the_page_and_on_the_terminal(whole: RunDir) -> None:
-    """What sessions waited for is drawn, tabled and said, with its gap; so for late seconds."""
+    """The waits of sessions are drawn, tabled and summed up, with the gap; so for late seconds."""
     told = splice(whole.path).read_text()
     part = told[told.index("What did the sessions wait for?") : told.index("Was it the machine?")]
     said = (
@@ -530,7 +530,7 @@ def test_runs_of_before_waits_were_looked_at_are_read(whole: RunDir) -> None:
 
 @pytest.mark.parametrize("looked", [False, True])
 def test_waits_without_pressure_are_drawn_alone(whole: RunDir, looked: bool) -> None:
-    """As on macOS: the page says that the kernel tells none, and draws no empty axis."""
+    """As on macOS: the page states that the kernel has no figures, and draws no empty axis."""
     whole.file(MachineSecond).unlink()
     for one in machine() if looked else []:
         whole.keep(one.model_copy(update=dict.fromkeys(PRESSED)))
@@ -544,7 +544,7 @@ def test_waits_without_pressure_are_drawn_alone(whole: RunDir, looked: bool) -> 
 
 
 def test_one_pressure_without_the_other_is_drawn(whole: RunDir) -> None:
-    """What a kernel does not tell has no curve and no name."""
+    """A figure that the kernel does not have gets no curve and no name."""
     whole.file(MachineSecond).unlink()
     for one in machine():
         whole.keep(one.model_copy(update={"io_pressure": None}))
@@ -601,7 +601,7 @@ def ended(run: RunDir, *done: str, end: RunEnd | None, left_out: tuple[str, ...]
 def test_a_run_that_was_cut_off_is_not_green(
     tmp_path: Path, done: tuple[str, ...], end: RunEnd | None, said: str
 ) -> None:
-    """Whatever it kept until then: the first words say how far it came, and what is missing."""
+    """Whatever it kept until then: the first words are how far it came, and what is missing."""
     run = kept_run(tmp_path / "run")
     ended(run, *done, end=end)
     first = headline(read_run(run.path))
@@ -638,7 +638,7 @@ def test_how_tests_ended_is_known_without_the_page_of_pytest(tmp_path: Path) -> 
 
 
 def test_a_run_of_before_is_reported_as_it_was(tmp_path: Path) -> None:
-    """What a verdict is about is read off its sentence where its record does not say."""
+    """What a verdict is about is read from its sentence where its record does not hold it."""
     run = write_run(tmp_path / "run")
     control = trial("control_lossy", 1, 2.0, START).model_copy(update={"control": True})
     run.keep(control)

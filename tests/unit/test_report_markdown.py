@@ -81,7 +81,7 @@ def test_two_platforms_are_one_table(tmp_path: Path) -> None:
 
 
 def test_document_without_markers_is_refused(tmp_path: Path) -> None:
-    """A document with no place for tables stays as it is, and the message says what to add."""
+    """A document with no place for tables stays as it is, and the message names what to add."""
     run = write_run(tmp_path / "run")
     page = tmp_path / "performance-report.md"
     page.write_text("# Ours\n")

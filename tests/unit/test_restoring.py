@@ -119,7 +119,7 @@ def test_a_restore_begins_with_the_last_backup_before_its_point(
 def test_a_point_out_of_reach_is_refused_with_the_range(
     tmp_path: Path, point: str, why: str
 ) -> None:
-    """Nothing is begun, and the message says what can be had."""
+    """Nothing is begun, and the message names what is possible."""
     shelf = Shelf(tmp_path)
     with pytest.raises(BadUsageError, match=why):
         shelf.restore(Target.parse(point), quiet)

@@ -86,7 +86,7 @@ def test_lint_names_file_and_line_of_a_broken_rule(
 
 
 def test_make_lint_checks_every_rule_file() -> None:
-    """What lint runs says that promtool took the files, or in one line that it could not."""
+    """`make lint` prints that promtool took the files, or in one line that it could not."""
     recipe = subprocess.run(
         ["make", "--dry-run", "--always-make", "lint"],
         cwd=ROOT, capture_output=True, text=True, timeout=30, check=True,
@@ -118,13 +118,13 @@ def test_every_alert_is_tested_both_ways() -> None:
 
 @pytest.mark.parametrize("name", sorted(_rules()))
 def test_an_alert_explains_itself(name: str) -> None:
-    """An alert says how bad it is, what is wrong, and where the runbook is, in four sections."""
+    """An alert has its severity, its meaning, and a runbook, in four sections."""
     rule = _rules()[name]
     severities = ("none",) if name == WATCHDOG else ("critical", "warning", "info")
     assert rule["labels"]["severity"] in severities
     assert "for" in rule or rule["labels"]["severity"] == "info"
     assert {"summary", "description", "runbook_url"} <= set(rule["annotations"])
-    # Whoever is paged has the page, and no checkout.
+    # The person who is paged has the page, and no checkout.
     assert (
         rule["annotations"]["runbook_url"] == f"{_repository()}/blob/main/docs/runbooks/{name}.md"
     )
@@ -135,7 +135,7 @@ def test_an_alert_explains_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(_rules()))
 def test_an_alert_serves_every_engine(name: str) -> None:
-    """Alerts read normalised series and our own load; only recording files know an engine."""
+    """Alerts read normalised series and our own load; only recording files are for one engine."""
     expression = _rules()[name]["expr"]
     assert not re.search(r"\b(patroni|cnpg|pg|node|up|kubelet)(_\w+)?\s*[{\[>=<*]", expression)
     assert re.search(r"\bpgdrill(:|_load_)", expression)

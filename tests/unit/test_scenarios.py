@@ -196,7 +196,7 @@ def test_what_a_scenario_alone_raises_is_its_own(pair: Monitoring, watch: AlertW
 def test_what_an_earlier_scenario_left_is_known_and_waited_for_where_it_matters(
     pair: Monitoring, watch: AlertWatch
 ) -> None:
-    """An alert that outlasts its scenario hinders no other, but whoever needs it gone waits."""
+    """An alert that outlasts its scenario does not hinder others, except one that needs it gone."""
     goes = threading.Event()
 
     def leave() -> None:
@@ -248,7 +248,7 @@ def test_an_error_is_raised_to_whom_it_concerns(pair: Monitoring, watch: AlertWa
 def test_a_run_that_ends_early_heals_and_begins_nothing(
     pair: Monitoring, watch: AlertWatch
 ) -> None:
-    """Whoever interrupts waits for no alert: what is broken is healed, what waits never begins."""
+    """An interruption ends all waits: what is broken is healed, what waits never begins."""
     begun: list[str] = []
 
     def never_paged(turn: ScenarioContext) -> Measurement:
@@ -332,7 +332,7 @@ def test_what_fails_in_front_ends_the_scenario_at_its_next_look(watch: AlertWatc
 
 
 def test_ctrl_c_in_front_reaches_the_run(watch: AlertWatch) -> None:
-    """Whoever interrupts the main thread's part ends the run, and the scenario with it."""
+    """An interruption of the main thread's part ends the run, and the scenario with it."""
 
     def interrupted() -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Which platform a command takes when nobody says."""
+"""The platform that a command takes by default."""
 
 from pathlib import Path
 

@@ -66,7 +66,7 @@ def test_a_postmaster_that_hangs_lets_nobody_in(scratch_postgres: ScratchPostgre
 
 
 def test_a_way_in_that_refuses_is_told_from_its_member(scratch_postgres: ScratchPostgres) -> None:
-    """Where nobody listens nothing can be written, whatever the member does."""
+    """Without a server nothing can be written, whatever the member does."""
     with _probing(_free_port(), scratch_postgres.port) as url:
         _comes(url, 1, 0)
 

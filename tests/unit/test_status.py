@@ -67,7 +67,7 @@ def test_half_a_cluster_is_shown_with_what_is_missing() -> None:
 
 
 def test_nothing_but_addresses_can_be_known() -> None:
-    """Where nobody answers the table is left out, and the rest says unknown."""
+    """Without an answer the table is left out, and the rest is unknown."""
     text = shown(
         replace(WELL, up=False, members=None, complaints=None, alerts=None, unknown=("members: x",))
     )

@@ -67,7 +67,7 @@ def test_primary_on_the_control_plane_is_moved_before() -> None:
 
 
 def test_primary_stays_where_nobody_can_take_over() -> None:
-    """Without a synchronous standby nothing is asked for, and the reason is said."""
+    """Without a synchronous standby nothing is requested, and the reason is given."""
     engine = _Engine(synchronous=False)
     with pytest.raises(FaultNotRealError, match="no worker has a synchronous standby"):
         _fault(engine).place()
@@ -75,7 +75,7 @@ def test_primary_stays_where_nobody_can_take_over() -> None:
 
 
 def test_control_plane_is_never_stopped() -> None:
-    """Whoever forgot to move the primary is refused, and nothing counts as hit."""
+    """A caller that forgot to move the primary is refused, and nothing counts as hit."""
     fault = _fault(_Engine())
     with pytest.raises(FaultNotRealError, match="pgdrill-control-plane"):
         fault.inject()

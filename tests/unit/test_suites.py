@@ -78,7 +78,7 @@ def test_a_suite_is_judged_and_shown_without_another_change(tiny: Suite, tmp_pat
 
 
 def test_a_damaged_file_of_a_suite_is_on_the_first_screen(tiny: Suite, tmp_path: Path) -> None:
-    """Nobody has to ask for its records first."""
+    """Its records need no registration first."""
     run = write_run(tmp_path / "run")
     run.file(tiny.records[0]).write_text("{")
     assert any("drops.jsonl:1 is no Drop" in line for line in terminal(run.path))

@@ -1,4 +1,4 @@
-"""Where a cluster runs already, what nobody asked to change stays as it is."""
+"""Where a cluster runs already, what the user did not ask to change stays as it is."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def _running(monkeypatch: pytest.MonkeyPatch, state: Path, *, built: bool) -> No
 def test_a_later_command_keeps_operator_and_nodes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, built: bool
 ) -> None:
-    """`make up OPERATOR=... NODE_IMAGE=...`, then `make chaos`: the cluster is not made anew."""
+    """`make up OPERATOR=... NODE_IMAGE=...`, then `make chaos`: the cluster is not made again."""
     _running(monkeypatch, tmp_path, built=built)
     kept = KindPlatform(supply=_supply())._supply  # no view of it before `up`
     assert (kept.operator, kept.postgres, kept.kubernetes) == (OTHER, "17", "1.30")

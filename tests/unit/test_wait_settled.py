@@ -27,7 +27,7 @@ class Restarts:
         self.looks_asleep = looks_asleep
 
     def members(self) -> tuple[Member, ...]:
-        """Everybody is well all the time."""
+        """Every member is healthy all the time."""
         return tuple(self.now.values())
 
     def synchronous_state_is_expected(self) -> bool:
@@ -35,7 +35,7 @@ class Restarts:
         return True
 
     def not_promotable(self) -> tuple[str, ...]:
-        """Say of a member that streams that nobody could promote it yet."""
+        """Report of a member that streams that it could not be promoted yet."""
         self.looks_asleep -= 1
         return ("pg-3",) if self.looks_asleep >= 0 else ()
 

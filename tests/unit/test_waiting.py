@@ -70,7 +70,7 @@ def test_ticks_keep_their_schedule() -> None:
 def test_people_are_told_of_a_long_wait_and_of_no_short_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is waited for, and for how long at most, is said once it takes a while, then again."""
+    """A wait is announced with its bound once it takes long, and then again."""
     monkeypatch.setattr(waiting, "PATIENCE", 0.05)
     monkeypatch.setattr(waiting, "AGAIN", 0.1)
     said: list[str] = []

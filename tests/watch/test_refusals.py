@@ -51,7 +51,7 @@ def test_the_environment_is_named(
 
 
 def test_a_standby_is_named(server: ScratchPostgres, installation: Installation) -> None:
-    """Nothing can be written to it, and what to give instead is said."""
+    """It cannot be written to, and the message names what to give instead."""
     standby = server.standby()
     try:
         outcome = installation.pgdrill("watch", standby.conninfo)

@@ -1,4 +1,4 @@
-"""A database that is watched while somebody breaks it: what clients saw is what was done."""
+"""A database that is watched while it is broken: the records show what was done."""
 
 import os
 import re
@@ -129,7 +129,7 @@ def test_a_row_deleted_behind_its_back_is_lost_and_fails(
 def test_a_ledger_that_somebody_else_wrote_into_proves_nothing(
     kept: ScratchPostgres, installation: Installation
 ) -> None:
-    """A row of no attempt: said, not judged, and so not kept."""
+    """A row of no attempt: reported, not judged, and so not kept."""
     with watching(installation, kept.conninfo) as seen:
         with psycopg.connect(kept.conninfo) as connection:
             name = ledger.named(table(kept.conninfo))
@@ -157,9 +157,9 @@ def test_a_gap_is_judged_where_its_owner_sets_a_limit(
 def test_an_outage_that_does_not_end_is_shown_and_the_schema_named(
     server: ScratchPostgres, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody answers at the end: nothing is proven, and the second Ctrl-C is obeyed.
+    """The database does not answer at the end: nothing is proven, and the second Ctrl-C is obeyed.
 
-    The next watch removes the schema once nobody has written into it for an hour.
+    The next watch removes the schema once it has not been written to for an hour.
     """
     with watching(installation, server.conninfo) as seen:
         pause(1.0)
@@ -207,7 +207,7 @@ def test_a_killed_watch_is_cleaned_up_on_demand(
 def test_a_closed_terminal_ends_it_with_a_page(
     kept: ScratchPostgres, installation: Installation
 ) -> None:
-    """SIGHUP, and nobody who reads what is printed: the page is written, the schema removed."""
+    """SIGHUP, and the output has no reader: the page is written, the schema removed."""
     with watching(installation, kept.conninfo) as seen:
         assert seen.process.stdout is not None
         seen.wait_for("held 4")  # writes a second: without any, nothing is known
@@ -250,7 +250,7 @@ def test_a_mark_is_a_key_on_a_terminal(kept: ScratchPostgres, installation: Inst
             eventually(words, lambda: words in read(), within=120, every=0.05)
 
         def ended() -> bool:
-            read()  # a terminal that nobody reads from is full one day
+            read()  # a terminal without a reader is full at some point
             return process.poll() is not None
 
         try:
