@@ -50,7 +50,7 @@ def test_frozen_primary(overlap: ScenarioRunner, judge_played: Judge) -> None:
 def test_two_primaries(
     require_capability: Require, overlap: ScenarioRunner, judge_played: Judge
 ) -> None:
-    """A primary with a hung agent stays writable beside its successor, and pages until it steps down.
+    """A primary with a hung agent runs on beside its successor, and pages until it steps down.
 
     CloudNativePG's agent answers the probes: there the kubelet ends both.
     """
