@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 # make bench DURATION=300 CLIENTS=16 is the same as PGDRILL_DURATION=300 PGDRILL_CLIENTS=16 make bench
 OPTIONS := PLATFORM ENGINE PROFILE CONTEXT DURATION CLIENTS RATE ROWS SEED TRIALS RUN_ID REPORTS_DIR \
   PORT_OFFSET REQUIRE_CAPABILITIES IMAGES TIMING OPERATOR POSTGRES KUBERNETES NODE_IMAGE REGISTRY_MIRROR RELEASE_MIRROR ARCHIVE BUDGET SLOW KEEP
-# (only what the command line says: a stray SEED or PLATFORM in the environment is none of ours).
+# (only from the command line: a stray SEED or PLATFORM in the environment is ignored).
 $(foreach option,$(OPTIONS),$(if $(filter command%,$(origin $(option))),$(eval export PGDRILL_$(option) := $($(option)))))
 
 .PHONY: help
@@ -21,7 +21,7 @@ help: ## explain the targets
 
 # The stamp is written last: an interrupted installation is begun again.
 .venv/.$(shell cat requirements/pgdrill.lock | cksum | cut -d' ' -f1): requirements/pgdrill.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pgdrill: $(PYTHON) is older than 3.11: install a newer one, or say make PYTHON=..."; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pgdrill: $(PYTHON) is older than 3.11: install a newer one, or run make PYTHON=..."; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get -qq update; apt-get -qq install -y --no-install-recommends -o DPkg::Lock::Timeout=300 python3-venv; }; } || { echo "pgdrill: python3-venv is missing: run 'apt-get install python3-venv' as root"; exit 2; }
 	@echo "installing locked dependencies into .venv"
 	@$(PYTHON) -m venv --clear .venv
@@ -45,7 +45,7 @@ down: venv ## remove everything that up made
 	@$(BIN)/python -m pgdrill down
 seed: venv ## load >= 1M relational rows (twice is once) and print their checksums
 	@$(BIN)/python -m pgdrill seed
-status: venv ## say what is running
+status: venv ## show what is running
 	@$(BIN)/python -m pgdrill status
 drift: venv ## show what of it differs from what is declared, and change nothing
 	@$(BIN)/python -m pgdrill drift
@@ -76,7 +76,7 @@ controls: venv ## bad set-ups that must come out broken
 
 RUN ?= latest
 .PHONY: report
-report: venv ## judge RUN (default: the latest) anew from its records, BUDGET=KEY=LIMIT,... in place of pgdrill's
+report: venv ## judge RUN (default: the latest) again from its records, BUDGET=KEY=LIMIT,... in place of pgdrill's
 	@$(BIN)/python -m pgdrill report $(RUN)
 
 .PHONY: picture
@@ -96,7 +96,7 @@ images: venv ## list what the kind platform is built from
 	@$(BIN)/python -m pgdrill images
 
 .PHONY: dashboards
-dashboards: venv ## renew infra/dashboards/*.json from pgdrill/dashboards
+dashboards: venv ## write infra/dashboards/*.json from pgdrill/dashboards
 	@$(BIN)/python -m pgdrill.dashboards
 
 .PHONY: test unit rules manifests mutants pulled lint lock
@@ -139,5 +139,5 @@ lint: venv ## style, types, layers, playbooks, scripts, workflows, rule syntax
 	ANSIBLE_CONFIG=infra/ansible/ansible.cfg PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/ansible-lint -q -c infra/ansible/.ansible-lint infra/ansible
 	@$(ACTIONLINT)
 	$(BIN)/python -m pgdrill.observe.rulefiles infra/alerts/*.yaml infra/alerts/rules/*.yaml
-lock: venv ## renew the lock files from pyproject.toml and requirements/*.in
+lock: venv ## update the lock files from pyproject.toml and requirements/*.in
 	for args in "pyproject.toml --group checks -o requirements/pgdrill.lock" "requirements/mutants.in -c requirements/pgdrill.lock -o requirements/mutants.lock" "requirements/members.in -o requirements/members.lock" "requirements/collections.in --no-deps -o requirements/collections.lock" "requirements/barman.in --no-deps -o requirements/barman.lock"; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links $$args || exit; done

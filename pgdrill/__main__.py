@@ -48,16 +48,19 @@ def parser() -> argparse.ArgumentParser:
         ("up", "bring the platform up (or find it up)"),
         ("down", "remove everything that up made"),
         ("seed", "load the shop dataset (or recognise it) and print its checksums"),
-        ("status", "say what is running and whether it is healthy"),
+        ("status", "show what is running and whether it is healthy"),
         ("backup", "take a backup"),
         ("restore", "make a new cluster of what the archive holds up to a point"),
         ("discard", "remove the cluster that was restored"),
         ("drift", "show what of the platform differs from what is declared, and change nothing"),
-        ("report", "judge a run anew from its records, and make its report"),
+        ("report", "judge a run again from its records, and make its report"),
         ("compare", "put runs side by side: what differs, and what became worse"),
         ("budgets", "list the promises, by the key that sets another limit"),
         ("experiment", "print a fault as a file for `chaos run`; without a name, list the faults"),
-        ("kube", "preflight: what a drill of somebody's cluster needs; sweep: undo a killed one"),
+        (
+            "kube",
+            "preflight: what a drill of an existing cluster needs; sweep: undo a killed one",
+        ),
         ("images", "list what the kind platform is built from: source, version, digest"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -279,7 +282,7 @@ def _restore(at: str, replace: bool, platform: Platform, reporter: Reporter) -> 
     with platform.lock():
         archive = _archive(platform)
         if not at:
-            raise BadUsageError(f"say what to restore to: AT=latest, or a point {archive.range()}")
+            raise BadUsageError(f"give a target: AT=latest, or a point {archive.range()}")
         with reporter.task(f"restore to {at}") as update:
             restored = archive.restore(Target.parse(at), update, replace=replace)
     before = 0.0

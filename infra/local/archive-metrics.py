@@ -15,7 +15,7 @@ ANSWER_WITHIN = 30.0  # seconds
 
 
 def metrics(said: str) -> str:
-    """Return the text for what `pgbackrest info --output=json` said."""
+    """Return the text for the output of `pgbackrest info --output=json`."""
     backups = [b for stanza in json.loads(said) for b in stanza.get("backup", []) if not b["error"]]
     lines = [f"pgdrill_archive_backups {len(backups)}"]
     if backups:
@@ -25,7 +25,7 @@ def metrics(said: str) -> str:
 
 
 def look(file: Path, command: list[str]) -> None:
-    """Write the file anew, whole or not at all."""
+    """Replace the file, whole or not at all."""
     try:
         done = subprocess.run(
             [*command, "info", "--output=json"],

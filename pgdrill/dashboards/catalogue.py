@@ -85,7 +85,7 @@ FAILOVER = Dashboard(
                 stat(
                     "Primaries",
                     "sum(pgdrill:is_primary)",
-                    "One is right. None: nobody can write. Two: look at once.",
+                    "One is right. None: writes fail. Two: act at once.",
                     base="bad",
                     steps=rising((1, "good"), (2, "bad")),
                 ),

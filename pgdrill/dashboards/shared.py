@@ -93,7 +93,7 @@ PRIMARY = Panel(
     title="Primary",
     kind="names",
     queries=(Query(expr="pgdrill:is_primary == 1", legend="{{member}}"),),
-    about="Who accepts writes now. Empty: nobody does, and every write fails or waits.",
+    about="The member that accepts writes now. Empty: none does, and every write fails or waits.",
 )
 MEMBERS_UP = stat(
     "Members up",

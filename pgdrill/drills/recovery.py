@@ -162,7 +162,7 @@ def run_total_loss(context: DrillContext, number: int) -> Recovery:
             came = _look(restored, attempts, table, point, roles)
     finally:
         archive.discard()
-        with context.reporter.task("the platform anew"):
+        with context.reporter.task("the platform, made again"):
             platform.down()
             platform.up(context.settings)
         seed_cluster(platform.cluster(), context.settings, context.reporter)
@@ -196,7 +196,7 @@ def run_rebuild(context: DrillContext, number: int) -> Rebuild:
         DeadlineError: it did not come back, or the cluster was not healthy before.
     """
     platform, cluster = context.platform, context.cluster
-    assert isinstance(platform, HasRebuild), f"{platform.name} makes no member anew"
+    assert isinstance(platform, HasRebuild), f"{platform.name} cannot rebuild a member"
     member = next(
         m.name
         for m in wait_settled(platform.engine, within=timeouts.REDUNDANT_BEFORE)
@@ -382,7 +382,7 @@ def _fail_over(context: DrillContext, prober: Prober) -> None:
     fault.heal()
     members = wait_healthy(engine, within=within)
     if max(member.timeline for member in members) <= before:
-        raise FaultNotRealError(f"{target} was killed and nobody took over from it")
+        raise FaultNotRealError(f"{target} was killed and no standby took over")
 
 
 def _number_rows(cluster: Cluster, table: str) -> None:

@@ -194,7 +194,7 @@ def _sweep(database: UserDatabase, idle: float, say: Callable[[str], object]) ->
         else:
             say(
                 f"schema {left.schema} is another watch's, or was left {left.idle:.0f} s ago:"
-                f" `{CLEAN}` removes what nobody writes into"
+                f" `{CLEAN}` removes it when nothing writes into it"
             )
     return len(found)
 

@@ -207,7 +207,7 @@ class CnpgEngine:
             raise NoPrimaryError(str(error)) from None
         primaries = [m for m in members if m.role == "primary"]
         if len(primaries) != 1:
-            raise NoPrimaryError(f"{len(primaries)} members say they are primary")
+            raise NoPrimaryError(f"{len(primaries)} members report that they are primary")
         return primaries[0]
 
     def switchover(self, to: str) -> None:
@@ -253,7 +253,7 @@ class CnpgEngine:
         if standby is None:
             candidates = switchover_candidates(self.members())
             if not candidates:
-                raise BrokenEnvironmentError(f"nobody can take over from {primary}")
+                raise BrokenEnvironmentError(f"no standby can take over from {primary}")
             self.switchover(candidates[0])
             return primary
         try:

@@ -89,7 +89,7 @@ class PatroniEngine:
         """
         primaries = [m for m in self.members() if m.role == "primary"]
         if len(primaries) != 1:
-            raise NoPrimaryError(f"{len(primaries)} members say they are primary")
+            raise NoPrimaryError(f"{len(primaries)} members report that they are primary")
         return primaries[0]
 
     def lock_holder(self) -> str:
@@ -198,7 +198,7 @@ class PatroniEngine:
         """
         before = self.configuration()
         if not before:
-            raise BrokenEnvironmentError("no member tells Patroni's configuration")
+            raise BrokenEnvironmentError("no member returns Patroni's configuration")
         try:
             self.configure(change)
             yield

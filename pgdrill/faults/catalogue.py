@@ -156,7 +156,7 @@ _SEEN = 20.0
 _HANGS = 40.0  # seconds: a lease of 20 and what an alert needs on top, twice
 
 _NEW_PRIMARY = ("PgFailoverHappened",)
-_UNWATCHED = Excused("pgdrill's monitoring does not watch somebody's cluster")
+_UNWATCHED = Excused("pgdrill's monitoring does not watch a user's cluster")
 # Not PgMemberDown: Alertmanager inhibits it while these two, which include it, fire.
 _OUTAGE = ("PgNoPrimary", "PgFailoverHappened")
 
@@ -356,7 +356,7 @@ _ALL = (
     ),
     FaultSpec(
         name="proxy_down",
-        title="The load balancer is down: the primary is well, and nobody reaches it",
+        title="The load balancer is down: the primary is healthy, and no client reaches it",
         claim="Clients write again as soon as their way in is back, and nothing failed over.",
         primary="stays",
         # On kind each node is an entry point of its own, and no program is in the way.
@@ -406,7 +406,7 @@ _ALL = (
             **dict.fromkeys(
                 CNPG,
                 Excused(
-                    "its pod is made anew within seconds: PgMemberDown's scrape, evaluation and for"
+                    "its pod is recreated within seconds: PgMemberDown's scrape, evaluation and for"
                     " take 18"
                 ),
             ),

@@ -49,7 +49,7 @@ class Alertmanager:
                 return at.hostname, at.port
         raise BrokenEnvironmentError(
             f"Alertmanager at {self.url} names no receiver after host and port of a webhook:"
-            " nobody could be paged, see infra/local/templates/alertmanager.yml.j2"
+            " no page can be sent, see infra/local/templates/alertmanager.yml.j2"
         )
 
     def alerts(self) -> set[tuple[str, str]]:

@@ -22,7 +22,7 @@ def show(platform: str, reporter: Reporter) -> int:
         BrokenEnvironmentError: nothing is running, or the playbook cannot look.
     """
     if platform == "kube":
-        raise BadUsageError("nothing here declares somebody's cluster: drift is of kind and local")
+        raise BadUsageError("pgdrill declares no existing cluster: drift works on kind and local")
     on_kind = platform == "kind"
     variables = _state_dir(on_kind) / "vars.json"
     if not variables.exists():

@@ -207,7 +207,7 @@ class FreezeSome(ProcessFault):
         others = [p for p in self._all() if p.state != "Z" and not self._is_meant(p)]
         wrong = [p for p in meant if p.state != "T"] + [p for p in others if p.state == "T"]
         if wrong or not meant or not others:
-            raise FaultNotRealError(f"{self._target.name}: {wrong or 'nothing to tell apart'}")
+            raise FaultNotRealError(f"{self._target.name}: {wrong or 'nothing to distinguish'}")
         named = ", ".join(f"{p.command} {p.pid}" for p in meant)
         return f"{self._target.name}: {named} in state T, {len(others)} other processes are not"
 

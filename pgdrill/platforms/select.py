@@ -39,9 +39,7 @@ def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platfo
     ):
         if settings.asked_for(key):
             option = BY_KEY[key].name
-            raise BadUsageError(
-                f"--{option} is of somebody's cluster: it goes with --platform=kube"
-            )
+            raise BadUsageError(f"--{option} is for an existing cluster: it needs --platform=kube")
     if wanted == "kind":
         return _kind(settings, reporter), why
     if settings.engine not in ("auto", "patroni"):
@@ -104,7 +102,7 @@ def _detect(settings: Settings) -> tuple[str, str]:
     if len(made) > 1:
         both = " and ".join(f"{name} ({directory})" for name, directory in made)
         raise BadUsageError(
-            f"{both} are both there: say which one with PLATFORM=kind or PLATFORM=local"
+            f"{both} are both there: choose one with PLATFORM=kind or PLATFORM=local"
         )
     if made:
         name, directory = made[0]

@@ -199,4 +199,4 @@ def _short(words: Sequence[str]) -> str:
 
 def _tail(text: str) -> str:
     lines = [line for line in text.strip().splitlines() if line.strip()]
-    return " | ".join(lines[-3:])[-600:] or "it said nothing"
+    return " | ".join(lines[-3:])[-600:] or "no output"

@@ -108,7 +108,7 @@ def resume(say: Say) -> None:
     if not (_home() / "data").exists() or not shutil.which("dockerd"):
         raise BrokenEnvironmentError(
             f"the container engine that holds the nodes does not answer ({seen}):"
-            " start it, and say the same again"
+            " start it, and repeat the command"
         )
     require_startable(seen)
     _start(say)

@@ -204,7 +204,7 @@ def compare(paths: Sequence[Path], margin: float = MARGIN) -> Comparison:
         BadUsageError: there are not two of them, or they have measured nothing in common.
     """
     if len(paths) < 2:
-        raise BadUsageError("say at least two runs to compare: the last with the first")
+        raise BadUsageError("name at least two runs to compare: the last with the first")
     found = Comparison(tuple(read_run(path) for path in paths), margin)
     if not any(one.comparable for one in found.measures):
         raise BadUsageError(

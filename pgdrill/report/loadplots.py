@@ -130,7 +130,7 @@ def waits(bench: Bench, found: Waits, strains: Strains | None, faults: Sequence[
 def _pressure(canvas: Canvas, x: Scale, strains: Strains) -> None:
     """Draw the pressure below the sessions, on the same seconds."""
     y = Scale(0, 100, 330, 262)
-    canvas.y_axis(y, LEFT, RIGHT, "pressure: % of the time in which somebody waited for it", 2)
+    canvas.y_axis(y, LEFT, RIGHT, "pressure: % of the time in which some process waited for it", 2)
     for points, kind, name in (
         (strains.io_by_second, "series2", "I/O"),
         (strains.cpu_by_second, "series1", "CPU"),

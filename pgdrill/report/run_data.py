@@ -142,7 +142,7 @@ def rejudged_lines(m: RunData) -> list[str]:
     controls = any(v.expected != "met" for v in rejudged.kept)
     kept = [*live, *(["all controls"] if controls else [])]
     said = [
-        f"judged anew on {rejudged.on} from the run's records, with the limits of pgdrill"
+        f"judged again on {rejudged.on} from the run's records, with the limits of pgdrill"
         f" {__version__}{own}: {len(rejudged.verdicts) - len(rejudged.kept)} of"
         f" {count(len(rejudged.verdicts), 'verdict')}"
     ]

@@ -75,7 +75,7 @@ _REGISTERED = {
         Suite(
             "badinput",
             90,
-            "what the commands say and leave behind when something is wrong",
+            "the messages of commands, and what they leave behind, when something is wrong",
             drills=False,
         ),
     )

@@ -54,7 +54,7 @@ EXEMPT: Mapping[str, str] = {
         " attempts in unit tests, and the alert about two primaries with a frozen and woken one"
     ),
     "watch.*": (
-        "judged of a database that is somebody else's: tests/watch deletes rows behind its back and"
+        "judged of a user's own database: tests/watch deletes rows behind its back and"
         " promotes a standby that lacks some"
     ),
     "watchdog-gone-to-page": (

@@ -155,4 +155,4 @@ def test_primary_that_nobody_replaces_is_broken(
     with control.must_be("broken", "a primary that nobody replaces", gap) as verdicts:
         trial = trials.run("primary_away", NobodyTakesOver(trials.platform))
         trials.judge(trial, verdicts, like="primary_away")
-    assert (trial.lanes["fresh"].gap or 0) >= LOOK, "somebody took over"
+    assert (trial.lanes["fresh"].gap or 0) >= LOOK, "a standby took over"

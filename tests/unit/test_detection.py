@@ -153,7 +153,7 @@ def test_report_and_terminal_name_who_saw_nothing(tmp_path: Path) -> None:
     row = re.search(r"<tr><td>freeze-standby.*?</tr>", page, re.DOTALL)
     assert row
     assert "never</td>" in row[0]
-    assert "nobody saw it" in row[0]
+    assert "no alert saw it" in row[0]
     assert re.search(r"kill-standby</strong> need not be seen: restarted at once", page)
 
 

@@ -283,9 +283,7 @@ def test_every_command_is_understood(command: str, tmp_path: Path) -> None:
         case ["make", *rest]:
             _understood_by_make(rest)
         case [_, "-m", "pytest", *rest]:
-            if COMMANDS[
-                command
-            ]:  # in the reader's own folder, with pgdrill installed
+            if COMMANDS[command]:  # in the reader's own folder, with pgdrill installed
                 where, plugin = tmp_path, ["-p", "pgdrill.plugin"]
             else:
                 where, plugin = ROOT, []

@@ -58,12 +58,12 @@ def test_a_limit_of_the_user_decides_and_the_run_keeps_its_own(run: RunDir) -> N
     before = run.file(Verdict).read_bytes()
     page = splice(run.path, Limits({GAP: 4.5})).read_text()
     assert run.file(Verdict).read_bytes() == before
-    assert "Judged anew on 20" in page
+    assert "Judged again on 20" in page
     assert f"and yours, {GAP}=4.5: 10 of 11 verdicts." in page
     assert f"what they came from: {WEAK_SETTINGS.name}." in page
     assert "Primary_kill, fresh, write gap: met in the run, broken today." in page
     assert "set by you; pgdrill promises 10" in page
-    assert any(line.startswith("judged anew") for line in terminal(run.path, NONE))
+    assert any(line.startswith("judged again") for line in terminal(run.path, NONE))
     again = splice(run.path).read_text()
     assert "udged anew" not in again.split("pgd-environment")[0]
 

@@ -53,7 +53,7 @@ def test_a_restart_is_a_gap_and_a_restart_and_no_loss(
     assert "Restart of 127.0.0.1" in page
     seen.run.report.unlink()
     installation.pgdrill("report", str(seen.run.path)).succeeds()
-    anew = re.compile(r'<p class="anew">Judged anew on [^<]*: 1 of 1 verdict.</p>\n')
+    anew = re.compile(r'<p class="anew">Judged again on [^<]*: 1 of 1 verdict.</p>\n')
     assert anew.sub("", seen.run.report.read_text()) == page
 
 

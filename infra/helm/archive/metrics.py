@@ -1,4 +1,4 @@
-"""What the store holds, for Prometheus: looked up in its volume, whatever anybody believes of it.
+"""The contents of the store, for Prometheus: read from its volume, independent of the operator.
 
 Usage: metrics.py DIRECTORY PORT. The directory holds buckets; in each Barman keeps
 SERVER/base/BACKUP/backup.info. Prometheus asks every few seconds, and one look is a millisecond.
@@ -46,7 +46,7 @@ class Answer(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: a line for each scrape is of use to nobody."""
+        """Log nothing: a line for each scrape is of no use."""
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ class KindPlatform(KubernetesPlatform):
         before = found and (found.image, found.operator, found.postgres, found.kubernetes)
         if found is None or before != (node.reference, *versions):
             if found:
-                self._say("another node image, operator or version: making the cluster anew")
+                self._say("another node image, operator or version: making the cluster again")
                 lifecycle.delete(self._state)
             cores = container_engine.cores()
             found = plan(self._state, node.reference, node.built, cores, *versions)

@@ -208,7 +208,7 @@ class KindArchive(RestoringArchive):
         if len(free) < len(RESTORED_MEMBERS):
             raise BrokenEnvironmentError(
                 f"only {len(free)} nodes have a free volume, and a restored cluster needs one on"
-                f" {len(RESTORED_MEMBERS)}: `make down up` makes them anew"
+                f" {len(RESTORED_MEMBERS)}: `make down up` makes them again"
             )
 
     def _make(self, target: Target, backup: Backup, over: Over, update: Update) -> None:

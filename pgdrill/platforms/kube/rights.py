@@ -48,8 +48,8 @@ _ALWAYS = (
     Right("fault", "patch", "clusters/status", GROUP, "switchover"),
     Right("fault", "list", "clusters", GROUP, "who is named and promoted, and when"),
     Right("fault", "watch", "clusters", GROUP, "who is named and promoted, and when"),
-    Right("fault", "list", "endpointslices", "discovery.k8s.io", "whom clients are led to"),
-    Right("fault", "watch", "endpointslices", "discovery.k8s.io", "whom clients are led to"),
+    Right("fault", "list", "endpointslices", "discovery.k8s.io", "the member that clients reach"),
+    Right("fault", "watch", "endpointslices", "discovery.k8s.io", "the member that clients reach"),
 )
 
 

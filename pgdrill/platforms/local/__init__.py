@@ -128,7 +128,7 @@ class LocalPlatform:
             said = logs.last_complaint(self._state / "log" / f"{program}.log")
             if said:
                 return f"{program}: {self._redact(said)}"
-        return f"no supervisor answers in {self._state}" if not states else "no log says why"
+        return f"no supervisor answers in {self._state}" if not states else "no log has the reason"
 
     def _revive(self) -> None:
         """Undo what a run left that was killed before it could heal its fault."""

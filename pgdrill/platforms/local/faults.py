@@ -265,7 +265,7 @@ class StopConsensus:
         health = self._health()
         if state != "STOPPED" or health:
             raise FaultNotRealError(f"etcd is {state} and answers '{health}'")
-        return f"etcd is stopped, nobody answers at {self._platform.layout.endpoint('etcd')}"
+        return f"etcd is stopped, nothing answers at {self._platform.layout.endpoint('etcd')}"
 
     def heal(self) -> None:
         """Start it again."""
@@ -277,7 +277,7 @@ class StopConsensus:
         said = eventually(
             "etcd has a leader", self._health, lambda health: '"true"' in health, within=15
         )
-        return f"etcd says {said}"
+        return f"etcd reports {said}"
 
     def _health(self) -> str:
         try:
@@ -325,7 +325,7 @@ class StopProgram:
         if state != "STOPPED" or self._answers():
             raise FaultNotRealError(f"{self._program} is {state}")
         at = self._platform.layout.endpoint(self._port)
-        return f"{self._program} is stopped, nobody answers at {at}"
+        return f"{self._program} is stopped, nothing answers at {at}"
 
     def heal(self) -> None:
         """Start it again."""

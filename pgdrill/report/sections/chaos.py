@@ -64,7 +64,7 @@ def _gap_tile(m: RunData) -> Tile:
         return unmeasured("longest write gap")
     gap, group, lane = max(known, key=lambda found: found[0])
     unknown = sum(lane.unknown for g in own_drills(m) for lane in g.lanes)
-    more = f"; {unknown} could not say" if unknown else ""
+    more = f"; {unknown} undecided" if unknown else ""
     detail = f"{group.experiment}, {lane.lane} connection, {count(len(lane.gaps), 'trial')}{more}"
     return Tile("longest write gap", seconds(gap), detail, state_of(m, failover.WRITE_GAP))
 
@@ -122,7 +122,7 @@ def _noticed(m: RunData) -> list[str]:
     for _, group in costs[:WORST]:
         each = [
             f"{at_most(lane.values[-1])} on {lane.lane}"
-            + (f" (and {count(lane.unknown, 'trial')} that could not say)" if lane.unknown else "")
+            + (f" (and {count(lane.unknown, 'trial')} undecided)" if lane.unknown else "")
             for lane in group.lanes
             if lane.gaps
         ]
@@ -208,7 +208,7 @@ def _gap_line(group: Group, lane: LaneGaps) -> str:
     if not lane.gaps:
         return f"{name}{control}: no evidence in {count(len(group.trials), 'trial')}"
     values = lane.values
-    unknown = f", {lane.unknown} could not say" if lane.unknown else ""
+    unknown = f", {lane.unknown} undecided" if lane.unknown else ""
     budget = "" if lane.limit is None else f", budget <= {number(lane.limit)} s"
     return (
         f"{name}{control}: min {seconds(values[0])}, p50 {seconds(median_low(values))},"
@@ -225,7 +225,7 @@ SUITE = Suite(
     place=10,
     questions=(
         Question(
-            "How long could nobody write?",
+            "How long did writes fail?",
             (
                 failover.WRITE_GAP,
                 failover.NO_FAILOVER.kind,

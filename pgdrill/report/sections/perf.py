@@ -125,7 +125,7 @@ def _lines(m: RunData) -> list[str]:
 def _waits_line(m: RunData, bench: Bench) -> list[str]:
     seen = judged_waits.waits(bench, m.all(WaitLook))
     told = waits.sentences(seen, judged_waits.strains(bench, m.all(MachineSecond)))
-    gap = f" Nobody could look in {count(seen.unseen, 'second')}." if seen and seen.unseen else ""
+    gap = f" No look succeeded in {count(seen.unseen, 'second')}." if seen and seen.unseen else ""
     return [f"waits: {' '.join(told)}{gap}"] if told else []
 
 

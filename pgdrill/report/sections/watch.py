@@ -54,7 +54,7 @@ def _lines(m: RunData) -> list[str]:
 SUITE = Suite(
     name="watch",
     order=5,
-    marker="a database of somebody else's, watched while it is broken",
+    marker="a user's own database, watched while it is broken",
     drills=False,
     records=(Watch,),
     judges=(watching.rejudge,),

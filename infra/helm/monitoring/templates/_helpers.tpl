@@ -5,7 +5,7 @@ tolerations:
   - { key: node-role.kubernetes.io/control-plane, operator: Exists, effect: NoSchedule }
 {{- end }}
 
-{{- /* Nobody, and nothing to be done with it. */}}
+{{- /* Security context of an unprivileged container. */}}
 {{- define "monitoring.unprivileged" -}}
 securityContext:
   allowPrivilegeEscalation: false
