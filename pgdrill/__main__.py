@@ -395,7 +395,7 @@ def _experiment(fault: str, reporter: Reporter) -> None:
 def _watch(given: dict[str, Any], whole: bool, reporter: Reporter) -> int:
     """Watch a database of the user's; 1 where a promise is broken.
 
-    whole: the words of the command line are this process's own.
+    whole: the command line belongs to this process alone.
     """
     if whole:
         _hide(given)

@@ -1,6 +1,6 @@
-"""What a user's shell may hold and a drill must not see: called before anything else is done.
+"""The environment of a drill, without the settings of the user's shell: set before anything else.
 
-Everything that is started inherits it: pgbench, the prober, Ansible, supervisor and its children.
+Every program of pgdrill inherits it: pgbench, the prober, Ansible, supervisor and its children.
 """
 
 import locale
@@ -71,7 +71,7 @@ def spare(*hosts: str) -> None:
 def handle(handler: Handler) -> None:
     """Handle Ctrl-C, the end of a terminal and SIGTERM in the same way.
 
-    A shell starts `command &` without SIGINT: it is handled all the same, except under nohup.
+    A shell starts `command &` without SIGINT: it is handled all the same. nohup still ignores SIGHUP.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:

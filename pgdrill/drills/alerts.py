@@ -15,7 +15,7 @@ from pgdrill.platforms.base import HasRuleObjects, Platform
 from pgdrill.records import AlertLife
 from pgdrill.waiting import DeadlineError, eventually
 
-# Seconds until monitoring is able: an exporter needs a scrape or two after its member came back,
+# Seconds until the monitoring is ready: an exporter needs a scrape or two after its member is back,
 # and an operator takes about 19 s to hand a new rule to Prometheus.
 ABLE = 60.0
 
@@ -50,7 +50,7 @@ def demand_declared(platform: HasRuleObjects) -> None:
     """Check that no rule was removed: Prometheus keeps a removed rule for a minute and more.
 
     Raises:
-        BrokenEnvironmentError: which alerts are held by no object.
+        BrokenEnvironmentError: which alerts no object contains.
     """
     missing = sorted(rulefiles.alerts().keys() - platform.declared_alerts())
     if missing:
@@ -60,17 +60,17 @@ def demand_declared(platform: HasRuleObjects) -> None:
 
 
 def event_recorder(events: EventLog) -> Callable[[Sighting], object]:
-    """Return what writes each sighting into the log of events."""
+    """Return a function that writes each sighting into the log of events."""
     return lambda seen: events.record(
         "alert", f"{seen.of.alert} {seen.stage}", seen.of.member, at=seen.at
     )
 
 
 def life_of(watch: AlertWatch, played: ScenarioResult) -> AlertLife:
-    """Return an alert's life with all that it is judged by.
+    """Return the record of an alert's life, complete for its judgement.
 
-    None of it is evidence where an alert came meanwhile that is nobody's: whose it is, and what it
-    held back, is not known.
+    It is no evidence where an alert of no scenario came meanwhile: its owner, and the alerts
+    that it inhibited, are not known.
     """
     doubt = ""
     if played.strangers:
@@ -90,7 +90,7 @@ def life_of(watch: AlertWatch, played: ScenarioResult) -> AlertLife:
 
 
 def _ailing(client: Prometheus) -> list[str]:
-    """Say which targets are down and which rules fail."""
+    """Return which targets are down and which rules fail."""
     try:
         down = [f"target {name} is down ({why})" for name, why in client.down_targets().items()]
     except NoDataError as error:

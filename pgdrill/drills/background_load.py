@@ -102,7 +102,7 @@ def offered(
 ) -> Iterator[Future[None]]:
     """Run the load for the time of the block, at most so many seconds.
 
-    Yields what has the error of a load that came to nothing, once the block is over.
+    Yields a holder of the load's error, if it failed, once the block is over.
     """
     over = threading.Event()
 
@@ -128,7 +128,7 @@ def shop_load(
 ) -> Iterator[ShopLoad]:
     """Run the load for the time of the block, at most LASTS; its tables have to be there.
 
-    Where they go meanwhile, or the server does, it ends, and says so.
+    It ends early, with a message, where its tables or the server disappear.
     """
     load = ShopLoad(directory)
     with offered(program, cluster, settings, directory, lasts=LASTS, rate=RATE) as running:

@@ -130,7 +130,7 @@ def run(experiment: Experiment, platform: Platform, journal_file: Path) -> Journ
 def check(raw: Mapping[str, Any]) -> Journal:
     """Believe a journal only when everything in it succeeded and it names the member hit.
 
-    A steady state that did not come back is believed: it is what the fault did, and the verdicts
+    A steady state that did not come back is accepted: that is an effect of the fault, and verdicts
     on the prober's attempts judge it.
 
     Raises:

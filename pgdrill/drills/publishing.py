@@ -1,8 +1,8 @@
 """Publishing the figures of a running load to Prometheus, read from its log every two seconds.
 
-A load is a batch job, so its metrics go through a Pushgateway. They tell the same as the log, for
-the eyes of dashboards and alerts while it runs, and so that the objectives can be computed twice.
-A gateway that is away never disturbs the load; afterwards it is known that there is no data.
+A load is a batch job, so its metrics go through a Pushgateway. They equal those of the log. They
+serve dashboards and alerts while it runs, and the second computation of the objectives.
+A missing gateway never disturbs the load; the result then records that there is no data.
 """
 
 import threading

@@ -13,7 +13,7 @@ CHECKED_WITHIN = 300.0  # seconds for checksums of all tables on every member
 def recheck_data(cluster: Cluster, run: RunDir) -> Kept:
     """Compare the dataset with what was loaded, and each trial's ledger with its attempts.
 
-    What was found is kept in the run directory. Rows that a trial has lost are counted again.
+    The results are kept in the run directory. Rows that a trial has lost are counted again.
 
     Raises:
         BrokenEnvironmentError: the primary or a member does not answer.

@@ -233,8 +233,8 @@ def run_rebuild(context: DrillContext, number: int) -> Rebuild:
 def _lanes(cluster: Cluster) -> list[Lane]:
     """Return both kinds of client, at rates that leave the processors to backup and restore.
 
-    No gap is measured here, to which a trial owes its hundreds of new sessions. Latency is that of
-    sessions that are kept, as pgbench's are: the service level speaks of transactions.
+    No gap is measured here, so there are few new sessions. Latency is that of
+    kept sessions, as pgbench's are: the service level is about transactions.
     """
     return [
         Lane("fresh", "fresh", cluster.conninfo(), FRESH_RATE),
@@ -294,7 +294,7 @@ def _backed_up(
 ) -> Iterator[tuple[Update, Callable[[Attempts], BackupTaken]]]:
     """Let clients write for the time of the block, which begins when a backup was taken.
 
-    Yields what shows progress, and what makes a record of the backup once the attempts are known.
+    Yields a function for progress, and one that makes the backup's record after the attempts.
     """
     cluster = context.cluster
     with (

@@ -44,13 +44,13 @@ from pgdrill.workload.user_database import PREFIX, QUIET, STALE, UserDatabase
 
 T = TypeVar("T")
 
-RATE = 50.0  # attempts/s: a gap is known to 25 ms, and a small server hardly notices
+RATE = 50.0  # attempts/s: a gap is known to 25 ms, and the load on a small server is negligible
 FRESH_SHARE = 0.2  # of them on a new connection, which costs the server a process and a handshake
 DEADLINE = 2.0  # seconds an attempt may take before its client gives up
 LONGEST = 86_400.0  # seconds
 MOST_ATTEMPTS = 5_000_000  # 250 MB of memory
 TICK = 0.1  # seconds between two looks at the prober and the keyboard
-ANSWERS_EVERY = 1.0  # seconds between two questions who answers
+ANSWERS_EVERY = 1.0  # seconds between two checks of which server answers
 READS_EVERY = 0.25  # seconds between two reads through the address for reading
 READ_WITHIN = 60.0  # seconds at the end to read the ledger back
 REMOVE_WITHIN = 30.0
@@ -70,7 +70,7 @@ class WatchOptions:
     deadline: float = DEADLINE
 
     def bounded(self) -> float:
-        """Return for how long to watch at most.
+        """Return the longest duration of the watch.
 
         Raises:
             BadUsageError: there would be more attempts than can be kept.
@@ -84,14 +84,14 @@ class WatchOptions:
         return min(self.lasting, most)
 
     def lanes(self, conninfo: str) -> list[Lane]:
-        """Return who writes."""
+        """Return the lanes that write."""
         return [
             Lane("fresh", "fresh", conninfo, self.rate * FRESH_SHARE),
             Lane("held", "held", conninfo, self.rate * (1 - FRESH_SHARE)),
         ]
 
     def command(self, label: str, reads: str) -> str:
-        """Return the command that does the same, without secrets."""
+        """Return the same command, without secrets."""
         words = [
             f'pgdrill watch "{label}"',
             *([f'--read-only="{reads}"'] if reads else []),
@@ -109,7 +109,7 @@ class StopRequest:
         self._watching = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Hear a signal."""
+        """Handle a signal."""
         if number == signal.SIGHUP:
             mute()  # the reader of the output is gone
         if self.reason or not self._watching:
@@ -120,7 +120,7 @@ class StopRequest:
 
     @contextmanager
     def polite(self) -> Iterator[None]:
-        """End the block by a reason."""
+        """End the block with a reason."""
         self._watching = True
         try:
             yield
@@ -132,7 +132,7 @@ def clean(dsn: str, say: Callable[[str], object]) -> None:
     """Remove the schemas of killed watches, unless something was written there in the last minute.
 
     Raises:
-        BrokenEnvironmentError: the database does not do it.
+        BrokenEnvironmentError: the database refuses it.
     """
     database = UserDatabase.reach(dsn)
     if not _sweep(database, QUIET, say):
@@ -143,7 +143,7 @@ def watch(order: WatchOptions, settings: Settings, screen: Screen, ending: StopR
     """Watch until the user ends it; return 0, or 1 where a promise is broken or not proven.
 
     Raises:
-        BrokenEnvironmentError: the database does not take the writes from the first.
+        BrokenEnvironmentError: the database does not take the first writes.
         BadUsageError: a connection string or the length is not valid.
         KeyboardInterrupt: interrupted before it had begun, or while it was ended.
     """
@@ -215,7 +215,7 @@ def _schema(database: UserDatabase, schema: str, say: Callable[[str], object]) -
 
 
 def _retry(what: str, call: Callable[[], T], within: float) -> T:
-    """Try again while the database does not do it.
+    """Retry while the database refuses.
 
     Raises:
         BrokenEnvironmentError: it did not succeed within so many seconds.
@@ -298,7 +298,7 @@ def _observe(
 
 
 class _Live:
-    """Turns what the lanes have seen into lines for people, as it happens."""
+    """Prints what the lanes have seen, as it happens."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
@@ -309,7 +309,7 @@ class _Live:
         self._longest = 0.0
 
     def update(self, lanes: dict[str, LaneState], answers: str, reads: str) -> None:
-        """Show the state of now; note another server."""
+        """Show the present state; note another server."""
         now = time.monotonic()
         latest = max(lanes.values(), key=lambda lane: lane.acked_at)
         self._note((latest.server, latest.timeline))
@@ -353,7 +353,7 @@ def _record(
     run: RunDir,
     seen: Observed,
 ) -> Watch:
-    """Put together what was seen; the ledger is read back."""
+    """Make the record of a watch; the ledger is read back."""
     attempts = seen.prober.result()
     ids, count, unread = None, None, ""
     try:
@@ -369,7 +369,7 @@ def _record(
         ids, unread = None, f"the ledger cannot be judged: {error}"
     lost = [] if ids is None else ledger.lost(attempts, ids)
     changes = attempts.changes()
-    # A row was lost with the server that had acknowledged it, at the end of its time.
+    # A row was lost with the server that had acknowledged it, when that server was replaced.
     gone = [0] * len(changes)
     alone = 0
     for row in lost:

@@ -17,7 +17,7 @@ class Member:
     """One PostgreSQL instance as seen at one moment.
 
     incarnation is a pod UID, or pid and start time of the process: a member that was killed and
-    came back under its old name is a different incarnation.
+    returned under its old name is a different incarnation.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Engine(Protocol):
     def clear_restart_backoff(self) -> str:
         """Begin to replace a member whose next restart would be delayed by earlier restarts.
 
-        Returns its name, '' when there is none. A drill would measure the delay as its fault's.
+        Returns its name, '' when there is none. A drill would count the delay as part of its fault.
         """
 
     def not_promotable(self) -> tuple[str, ...]:

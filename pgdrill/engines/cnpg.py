@@ -69,7 +69,7 @@ class InstanceState:
 class CnpgEngine:
     """The members of one Cluster object. connect opens a session straight to a member.
 
-    routed is the Service that clients write through, for whom it leads them to.
+    routed is the Service that clients write through; its endpoints are the routed members.
     """
 
     name = "cnpg"
@@ -238,8 +238,8 @@ class CnpgEngine:
     def clear_restart_backoff(self) -> str:
         """Begin to replace a pod that kubelet would restart late, and return its name; '': none.
 
-        kubelet restarts a container in place at once, then after 10 s, 20, 40, 80, and forgets when
-        ten minutes went by without, or with the pod. A primary hands over first.
+        kubelet restarts a container at once, then after 10 s, 20, 40, 80. It forgets this after
+        ten minutes without a restart, or with the pod. A primary hands over first.
 
         Raises:
             BrokenEnvironmentError: the API server does not answer, or refuses.

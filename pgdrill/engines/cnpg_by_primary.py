@@ -21,7 +21,7 @@ LEFT JOIN pg_stat_replication r ON r.state = 'streaming'
 class CnpgByPrimary(CnpgEngine):
     """connect opens a session through the read-write address, whatever the member.
 
-    A standby's timeline is not seen: one that the primary streams to is on the primary's.
+    A standby's timeline is not visible: one that the primary streams to has the primary's.
     """
 
     def members(self) -> tuple[Member, ...]:

@@ -40,7 +40,7 @@ class Fault(Protocol):
 
 @runtime_checkable
 class NeedsPlacement(Protocol):
-    """What a fault has besides that cannot hit a member wherever it happens to be."""
+    """A fault that can hit a member only in certain places."""
 
     def place(self) -> None:
         """Bring a member of its role to where it can be hit, before the clients start to write.

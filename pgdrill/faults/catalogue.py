@@ -50,7 +50,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Excused:
-    """Why no alert need see a fault."""
+    """Why no alert has to see a fault."""
 
     reason: str
 
@@ -69,7 +69,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class FaultSpec:
-    """One fault. Its name is that of the fault in `Platform.faults` and of its experiment."""
+    """One fault. Its name is its key in `Platform.faults` and the name of its experiment."""
 
     name: str
     title: str  # of the experiment
@@ -78,7 +78,7 @@ class FaultSpec:
     # not be, or may be.
     primary: Fate
     cost: Mapping[Where, Cost]
-    alerts: Mapping[Where, Alerts]  # those that must see it, or why none need
+    alerts: Mapping[Where, Alerts]  # those that must see it, or why none has to
     # When it is healed: at once, or when another member is primary, or when a primary answers that
     # is not the process that was hit.
     healed: Literal["at once", "moved", "replaced"] = "at once"
@@ -88,10 +88,10 @@ class FaultSpec:
     needs: str = ""  # a capability of the platform, in addition to the fault
     profile: str = "quick"  # the smallest that drills it
     compared: Mapping[str, Compared] = field(default_factory=dict)  # by timing
-    elsewhere: Mapping[Where, Fate] = field(default_factory=dict)  # where it is another fate
+    elsewhere: Mapping[Where, Fate] = field(default_factory=dict)  # where the fate is another
 
     def fate(self, where: Where) -> Fate:
-        """Return what must, or may, become of the primary there."""
+        """Return what must, or may, happen to the primary there."""
         return self.elsewhere.get(where, self.primary)
 
     def gap(self, where: Where) -> Budget:
@@ -108,7 +108,7 @@ class FaultSpec:
 _REPLAYS = "what a new primary has to replay first"
 _REPLAYED = "what was written since the last checkpoint is replayed"
 _SHARED = "members, clients and monitoring share the processors"
-# A standby that is lost: the other one acknowledges.
+# A standby is lost: the other one acknowledges.
 _UNNOTICED = Cost(
     {"no commit waits for it; a session that was on its way to it": 1}, margin=1, why=_SHARED
 )
@@ -116,7 +116,7 @@ _UNNOTICED = Cost(
 # is still open from the last time it waits 30 s for the answer, otherwise 2 s.
 _UNANSWERED = {"unanswered status": 31, "promotion": 5, "endpoint and address": 8}
 # infra/helm/postgres-cnpg/values.tuned.yaml: every phase of a failover is bounded. With 1.30.0 a
-# killed primary keeps its lease until that runs out; one that is asked to stop gives it back.
+# killed primary keeps its lease until that runs out; one that is asked to stop releases it.
 _LEASE = {"named": 1, "lease": 5, "promotion": 3, "endpoint and address": 2}
 _HANDED_OVER = {"seen after": 1, "switchoverDelay": 5, "promotion": 2, "endpoint and address": 4}
 # infra/helm/postgres-cnpg/values.default.yaml: what differs without any tuning.
@@ -299,7 +299,7 @@ _ALL = (
             KIND: Cost({"it hangs": _HANGS, "a new session": 3}, margin=3),
         },
         alerts={
-            # Patroni and the exporter go on with the sessions that they have.
+            # Patroni and the exporter keep their open sessions.
             LOCAL: ("PgNoNewSession",),
             KIND: ("PgNoPrimary",),
         },
@@ -428,7 +428,7 @@ _ALL = (
                 ),
             ),
         },
-        # Longer than the 5 s after which the primary gives a silent standby up, and than
+        # Longer than the 5 s after which the primary drops a silent standby, and than
         # PgMemberDown needs: scrape 2 + its time-out 1.5 + two evaluations of 1 + for 8.
         lasts=16.0,
         profile="laptop",

@@ -107,10 +107,10 @@ class AlertWatch:
         self._given_up = True
 
     def settle(self, *, within: float) -> None:
-        """Wait until no alert is left of what came before.
+        """Wait until no alert of earlier events is left.
 
         Raises:
-            DeadlineError: with what stays.
+            DeadlineError: with the alerts that stay.
         """
         eventually("no alert", self.active, lambda seen: not seen, within=within, every=POLL)
 
@@ -136,9 +136,9 @@ class AlertWatch:
     def quiet_at_last(
         self, *, lasting: float, within: float, besides: Callable[[], Collection[str]] = frozenset
     ) -> float:
-        """Wait for such a quiet window, for what comes before a fault; return when it began.
+        """Wait for such a quiet window before a fault; return when it began.
 
-        One write on an idle primary makes the lag alert pending for a sample: no reason to give up.
+        One write on an idle primary makes the lag alert pending for one sample: then it waits on.
 
         Raises:
             DeadlineError: there was none in so many seconds.
@@ -257,7 +257,7 @@ class AlertWatch:
         return "logged" if self.rule(alert).severity == "info" else "paged"
 
     def path(self, alert: str) -> AlertPath:
-        """Return what each change of an alert passes on its way to a person, as it runs here.
+        """Return the delay of each step of an alert on its way to a person, as it runs here.
 
         Raises:
             BrokenEnvironmentError: Prometheus has no such rule.
@@ -305,7 +305,7 @@ class AlertWatch:
             self._note(stage, of, now)
 
     def _receive(self, receiver: str, stage: Stage, of: Expectation) -> None:
-        """Take what came to a receiver: the pager, the log, or who waits for the watchdog."""
+        """Take a request to a receiver: the pager, the log, or the watchdog's."""
         if receiver == "watchdog":
             self.switch.heartbeat()
         else:
@@ -335,7 +335,7 @@ def _listening(
 
 
 def listening_address(host: str) -> str:
-    """Return where to listen for what is sent to host: there, if it is an address of this machine.
+    """Return where to listen for requests to host: there, if it is an address of this machine.
 
     If not, it is a proxy of a container engine in a virtual machine, which leads to this machine's
     loopback address.
@@ -370,7 +370,7 @@ def _pager(
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: pages are sightings, not lines on a terminal."""
+            """Log nothing: pages are sightings, not lines on a terminal."""
 
     host, port = address
     try:

@@ -1,7 +1,7 @@
 """A dead man's switch: it pages when the watchdog alert, sent every few seconds, stops coming.
 
-Nothing else notices that alerts reach nobody any more: a Prometheus, an Alertmanager or a network
-that is gone is as silent as a healthy cluster.
+Nothing else detects that alerts reach nobody any more: a Prometheus, Alertmanager or a network
+that is gone is as quiet as a healthy cluster.
 """
 
 import threading

@@ -76,7 +76,7 @@ class AlertObserver:
     def look(self, trial: Trial, due: Sequence[str], unmoved: str = "") -> Detection:
         """Wait for the alerts that a trial owes, no longer than they may take; keep all that came.
 
-        due: which promised alerts this trial owes; unmoved: why not, where it owes none of them.
+        due: the promised alerts of this trial; unmoved: the reason where there are none.
 
         Raises:
             BrokenEnvironmentError: Prometheus or Alertmanager does not answer.

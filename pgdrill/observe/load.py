@@ -35,7 +35,7 @@ def commits(client: Prometheus, database: str, start: float, end: float) -> Comm
     """Count from the first scrape after start to the first after end (Unix time).
 
     Both should be quiet: a backend reports its commits a second late (PGSTAT_MIN_INTERVAL), or
-    when it leaves.
+    when its session ends.
 
     Raises:
         NoDataError: no such scrapes, or a member was restarted between them.

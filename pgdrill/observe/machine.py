@@ -1,6 +1,6 @@
 """The pace of this machine under a load: whether the database is slow, or its machine.
 
-A virtual machine on a busy host is slow and looks idle, because what others take need not be
+A virtual machine on a busy host is slow and looks idle, as the time of other guests need not be
 counted as stolen. So a fixed piece of work is done each second, and its CPU time is measured.
 """
 

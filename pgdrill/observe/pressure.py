@@ -41,7 +41,7 @@ class RunQueue:
     def look(self) -> float | None:
         """Return seconds of it per second since the look before; None: not available.
 
-        What a process waited between the last look and its end is missing.
+        The waits of a process between the last look and its end are missing.
         """
         began, before = self._at, self._before
         self._at, self._before = time.monotonic(), self._waited()

@@ -43,7 +43,7 @@ class AlertRule:
     def memory(self) -> float:
         """Seconds that the expression looks back: it stays true for that long after the fact.
 
-        Of conditions joined by `and`, the one that forgets first ends it (`or` binds weaker; no
+        Of conditions joined by `and`, the shortest memory ends it (`or` binds weaker; no
         rule here puts one inside the other).
         """
         return max(

@@ -1,9 +1,9 @@
 """Alert scenarios in parallel: each begins once no open scenario would disturb it.
 
-A scenario acts (breaks something, until that is healed) and then watches its alert resolve, and it
-says of both what must hold still. Scenarios begin in the order given unless a later one fits beside
-what is open. What only the main thread can do, it does where it waits for a result. No alert is
-ever expected of two open scenarios, so each has one cause; one that belongs to no open scenario
+A scenario acts (breaks something, until that is healed) and then watches its alert resolve. For
+both it names what must not change. Scenarios begin in the given order unless a later one fits in
+earlier. Work for the main thread is done where that thread waits for a result. No alert is
+expected of two open scenarios at a time, so each has one cause; one of no open scenario
 makes all of them invalid.
 """
 
@@ -22,15 +22,15 @@ from pgdrill.waiting import DeadlineError, eventually
 
 Thing = Literal["roles", "members", "replay", "volume", "archive", "store", "load"]
 EVERYTHING: frozenset[Thing] = frozenset(get_args(Thing))
-TURN = 900.0  # seconds until a scenario may begin, or has ended: all of them in a row take 300
-ENDED = 30.0  # seconds for what is open to heal, once a run is given up
+TURN = 900.0  # seconds until a scenario may begin, or has ended: all of them in sequence take 300
+ENDED = 30.0  # seconds for open scenarios to heal, once a run ends early
 
 T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a scenario itself has measured."""
+    """The measurements of a scenario itself."""
 
     of: Expectation
     scenario: str
@@ -39,12 +39,12 @@ class Measurement:
     healed: float
     waking: tuple[str, ...] = ()  # alerts that paged, where the scenario counts them
     commits: tuple[float, ...] = ()  # seconds that clients' writes took meanwhile, where they count
-    note: str = ""  # what else it cost
+    note: str = ""  # other effects
 
 
 @dataclass(frozen=True)
 class ScenarioResult:
-    """A scenario that is over: its alert's life, what else it raised, and who spoiled it."""
+    """A scenario that is over: its alert's life, other alerts, and the scenarios beside it."""
 
     course: Measurement
     life: AlertLife
@@ -69,11 +69,11 @@ class Scenario:
 
     @property
     def alerts(self) -> frozenset[str]:
-        """Return every alert that is this scenario's when it comes meanwhile."""
+        """Return every alert that belongs to this scenario while it is open."""
         return self.aftermath | {self.alert}
 
     def fits(self, other: "Scenario", *, acting: bool) -> bool:
-        """Whether this one may begin while another acts or, if not, still watches."""
+        """Whether this one may begin while another acts, or only watches."""
         return not (
             self.disturbs & other.needs
             or (acting and (self.alone or other.alone or other.disturbs & self.needs))
@@ -92,7 +92,7 @@ class _State:
 
 
 class Job(Generic[T_co]):
-    """Something that the main thread does for a scenario."""
+    """Work of the main thread for a scenario."""
 
     def __init__(self, work: Callable[[], T_co]) -> None:
         self._work = work
@@ -109,7 +109,7 @@ class Job(Generic[T_co]):
 
     @property
     def done(self) -> bool:
-        """Whether it has ended, well or not."""
+        """Whether it has ended, with or without an error."""
         return self._done.done()
 
     def result(self) -> T_co:
@@ -118,7 +118,7 @@ class Job(Generic[T_co]):
 
 
 class ScenarioContext:
-    """What a scenario has while it plays."""
+    """The means of a scenario while it runs."""
 
     def __init__(self, overlap: "ScenarioRunner", scenario: Scenario) -> None:
         self.watch = overlap.watch
@@ -128,11 +128,11 @@ class ScenarioContext:
 
     @property
     def alerts(self) -> frozenset[str]:
-        """Every alert that is this scenario's."""
+        """Every alert of this scenario."""
         return self._scenario.alerts
 
     def in_main_thread(self, work: Callable[[], T_co]) -> Callable[[], T_co]:
-        """Let the main thread do something; return what waits for its result.
+        """Let the main thread run work; return a function that waits for its result.
 
         The scenario continues meanwhile, until check_running() finds that the work has failed.
         """
@@ -162,11 +162,11 @@ class ScenarioContext:
         )
 
     def check_running(self) -> None:
-        """Look whether there is a reason to.
+        """Raise an error when there is a reason to stop.
 
         Raises:
             GivenUpError: the run ends.
-            Exception: what the main thread's part has raised.
+            Exception: the error of the main thread's work.
         """
         self._overlap.check_running()
         if self._job and self._job.done:
@@ -243,7 +243,7 @@ class ScenarioRunner:
         return result.result()
 
     def owned(self, scenario: Scenario) -> frozenset[str]:
-        """Return the alerts that belong to other scenarios: open ones, or what is left of others.
+        """Return the alerts of other scenarios: open ones, or alerts left by ended ones.
 
         Without those of the scenario that calls: its own alert must not be there before its fault.
         """
@@ -252,14 +252,14 @@ class ScenarioRunner:
             owned: set[str] = set()
             for other in self._scenarios:
                 state = self._states[other.name]
-                state.left &= active  # what has gone once and comes back is not of before
+                state.left &= active  # an alert that returns after it was gone is a new one
                 if other.name != scenario.name:
                     is_open = state.phase in ("acting", "watching")
                     owned |= other.alerts if is_open else state.left
         return frozenset(owned) - {scenario.alert}
 
     def raised(self, scenario: Scenario, since: float) -> tuple[Expectation, ...]:
-        """Return every alert that came after since and is of no other scenario open meanwhile."""
+        """Return every alert that came after since and belongs to no other open scenario."""
         with self._lock:
             sightings = tuple(self.watch.sightings)
             beside = [o for o in self._scenarios if o.name in self._states[scenario.name].beside]
@@ -277,7 +277,7 @@ class ScenarioRunner:
             raise GivenUpError
 
     def fault_healed(self, scenario: Scenario) -> None:
-        """Note that a scenario disturbs nothing any more."""
+        """Note that a scenario no longer disturbs others."""
         with self._lock:
             self._states[scenario.name].phase = "watching"
 
@@ -312,10 +312,10 @@ class ScenarioRunner:
             state.result.set_result(played)
 
     def _in_the_way(self, scenario: Scenario) -> list[str]:
-        """Return who or what keeps a scenario waiting; if nothing does, it has begun.
+        """Return what keeps a scenario waiting; '' once it has begun.
 
         Raises:
-            GivenUpError: no other begins.
+            GivenUpError: no other scenario begins.
         """
         with self._lock:
             self.check_running()
@@ -356,7 +356,7 @@ class ScenarioRunner:
             state.left = frozenset(held & scenario.alerts)
 
     def _close(self, scenario: Scenario, course: Measurement) -> ScenarioResult:
-        """Make the record of a scenario while all that it owns is known."""
+        """Make the record of a scenario while its alerts are known."""
         with self._lock:
             ended = time.monotonic()
             beside = frozenset(self._states[scenario.name].beside)

@@ -29,8 +29,8 @@ class WaitWatch:
     """Looks at the active sessions of one application from a session of its own, for a block.
 
     connect opens an autocommit session at the primary and is called again, at most once in AGAIN
-    seconds, when that one is lost. It has to bound itself and every statement to a few seconds:
-    the end of the block waits for a look that is under way.
+    seconds, when that one is lost. It has to limit itself and every statement to a few seconds:
+    the end of the block waits for a look in progress.
     """
 
     def __init__(self, connect: Connect, application: str) -> None:

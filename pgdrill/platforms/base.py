@@ -101,7 +101,7 @@ class Cluster:
 
 
 def psql_line(cluster: Cluster) -> str:
-    """Return a command line for people that opens a session through the read-write address."""
+    """Return a `psql` command line for people, through the read-write address."""
     unneeded = ("passfile", "connect_timeout", "tcp_user_timeout", "application_name")
     given = psycopg.conninfo.conninfo_to_dict(cluster.conninfo())
     first = ("host", "port", "dbname", "user")
@@ -146,7 +146,7 @@ class Platform(Protocol):
 
     @property
     def prometheus_url(self) -> str:
-        """Address of Prometheus; '' where nothing is watched."""
+        """Address of Prometheus; '' where there is no monitoring."""
 
     @property
     def alertmanager_url(self) -> str:
@@ -180,10 +180,10 @@ class Platform(Protocol):
         """
 
     def pgbench(self) -> Program:
-        """Return what carries loads here: this machine's pgbench, or another that was provided.
+        """Return the pgbench of this platform: this machine's, or another that was provided.
 
         Raises:
-            BrokenEnvironmentError: there is none that is new enough, with what was found instead.
+            BrokenEnvironmentError: no pgbench is new enough; with what was found instead.
         """
 
     def psql(self) -> str:
@@ -223,13 +223,13 @@ def where(platform: Platform) -> Where:
 
 @runtime_checkable
 class HasAutoscaler(Protocol):
-    """What a platform with the capability hpa has besides."""
+    """A platform with the capability hpa."""
 
     def pooler(self) -> Endpoint:
         """Return the address of the connection pooler, which leads to the primary."""
 
     def autoscaler(self) -> Autoscaler:
-        """Return what scales that pooler, to be looked at."""
+        """Return the autoscaler of that pooler, for observation."""
 
 
 @runtime_checkable
@@ -252,13 +252,13 @@ class NeedsPermission(Protocol):
         """Refuse what the level of this command does not allow.
 
         Raises:
-            BadUsageError: more is to be done than was allowed.
-            BrokenEnvironmentError: `up` did not make the place for it.
+            BadUsageError: the command needs a higher level.
+            BrokenEnvironmentError: `up` did not prepare it.
         """
 
 
-# Bytes that are written and not only reserved when a volume is filled up: what bookkeeping takes
-# is not known.
+# Bytes that are written and not only reserved when a volume is filled up, because the file system's
+# own share is not known.
 LAST = 32 * 2**20
 
 
@@ -301,12 +301,12 @@ def health(engine: Engine) -> Health:
 
 
 def wait_settled(engine: Engine, *, within: float) -> tuple[Member, ...]:
-    """Wait until the cluster is fully redundant and nothing of earlier faults delays the next.
+    """Wait until the cluster is fully redundant and no earlier fault delays the next.
 
     within: seconds for the cluster, and again for each member that is replaced.
 
     Raises:
-        DeadlineError: with the story of what was missing.
+        DeadlineError: with every change that was seen.
         BrokenEnvironmentError: a member cannot be replaced.
     """
     members = wait_healthy(engine, within=within)
@@ -340,7 +340,7 @@ def wait_healthy(engine: Engine, *, within: float) -> tuple[Member, ...]:
     """Wait until the cluster is fully redundant; return its members.
 
     Raises:
-        DeadlineError: with the story of what was missing.
+        DeadlineError: with every change that was seen.
     """
     eventually("a fully redundant cluster", lambda: health(engine), within=within)
     return engine.members()

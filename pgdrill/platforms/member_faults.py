@@ -107,7 +107,7 @@ class KillBackend(ProcessFault):
     """SIGKILL the backend of one client, as the kernel does when memory runs out.
 
     The postmaster ends all its other processes, since shared memory may be damaged, and recovers
-    in place (restart_after_crash), or ends itself: every client is thrown out.
+    in place (restart_after_crash), or ends itself: every client loses its session.
     """
 
     def __init__(self, engine: Engine, name: str, role: str) -> None:

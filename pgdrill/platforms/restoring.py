@@ -25,7 +25,7 @@ Over = Callable[[str], None]
 class RestoringArchive(ABC):
     """Backups and WAL of one cluster, and at most one restored cluster.
 
-    source returns the cluster; record is the file that remembers what was restored.
+    source returns the cluster; record is the file with the target of the restore.
     """
 
     promised_loss: float
@@ -223,8 +223,8 @@ class RestoringArchive(ABC):
     def _store_what_was_written(self) -> str:
         """Let the archive hold everything up to now; return that LSN, '' if no primary runs.
 
-        A commit closes it: recovery to an instant ends at the first one after that, and fails if
-        none comes.
+        A commit closes it: recovery to an instant ends at the first commit after that, and fails if
+        there is none.
 
         Raises:
             BrokenEnvironmentError: the archive did not take it.
@@ -252,8 +252,8 @@ class RestoringArchive(ABC):
 def demand_all_wal(history: str, stored: str, segment: int) -> None:
     """Look that recovery went to the last WAL file that was stored when it began.
 
-    PostgreSQL takes a file that cannot be had, missing or damaged, for the end of all WAL: it comes
-    up, and does not mention what lies behind it. history is its latest timeline history file,
+    PostgreSQL treats a missing or damaged file as the end of all WAL: it starts
+    and does not report what lies behind it. history is its latest timeline history file,
     segment the bytes of a WAL file.
 
     Raises:

@@ -15,8 +15,8 @@ LOOK = 0.1  # seconds between two looks for Ctrl-C, as psycopg has it
 class Session(psycopg.Connection[tuple[Any, ...]]):
     """A connection that waits for at most patience seconds for the answer to a statement.
 
-    tcp_user_timeout does not bound that everywhere: macOS has no such thing (libpq ignores it
-    there), and a proxy of a container engine acknowledges what is sent to a server that is gone.
+    tcp_user_timeout does not bound that everywhere: macOS has no such option (libpq ignores it
+    there), and a proxy of a container engine acknowledges data for a server that is gone.
     """
 
     patience: float

@@ -1,7 +1,7 @@
 """Letting a file system hang, on whichever machine it is mounted.
 
 A process that writes to a frozen file system cannot even be killed, so no script here waits for
-one.
+such a process.
 """
 
 from abc import ABC, abstractmethod

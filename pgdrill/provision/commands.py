@@ -125,8 +125,8 @@ class Submit(Protocol):
 def workers(count: int) -> Iterator[Submit]:
     """Offer threads; when the block fails, end the commands that they wait for, and leave.
 
-    Otherwise Ctrl-C, or a mistake in one part, would be answered minutes later, at the end of
-    whatever is compiled at that moment.
+    Otherwise Ctrl-C, or an error in one part, would take effect minutes later, at the end of
+    the present compilation.
     """
     pending: list[Future[Any]] = []
     with ThreadPoolExecutor(count) as pool:

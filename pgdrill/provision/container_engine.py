@@ -1,7 +1,7 @@
 """The container engine: used when one answers, started on a Debian machine where none is.
 
 A machine that cannot run it as it is (a reduced virtual machine, a container) gets three
-adjustments. Each is detected; on an ordinary machine none of them does anything.
+adjustments. Each is detected; on an ordinary machine none of them has an effect.
 """
 
 import json

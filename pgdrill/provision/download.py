@@ -44,7 +44,7 @@ def mirrored(url: str, releases: str) -> str:
 def fetch(what: str, url: str, sha256: str, into: Path, say: Say) -> int:
     """Put the file of a URL where it belongs, whole and checked, and return its bytes.
 
-    A partial file of an earlier try is gone on with.
+    A partial file of an earlier try is continued.
 
     Raises:
         NotFetchedError: it cannot be had.

@@ -54,7 +54,7 @@ def node_image(
 ) -> Node:
     """Return the node image, pulled or built according to the settings.
 
-    running is what a whole cluster runs already, '' where there is none: then every registry is
+    running is the image of a whole running cluster, '' where there is none: then every registry is
     asked for every image before anything is pulled. before_building may refuse a machine that is
     too small for it.
 

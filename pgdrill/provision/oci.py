@@ -123,7 +123,7 @@ def image_id(archived: Path) -> str:
 def for_docker(archived: Path, reference: str, into: Path) -> None:
     """Copy what archive() wrote, and add the table of contents that `docker load` needs.
 
-    containerd and docker from version 25 on do without.
+    containerd and docker from version 25 on do not need it.
     """
     with tarfile.open(archived) as source, tarfile.open(into, "w") as tar:
         for member in source:

@@ -11,8 +11,8 @@ class Supply:
     """The origin of each part, according to the settings.
 
     how is auto, pull or build; releases is a URL below which releases are fetched by host and path,
-    '' for the releases' own; node, operator, postgres and kubernetes are '' where nobody
-    asked for one.
+    '' for the releases' own; node, operator, postgres and kubernetes are '' where they were not
+    requested.
     """
 
     how: str = "auto"

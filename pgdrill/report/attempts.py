@@ -32,7 +32,7 @@ def answers(
     """Return the answers by routed lane after an instant; nothing where the file is not there.
 
     span: seconds after the instant, all others are left out. An attempt is drawn where its answer
-    came, so a silent database is a hole and not a late crowd.
+    came, so a silent database is a hole in the plot.
     """
     try:
         rows, meta = load(file)

@@ -131,7 +131,7 @@ def _legend(canvas: Canvas, entries: Sequence[tuple[str, str]], y: float = 6) ->
 def trial_marks(trial: Trial) -> list[Mark]:
     """Return the instants worth naming in a trial, in seconds after the fault.
 
-    What comes much later than the last lane's return is left to the table: it would squeeze the
+    Events long after the last lane's return are left to the table: they would squeeze the
     outage, the subject of the plot, into a corner.
     """
     marks: list[Mark] = [(0.0, "fault", "fault")]

@@ -442,7 +442,7 @@ class KindPlatform(KubernetesPlatform):
     def psql(self) -> str:
         """Return a command line that opens a session: in the primary's pod where there is no psql.
 
-        There it is the superuser's.
+        That one connects as the superuser.
         """
         cluster = self.cluster()
         if shutil.which("psql"):

@@ -1,7 +1,7 @@
 """Where pods find what listens on this host: found out by trying, not by what system this is.
 
 The gateway of the docker network is this host where the engine runs on it. With Docker Desktop it
-is the virtual machine's, and host.docker.internal a proxy that leads to this host's loopback.
+is the virtual machine's, and host.docker.internal is a proxy to this host's loopback address.
 """
 
 import secrets

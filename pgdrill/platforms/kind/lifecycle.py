@@ -185,7 +185,7 @@ def contents(
 ) -> dict[str, Any]:
     """Return the playbook's variables for a cluster of these nodes.
 
-    pool: addresses for the load balancer; webhook: where pages are received, as pods see it.
+    pool: addresses for the load balancer; webhook: the receiver of pages, as pods reach it.
     """
     image = _images(found, supply)
     values = _variables(found, tools, supply, NAMESPACE, NAME)
@@ -429,7 +429,7 @@ def _held_devices() -> set[str]:
     """Return the loop devices behind volumes of nodes (infra/ansible/roles/kind_volumes).
 
     The kernel names a file as its node sees it, so the name does not identify the node. Of a
-    virtual machine's kernel (Docker Desktop) nothing is seen: it frees them when the nodes end.
+    virtual machine's kernel (Docker Desktop) nothing is visible: it frees them when the nodes end.
     """
     files = Path("/sys/block").glob("loop*/loop/backing_file")
     return {f.parts[3] for f in files if re.search(r"/pv/\d+\.ext4", f.read_text())}

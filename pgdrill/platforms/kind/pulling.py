@@ -26,7 +26,7 @@ UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 def pull_into(nodes: Iterable[str], supply: Supply, say: Say) -> None:
     """Let every node pull what it will run and does not have.
 
-    kubelet would do it as well, but silently, several minutes of it inside waits that are shorter.
+    kubelet would do it as well, but without progress, and for minutes inside shorter waits.
 
     Raises:
         BrokenEnvironmentError: an image cannot be pulled, with the node's own words.

@@ -44,7 +44,7 @@ MANY_CORES = 4  # from here on a third worker
 def state_dir() -> Path:
     """Directory of everything that `up` makes.
 
-    Below the home directory on macOS too: nothing else of a Mac is sure to be shared with the
+    Below the home directory on macOS too: no other directory of a Mac is certainly shared with the
     virtual machine of its container engine.
     """
     chosen = os.environ.get("PGDRILL_STATE_DIR")

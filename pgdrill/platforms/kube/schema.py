@@ -132,7 +132,7 @@ def make(cluster: Cluster, run: str) -> None:
 def drop(cluster: Cluster) -> tuple[str, ...]:
     """Drop our schema and those that go with it, and return their names; safe to repeat.
 
-    A dataset that was there before ours was made stays.
+    A dataset that existed before our schema was made stays.
 
     Raises:
         BrokenEnvironmentError: the database refuses.

@@ -1,7 +1,7 @@
 """How this machine reaches the database of a cluster that it did not make: addresses of Services.
 
-Never by a forwarded port: it is one stream through API server and kubelet, which ends with the pod
-that it leads to. It would measure itself.
+A forwarded port is never used: it is one stream through API server and kubelet, which ends with its
+pod, so it would add a gap of its own.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,7 @@
-"""What the playbook has changed in files, taken over by the processes that read them.
+"""Changed files of the playbook, reloaded by the processes that read them.
 
 A process that started before a file was written runs with the older content. Which content each has
-taken over is kept, so that an `up` that was interrupted between the two is gone on with.
+loaded is recorded, so that an `up` that was interrupted in between continues.
 """
 
 import hashlib

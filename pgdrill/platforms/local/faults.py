@@ -121,7 +121,7 @@ class KillPostmaster(_ProcessFault):
     def heal(self) -> None:
         """End backends that outlived their postmaster and block its successor.
 
-        A real finding of this suite: one idle backend that survives keeps the shared memory
+        Found by this suite: one idle backend that survives keeps the shared memory
         block, and the member can never start again.
         """
         if self._hit is None:

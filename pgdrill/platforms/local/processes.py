@@ -147,7 +147,7 @@ def send(process: psutil.Process, number: signal.Signals) -> None:
 def sweep(directory: Path, *, only_playbook: bool = False) -> None:
     """SIGKILL what an installation under directory started, until a look finds none.
 
-    only_playbook spares what supervisor keeps.
+    only_playbook leaves supervisor's processes running.
     """
 
     def none_left() -> bool:

@@ -1,10 +1,10 @@
 """How much of a volume may wait in memory to be written: volumes on loop devices share one disk.
 
-What a member writes in one go and flushes is one flush of that disk, and every commit of every
-member waits behind it: 190 MB of a standby that came back from the archive took 0.3 to 0.5 s.
+A large write of one member is one flush of that disk, and every commit of every
+member waits for it: 190 MB of a standby that came back from the archive took 0.3 to 0.5 s.
 p99 of the clients meanwhile was 104 to 469 ms in 13 such rebuilds, and 56 to 87 ms in six with
-this limit and without the host's cache. Not on `kind`: a switch of 16 MB of WAL, which is dear
-there, cost as much with it.
+this limit and without the host's cache. Not on `kind`: there a switch of 16 MB of WAL is slow,
+and was as slow with it.
 """
 
 from contextlib import suppress
