@@ -1,4 +1,4 @@
-"""What the prober writes down about every attempt: compact in memory, one file on disk.
+"""The prober's record of every attempt: compact in memory, one file on disk.
 
 Imports nothing large: this is loaded in the prober's own process, whose memory is budgeted.
 """

@@ -38,13 +38,13 @@ def settle() -> None:
 
 
 def as_at_home() -> None:
-    """Let libpq find the user's certificates again: for a connection string of the user's own."""
+    """Let libpq find the user's certificates again: for a connection string of the user's."""
     for name in NO_CERTIFICATES:
         os.environ.pop(name, None)
 
 
 def machine() -> dict[str, str]:
-    """What numbers that are measured here depend on."""
+    """Return the facts of this machine that measurements depend on."""
     memory = psutil.virtual_memory().total / 2**30
     return {
         "cores": str(os.cpu_count()),
@@ -71,7 +71,7 @@ def spare(*hosts: str) -> None:
 def handle(handler: Handler) -> None:
     """Handle Ctrl-C, the end of a terminal and SIGTERM in the same way.
 
-    A shell starts `command &` without SIGINT: it is handled all the same. nohup still ignores SIGHUP.
+    A shell starts `command &` without SIGINT: pgdrill handles it all the same, but not under nohup.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:

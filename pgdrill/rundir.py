@@ -34,7 +34,7 @@ class RunDir:
         return run
 
     def file(self, kind: type[Record]) -> Path:
-        """Return where the records of a kind are."""
+        """Return the path of a kind's records."""
         return self.path / kind.FILE
 
     def keep(self, record: Record) -> None:
@@ -90,7 +90,7 @@ class Records:
         return next(iter(self.all(kind)), None)
 
     def replace(self, kind: type[R], records: tuple[R, ...]) -> None:
-        """Let the records of a kind be these, on no disk."""
+        """Replace the records of a kind, in memory only."""
         self._kept[kind] = records
 
     def _read(self, kind: type[R]) -> Iterator[R]:

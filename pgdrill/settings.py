@@ -82,7 +82,7 @@ def _run_id(text: str) -> str:
 
 @dataclass(frozen=True)
 class Mirrors:
-    """Where images of a registry are pulled from instead: one place for all, or one for each host.
+    """The mirrors of registries: one for all, or one for each host.
 
     {host} in a URL is replaced by the registry's own name.
     """
@@ -530,7 +530,7 @@ def _table(file: Path, of: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def below(level: str) -> tuple[str, ...]:
-    """Return what a level allows: itself and all before it."""
+    """Return the levels that a level includes."""
     return LEVELS[: LEVELS.index(level) + 1]
 
 

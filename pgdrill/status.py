@@ -1,4 +1,4 @@
-"""What is running, as far as it can be known at this moment: for people, and for programs."""
+"""The state of what runs at this moment: for people, and for programs."""
 
 import json
 from collections.abc import Callable

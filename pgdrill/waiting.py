@@ -35,7 +35,7 @@ def _say(text: str) -> None:
 
 
 class _Story:
-    """What a condition looked like over time, one line for each change."""
+    """The history of a condition, one line for each change."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
@@ -129,7 +129,7 @@ def throughout(
 
 
 def pause(seconds: float) -> None:
-    """Let a stated time pass; for rates and randomised phases, never to wait for a condition."""
+    """Wait a stated time; for rates and randomised phases, never to wait for a condition."""
     time.sleep(seconds)
 
 

@@ -40,7 +40,7 @@ Drawn = TypeVar("Drawn", Stat, StateTimeline, TimeSeries)
 
 
 def file_of(ours: Dashboard) -> Path:
-    """Return where the JSON of a dashboard is kept."""
+    """Return the path of a dashboard's JSON."""
     return DIRECTORY / f"{ours.uid}.json"
 
 
@@ -151,7 +151,7 @@ def _states(ours: Panel, row: Row) -> StateTimeline:
 
 
 def _common(made: Drawn, ours: Panel, row: Row) -> Drawn:
-    """What every kind of panel has: title, place, queries, unit, thresholds, words."""
+    """The common part of every panel: title, place, queries, unit, thresholds, words."""
     about = f"{ours.about} It {ABSENT[ours.only]}." if ours.only else ours.about
     made.title(ours.title).description(about).datasource(SOURCE).interval(FINEST)
     made.span(COLUMNS // len(row.panels)).height(HEIGHTS[ours.kind])

@@ -26,14 +26,14 @@ class Query(Record):
 
 
 class Step(Record):
-    """What a value means from here on, up to the next step."""
+    """The meaning of a value from here on, up to the next step."""
 
     at: float
     tone: Tone
 
 
 class Word(Record):
-    """What one value is called."""
+    """The name of one value."""
 
     value: float
     text: str
@@ -54,7 +54,7 @@ class Panel(Record):
     only: Only = ""
 
     def tone(self, value: float) -> Tone:
-        """Return what a value means."""
+        """Return the tone of a value."""
         said = [word.tone for word in self.words if word.value == value]
         passed = [step.tone for step in self.steps if value >= step.at]
         return (said or passed or [self.base])[-1]

@@ -1,4 +1,4 @@
-"""How panels are made, and the panels that more than one dashboard shows."""
+"""Constructors of panels, and the panels that more than one dashboard shows."""
 
 from pgdrill.dashboards.panels import Only, Panel, Query, Step, Tone, Word
 from pgdrill.judge.budgets import P99
@@ -27,7 +27,7 @@ OUTCOMES = "sum by (outcome) (rate(pgdrill_load_transactions_total[20s]))"
 
 
 def rising(*pairs: tuple[float, Tone]) -> tuple[Step, ...]:
-    """What a value means from each of these on."""
+    """The meaning of a value from each of these on."""
     return tuple(Step(at=at, tone=tone) for at, tone in pairs)
 
 

@@ -1,4 +1,4 @@
-"""What the experiments call: thin chaostoolkit activities over the platform's faults.
+"""The activities of the experiments: thin chaostoolkit wrappers of the platform's faults.
 
 They also work under plain `chaos run FILE`, against whatever platform is up.
 """
@@ -44,7 +44,7 @@ def verify_injected(fault: str) -> str:
 
 
 def heal(fault: str) -> dict[str, object]:
-    """Undo it, whatever the state of the database, and verify that nothing of it is left."""
+    """Undo it, whatever the state of the database, and verify that it is undone."""
     at = time.monotonic()
     _platform().faults[fault].heal()
     return {"at": at, "evidence": _platform().faults[fault].verify_healed()}

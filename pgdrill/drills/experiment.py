@@ -35,7 +35,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Journal:
-    """What chaostoolkit wrote down, after it was checked."""
+    """The journal that chaostoolkit wrote, checked."""
 
     target: str
     injected_at: float
@@ -69,7 +69,7 @@ def _checked(experiment: Experiment) -> Experiment:
 
 
 def render(spec: FaultSpec, fault: str) -> dict[str, Any]:
-    """Return what `chaos run` takes as a file: inject, verify, wait where it must, heal.
+    """Return an experiment as `chaos run` reads it: inject, verify, wait where it must, heal.
 
     The bound of the wait for recovery depends on engine and settings; no experiment holds it.
     """

@@ -178,7 +178,7 @@ class Load:
 
 
 def watch_waits(cluster: Cluster) -> WaitWatch:
-    """Return who looks at the load's sessions on the primary, wherever it is.
+    """Return the watch of the load's sessions on the primary, whichever member that is.
 
     From another database: PostgreSQL's own count of commits in the load's has to be the load's.
     """

@@ -26,7 +26,7 @@ JOB = "pgdrill_load"
 
 @dataclass(frozen=True)
 class Publication:
-    """What came of publishing a load."""
+    """The result of publishing a load."""
 
     run: str  # value of the label `run`
     at: float | None  # Unix time at which Prometheus had the final state; None: it never had

@@ -57,7 +57,7 @@ class Point:
 
 @dataclass(frozen=True)
 class RestoredContent:
-    """What a restored cluster holds."""
+    """The contents of a restored cluster."""
 
     rows: ledger.AsOf
     neighbours: tuple[NearbyWrite, ...]
@@ -256,7 +256,7 @@ def _prepare_load(context: DrillContext) -> Program:
 
 @dataclass(frozen=True)
 class _RestoreSetup:
-    """What a restore begins with: a rested cluster, an archive, an empty ledger."""
+    """The start of a restore: a settled cluster, an archive, an empty ledger."""
 
     name: str
     number: int
@@ -292,7 +292,7 @@ def _prepare(context: DrillContext, name: str, number: int) -> _RestoreSetup:
 def _backed_up(
     context: DrillContext, scene: _RestoreSetup
 ) -> Iterator[tuple[Update, Callable[[Attempts], BackupTaken]]]:
-    """Let clients write for the time of the block, which begins when a backup was taken.
+    """Let clients write for the time of the block, which begins after a backup.
 
     Yields a function for progress, and one that makes the backup's record after the attempts.
     """
@@ -401,7 +401,7 @@ def _number_rows(cluster: Cluster, table: str) -> None:
 
 
 def _point(cluster: Cluster, kind: str, name: str) -> Point:
-    """Let the server name the present: by its clock, its WAL position, or a restore point."""
+    """Read the present from the server: its clock, its WAL position, or a restore point."""
     queries: dict[str, SQL | Composed] = {
         "time": SQL("SELECT to_json(clock_timestamp())::text"),
         "lsn": SQL("SELECT pg_current_wal_insert_lsn()::text"),

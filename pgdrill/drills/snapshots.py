@@ -29,7 +29,7 @@ def snapshots(
 def query_series(
     client: Prometheus, panel: Panel, query: Query, start: float, end: float
 ) -> list[Series]:
-    """Return what one query of a panel shows of [start, end]; nothing where it finds nothing."""
+    """Return the series of one query of a panel over [start, end]; empty where it finds none."""
     try:
         return client.series(panel.title, panel.unit, query.expr, start, end, query.legend)
     except NoDataError:

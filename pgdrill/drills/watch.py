@@ -201,7 +201,7 @@ def _sweep(database: UserDatabase, idle: float, say: Callable[[str], object]) ->
 
 @contextmanager
 def _schema(database: UserDatabase, schema: str, say: Callable[[str], object]) -> Iterator[None]:
-    """Remove the schema after the block, however it ends, or name what is left."""
+    """Remove the schema after the block, however it ends, or report that it is left."""
     try:
         yield
     finally:

@@ -330,7 +330,7 @@ class CnpgEngine:
             raise BrokenEnvironmentError(f"the change was refused: {_why(error)}") from None
 
     def tuning(self) -> dict[str, str]:
-        """Return what is set on purpose: timing, probes, synchronous replication, parameters."""
+        """Return the deliberate settings: timing, probes, synchronous replication, parameters."""
         spec = self.resource()["spec"]
         chosen = {name: spec[name] for name in TIMING if name in spec}
         chosen["synchronous"] = spec.get("postgresql", {}).get("synchronous", {})

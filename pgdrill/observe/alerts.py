@@ -29,7 +29,7 @@ Stage = Literal["pending", "firing", "alertmanager", "paged", "logged", "resolve
 
 
 class GivenUpError(Exception):
-    """The run ends: no wait for an alert goes on."""
+    """The run ends: waits for alerts end too."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class AlertWatch:
             return sorted(f"{of} {stage}" for stage, of in self._active)
 
     def held(self, at: float) -> tuple[str, ...]:
-        """Return what Prometheus or Alertmanager held at an instant, whatever its stage."""
+        """Return the alerts that Prometheus or Alertmanager held at an instant, in any stage."""
         with self._lock:
             return next((names for since, names in reversed(self._held) if since <= at), ())
 

@@ -43,7 +43,7 @@ class Autoscaler(Protocol):
 
 
 def unrest(point: ScalePoint, limits: Limits) -> str:
-    """Say why a pooler is not small, ready and measured; nothing where it is."""
+    """Return why a pooler is not small, ready and measured; '' where it is."""
     if point.trouble:
         return f"the autoscaler cannot work: {point.trouble}"
     if point.utilisation is None:
@@ -54,7 +54,7 @@ def unrest(point: ScalePoint, limits: Limits) -> str:
 
 
 class ScalingWatch:
-    """Looks again and again, in a thread of its own, while the block lasts.
+    """Looks at an autoscaler repeatedly, in a thread of its own, while the block lasts.
 
     A look without an answer leaves a hole, which the judgement must take into account.
     """
@@ -101,7 +101,7 @@ class ScalingWatch:
                 self._events.record("cluster", f"{what}: {now}", at=seen.at)
 
     def unrest(self, limits: Limits, since: float) -> str:
-        """Say why the latest look, if later than an instant, is not of a pooler at rest."""
+        """Return why the latest look, if later than an instant, does not show a pooler at rest."""
         latest = self._points[-1] if self._points else None
         if latest is None or latest.at <= since:
             return f"not seen for {time.monotonic() - since:.0f} s"

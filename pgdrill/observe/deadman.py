@@ -41,7 +41,7 @@ class DeadMansSwitch:
 
     @property
     def heartbeats(self) -> int:
-        """How often the watchdog came."""
+        """The number of times that the watchdog came."""
         return self._heard_of
 
     def paged(self, since: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Who noticed a fault: the alerts that came after it, each stage in seconds."""
+"""Detection of a fault: the alerts that came after it, each stage in seconds."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def seen(watch: AlertWatch, since: float, zero: float) -> tuple[Seen, ...]:
 
 @dataclass(frozen=True)
 class AlertObserver:
-    """Looks at the alerts while one fault is drilled."""
+    """Records the alerts while one fault is drilled."""
 
     watch: AlertWatch
     fault: str
@@ -50,7 +50,7 @@ class AlertObserver:
     paths: Mapping[str, AlertPath] = field(default_factory=dict)  # of those alerts
 
     def settle(self) -> None:
-        """Wait until no alert that must see the fault is left of what came before, or still comes.
+        """Wait until no alert that must see the fault is left of earlier events.
 
         Raises:
             DeadlineError: with what stays.

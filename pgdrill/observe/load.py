@@ -1,4 +1,4 @@
-"""What Prometheus holds of a load: what was published of it, and what PostgreSQL counted itself."""
+"""A load in Prometheus: its published figures, and PostgreSQL's own count of commits."""
 
 import time
 
@@ -17,7 +17,7 @@ KNOWN_FOR = 60.0  # seconds; a member with a scrape in this time is waited for
 
 
 def published(client: Prometheus, run: str, at: float) -> Published:
-    """Compute them at an instant (Unix time) at which the final state was there.
+    """Compute the objectives at an instant (Unix time) when the final state was there.
 
     Raises:
         NoDataError: Prometheus has no such run.

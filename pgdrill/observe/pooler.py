@@ -148,7 +148,7 @@ class PoolerAutoscaler:
         return dict(self._api.sanitize_for_serialization(answer))
 
     def _transactions(self, pod: str) -> int | None:
-        """Return how many transactions a pod has carried, over all databases but its own."""
+        """Return the number of transactions of a pod, over all databases but its own."""
         try:
             text = self._core.connect_get_namespaced_pod_proxy_with_path(
                 f"{pod}:{METRICS_PORT}",

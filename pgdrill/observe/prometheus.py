@@ -151,7 +151,7 @@ class Prometheus:
         return [one for one in found if one.points]
 
     def samples(self, selector: str, start: float, end: float) -> list[Samples]:
-        """Return what was scraped in [start, end] of Unix time, as it was scraped.
+        """Return the raw samples in [start, end] of Unix time.
 
         Raises:
             NoDataError: nothing was.

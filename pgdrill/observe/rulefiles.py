@@ -32,7 +32,7 @@ def alerts_of(of: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
 
 
 def complaints(files: Sequence[Path], promtool: str | None) -> list[str]:
-    """Return what is wrong, a line for each defect with its file and, where known, its line.
+    """Return the defects, a line for each with its file and, where known, its line number.
 
     promtool None: only the YAML is looked at, not the rules and their expressions.
     """

@@ -221,7 +221,7 @@ class ScenarioRunner:
             self._tell(str(error))
 
     def played(self, name: str) -> ScenarioResult:
-        """Return a scenario's result, or raise its error; do the main thread's work meanwhile.
+        """Return a scenario's result, or raise its error; run the main thread's work until then.
 
         Raises:
             DeadlineError: it has not ended in time.

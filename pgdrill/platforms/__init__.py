@@ -1,1 +1,1 @@
-"""Where it runs: kind, kube, or processes on this machine."""
+"""The platforms: kind, kube, or processes on this machine."""

@@ -25,7 +25,7 @@ _NAME = re.compile(r"[A-Za-z_][\w.-]{0,62}")
 
 @dataclass(frozen=True)
 class Target:
-    """What a restored cluster is to hold: everything up to here, and nothing after it."""
+    """The target of a restore: everything up to here, and nothing after it."""
 
     kind: Kind
     text: str
@@ -121,7 +121,7 @@ def redundant(cluster: Cluster, engine: Engine) -> bool:
 
 @runtime_checkable
 class HasArchive(Protocol):
-    """What a platform with the capability backup has besides."""
+    """A platform with the capability backup."""
 
     @property
     def archive(self) -> "Archive":
@@ -136,7 +136,7 @@ class HasArchive(Protocol):
 
 @runtime_checkable
 class HasRebuild(Protocol):
-    """What a platform with the capability rebuild has besides."""
+    """A platform with the capability rebuild."""
 
     def rebuild(self, member: str) -> Callable[[], str]:
         """Take a standby's volume away and let it come back.
@@ -170,7 +170,7 @@ class Archive(Protocol):
         """
 
     def range(self) -> str:
-        """Say from when to when a point can be restored to, or that none can."""
+        """Return the first and last point that can be restored, or that there is none."""
 
     def back_up(self, update: Update, *, differential: bool = False) -> Backup:
         """Take a backup and return it: a full one, or what changed since the last full one.

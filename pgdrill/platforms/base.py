@@ -138,7 +138,7 @@ class Platform(Protocol):
 
     @property
     def engine(self) -> Engine:
-        """What keeps PostgreSQL available here."""
+        """The engine that keeps PostgreSQL available."""
 
     @property
     def faults(self) -> Mapping[str, Fault]:

@@ -1,4 +1,4 @@
-"""What of a running platform differs from what is declared: its playbook, run to look only."""
+"""The differences between a running platform and its playbook, found by a dry run."""
 
 import json
 import subprocess

@@ -87,7 +87,7 @@ class MemberFault(ABC):
         """Nothing to undo: the engine replaces what was taken."""
 
     def verify_healed(self) -> str:
-        """Nothing is left of what was hit."""
+        """The processes that were hit are gone or run again."""
         return self._gone_for_good()
 
 
@@ -135,7 +135,7 @@ class KillBackend(ProcessFault):
         return target.name
 
     def verify_injected(self) -> str:
-        """No process is left of those that were there, but for the postmaster.
+        """All processes that were there are gone, except the postmaster.
 
         Raises:
             FaultNotRealError: another one survives.
@@ -212,7 +212,7 @@ class FreezeSome(ProcessFault):
         return f"{self._target.name}: {named} in state T, {len(others)} other processes are not"
 
     def heal(self) -> None:
-        """Let them run again."""
+        """Resume them."""
         if self._hit is not None:
             self._signal("CONT", [p.pid for p in self._all() if p.state == "T"])
 
@@ -235,7 +235,7 @@ class FreezePostmaster(FreezeSome):
 
 
 class FreezeAgent(FreezeSome):
-    """Stop the agent that steers PostgreSQL: PostgreSQL goes on, and its lease is not renewed."""
+    """Stop the agent that steers PostgreSQL, which runs on; its lease is not renewed."""
 
     _AGENT: str  # the command that it runs as
 
@@ -244,14 +244,14 @@ class FreezeAgent(FreezeSome):
 
 
 class HangVolume(MemberFault):
-    """Let a member's volume hang: what is written to it waits, what is in memory is served."""
+    """Suspend a member's volume: writes wait, and reads from memory succeed."""
 
     @abstractmethod
     def _volume(self) -> Hangable:
         """Return the volume of the member that was hit."""
 
     def inject(self) -> str:
-        """Let it hang, for LET_GO_AFTER seconds at most."""
+        """Suspend it, for LET_GO_AFTER seconds at most."""
         target = self._choose()
         self._volume().hang(LET_GO_AFTER)
         return target.name
@@ -267,7 +267,7 @@ class HangVolume(MemberFault):
         return f"{self._target.name}: its volume takes no write"
 
     def heal(self) -> None:
-        """Let it go."""
+        """Resume it."""
         if self._hit is not None:
             self._volume().let_go()
 

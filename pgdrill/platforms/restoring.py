@@ -1,4 +1,4 @@
-"""What every archive does alike: which points can be had, one restore at a time, and its record."""
+"""The common part of all archives: the range of points, one restore at a time, its record."""
 
 import json
 import re
@@ -101,7 +101,7 @@ class RestoringArchive(ABC):
         """Return the restored cluster's handle and engine, whether or not it is there."""
 
     def range(self) -> str:
-        """Say from when to when a point can be restored to, or that none can."""
+        """Return the first and last point that can be restored, or that there is none."""
         backups = self.backups()
         if not backups:
             return "(there is none: no backup has ever been taken, `make backup` takes one)"
@@ -221,7 +221,7 @@ class RestoringArchive(ABC):
         return early[-1]
 
     def _store_what_was_written(self) -> str:
-        """Let the archive hold everything up to now; return that LSN, '' if no primary runs.
+        """Let the archive store everything up to now; return that LSN, '' if no primary runs.
 
         A commit closes it: recovery to an instant ends at the first commit after that, and fails if
         there is none.
@@ -250,7 +250,7 @@ class RestoringArchive(ABC):
 
 
 def demand_all_wal(history: str, stored: str, segment: int) -> None:
-    """Look that recovery went to the last WAL file that was stored when it began.
+    """Check that recovery reached the last WAL file that was stored when it began.
 
     PostgreSQL treats a missing or damaged file as the end of all WAL: it starts
     and does not report what lies behind it. history is its latest timeline history file,

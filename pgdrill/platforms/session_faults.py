@@ -115,7 +115,7 @@ class TakeConnections:
         return ""
 
     def verify_injected(self) -> str:
-        """No session gets in; one that takes a slot which was given back meanwhile is kept.
+        """No session gets in; one that gets a slot that became free meanwhile is kept.
 
         Raises:
             FaultNotRealError: one after the other does.

@@ -54,5 +54,5 @@ class Hangable(ABC):
         return "hangs" in self._shell(LOOK)
 
     def let_go(self) -> None:
-        """Let writes through; safe to repeat."""
+        """Resume writes; safe to repeat."""
         self._shell(LET_GO)

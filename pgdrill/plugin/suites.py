@@ -1,4 +1,4 @@
-"""Which tests run, and in which order: suites of this repository, marks, profiles."""
+"""The selection and the order of tests: suites of this repository, marks, profiles."""
 
 import re
 from pathlib import Path

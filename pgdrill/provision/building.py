@@ -169,7 +169,7 @@ class Builder:
         return self._rootfs_file(self.known.rootfs["node"]), programs
 
     def image_file(self, image: Image) -> Path:
-        """Where the archive of a built image is, or will be."""
+        """The path of a built image's archive, there or not yet."""
         inputs = [image.reference, json.dumps([image.links, image.config], sort_keys=True)]
         inputs += [
             f"{at} {cached_program(self.known.programs[p])}" for p, at in image.programs.items()

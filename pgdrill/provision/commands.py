@@ -118,7 +118,7 @@ class Submit(Protocol):
     """Starts work in one of the threads that workers() offers."""
 
     def __call__(self, work: Callable[..., T], *arguments: Any) -> Future[T]:  # noqa: ANN401
-        """Return what will hold the work's answer."""
+        """Return a future of the work's result."""
 
 
 @contextmanager
@@ -171,7 +171,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 class heartbeat:  # noqa: N801  # reads as a verb where it is used
-    """Say every few seconds that something still runs."""
+    """Print every few seconds that a program still runs."""
 
     def __init__(self, what: str, say: Say) -> None:
         self._what = what

@@ -75,7 +75,7 @@ class Image:
 
     @property
     def reference(self) -> str:
-        """What pods call it."""
+        """The name of the image for pods."""
         return f"{PREFIX}/{self.name}:{self.tag}"
 
 

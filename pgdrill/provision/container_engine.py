@@ -69,7 +69,7 @@ def answers() -> bool:
 
 
 def cores() -> int:
-    """Return how many cores the engine has; on a Mac they are fewer than the machine's own.
+    """Return the number of the engine's cores; on a Mac they are fewer than the machine's own.
 
     Raises:
         BrokenEnvironmentError: it does not answer.
@@ -172,7 +172,7 @@ def require_startable(complaint: str) -> None:
 
 
 def _endpoint() -> str:
-    """Where the docker client looks for an engine: DOCKER_HOST, or its context's."""
+    """The address that the docker client uses for an engine: DOCKER_HOST, or its context's."""
     asked = ("docker", "context", "inspect", "--format={{.Endpoints.docker.Host}}")
     try:
         return output(*asked, within=10).strip()

@@ -36,7 +36,7 @@ class _CutError(Exception):
 
 
 def mirrored(url: str, releases: str) -> str:
-    """Return where a URL is fetched from: itself, or the same host and path below a mirror."""
+    """Return the URL to fetch from: the original, or the same host and path below a mirror."""
     parts = urlsplit(url)
     return f"{releases}/{parts.netloc}{parts.path}" if releases else url
 

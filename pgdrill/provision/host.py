@@ -1,4 +1,4 @@
-"""What a container engine of ours changes on this machine, and putting it back."""
+"""Changes that our container engine makes on this machine, and their reversal."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def _remove_groups(of: Path) -> None:
 
 
 def leftover_rules(listed: str) -> list[list[str]]:
-    """Return what deletes the engine's rules and chains from a table that `iptables -S` listed."""
+    """Return the commands that delete the engine's rules and chains from a listed table."""
     lines = [line.split() for line in listed.splitlines()]
     chains = [words[1] for words in lines if words[0] == "-N" and words[1].startswith("DOCKER")]
     ours = {"docker0", *chains}

@@ -244,7 +244,7 @@ def remote_images(supply: Supply) -> Mapping[str, Remote]:
 
 
 def _sizes(supply: Supply, *, with_node: bool) -> str:
-    """Say what is pulled before it begins."""
+    """Print the images and their sizes before the pull."""
     remote, known = remote_images(supply), supply.known.pulled
     each = sum(one.size for name, one in remote.items() if known[name].where == "every")
     once = sum(one.size for name, one in remote.items() if known[name].where == "control-plane")

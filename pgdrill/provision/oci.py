@@ -115,7 +115,7 @@ def digest_of(archived: Path) -> str:
 
 
 def image_id(archived: Path) -> str:
-    """Return what docker calls an image that archive() wrote: its configuration's digest."""
+    """Return docker's ID of an image that archive() wrote: its configuration's digest."""
     with tarfile.open(archived) as tar:
         return str(_manifest(tar)["config"]["digest"])
 

@@ -110,7 +110,7 @@ def _show_task(log: Path, update: Update) -> None:
 
 
 def play_environment(say: Say, *, collection: bool = True) -> dict[str, str]:
-    """Return what ansible-playbook needs to find everything by itself."""
+    """Return the environment of ansible-playbook, which needs nothing else."""
     ours = {
         "ANSIBLE_CONFIG": str(ROOT / "infra/ansible/ansible.cfg"),
         "ANSIBLE_HOME": str(cache_dir() / "ansible"),

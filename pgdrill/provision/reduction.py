@@ -1,4 +1,4 @@
-"""What a few programs of a root file system need of it: their libraries, and the links to both."""
+"""The files that a few programs of a root file system need: libraries, and links to both."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What releases offer for download: tools and manifests, checked and then kept in the cache."""
+"""Downloads of releases: tools and manifests, checked and then kept in the cache."""
 
 import hashlib
 import io
@@ -41,7 +41,7 @@ def tool(wanted: Tool, supply: Supply, say: Say) -> Path:
 
 
 def kept_tool(wanted: Tool) -> Path:
-    """Where a released program is, or will be."""
+    """The path of a released program, there or not yet."""
     return cache_dir() / "releases" / f"{wanted.name}-{wanted.version}" / wanted.name
 
 

@@ -1,4 +1,4 @@
-"""Where tools, manifests and images come from: releases, registries, mirrors, or a compiler."""
+"""The origin of tools, manifests and images: releases, registries, mirrors, or a compiler."""
 
 from dataclasses import dataclass, field, replace
 

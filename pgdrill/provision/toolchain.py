@@ -71,7 +71,7 @@ class InstalledTool:
 
     @property
     def says(self) -> str:
-        """What its version is, in words."""
+        """Its version, in words."""
         return f"is {self.version}" if self.version else "prints no version"
 
 
@@ -124,7 +124,7 @@ def _compile(program: Program, target: Path, say: Say) -> None:
 
 
 def cached_program(program: Program) -> Path:
-    """Where a program of exactly these inputs is, or will be."""
+    """The path of a program of exactly these inputs, there or not yet."""
     inputs = [go_version(), program.package, program.tags, *program.stamps]
     inputs += [f.read_text() for f in sorted(program.directory.iterdir()) if _is_source(f)]
     key = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What a run directory holds: the records that suites write and the report reads.
+"""The contents of a run directory: the records that suites write and the report reads.
 
 Instants are seconds on the machine's monotonic clock, which every process of one machine shares;
 clock.json anchors it to wall-clock time. Durations are seconds unless the name has a unit.

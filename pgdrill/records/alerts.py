@@ -8,7 +8,7 @@ from pgdrill.records.base import Record
 
 
 class AlertPath(Record):
-    """What each change of an alert passes on its way to a person, seconds; as it runs here."""
+    """The delay of each step of an alert on its way to a person, seconds; as it runs here."""
 
     push: float  # until its metrics are at a gateway; 0 where they are scraped at their source
     scrape: float

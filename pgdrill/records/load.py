@@ -1,4 +1,4 @@
-"""The dataset, a load and what its machine and database did meanwhile."""
+"""The dataset, a load, and its machine and database during the load."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -58,7 +58,7 @@ class Bench(Record, file="bench.json"):
 
 
 class MachineSecond(Record, file="machine.jsonl"):
-    """How the machine that carries the load fared in one second."""
+    """The pace of the load's machine in one second."""
 
     at: float
     busy: float  # % of all cores, since the look before
@@ -74,7 +74,7 @@ class MachineSecond(Record, file="machine.jsonl"):
 
 
 class WaitLook(Record, file="waits.jsonl"):
-    """What the load's sessions on the primary did at one moment."""
+    """The states of the load's sessions on the primary at one moment."""
 
     at: float
     sessions: dict[str, int]  # active ones by event: 'IPC:SyncRep'; 'CPU' where there is none
@@ -93,7 +93,7 @@ class SloComparison(Record, file="slos.jsonl"):
 
     @property
     def difference(self) -> float | None:
-        """How far the two are apart, without a sign; None: there is nothing to compare."""
+        """The absolute difference of the two; None: there is nothing to compare."""
         return None if self.prometheus is None else abs(self.client - self.prometheus)
 
     @property
@@ -138,7 +138,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Commits:
-    """What the primary committed between two scrapes of it, and what of it was the monitoring's."""
+    """The primary's commits between two scrapes, and the monitoring's part of them."""
 
     member: str
     since: float  # Unix time

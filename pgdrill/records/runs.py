@@ -1,4 +1,4 @@
-"""What a run set out to do, how it ended, and where and when it ran."""
+"""The plan of a run, its end, and its place and time."""
 
 import time
 from datetime import UTC, datetime
@@ -8,14 +8,14 @@ from pgdrill.records.base import Record
 
 
 class Collected(Record, file="collected.json"):
-    """What a run set out to do: the ids of its tests, and of those that its profile leaves out."""
+    """The plan of a run: the ids of its tests, and of those that its profile leaves out."""
 
     tests: tuple[str, ...]
     left_out: tuple[str, ...]
 
 
 class TestEnd(Record, file="outcomes.jsonl"):
-    """How a test ended, or its set-up or teardown; written at once, whatever ends the run."""
+    """The end of a test, or of its set-up or teardown; written at once, whatever ends the run."""
 
     __test__ = False  # pytest would collect it by its name
 
@@ -25,7 +25,7 @@ class TestEnd(Record, file="outcomes.jsonl"):
 
 
 class RunEnd(Record, file="ended.json"):
-    """How a run ended; there is none where it was killed."""
+    """The end of a run; a killed run has none."""
 
     exit_status: int
     reason: str = ""  # what cut it off, where something did
@@ -50,7 +50,7 @@ class Series(Record):
 
 
 class Fingerprint(Record, file="fingerprint.json"):
-    """Where the numbers come from: everything that is not a default belongs here."""
+    """The origin of the numbers: everything that is not a default belongs here."""
 
     command: str
     platform: str

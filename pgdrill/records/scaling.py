@@ -13,7 +13,7 @@ class PoolerPod(Record):
 
 
 class ScalePoint(Record):
-    """What the pooler's autoscaler saw and wanted at one moment, and what was there."""
+    """The pooler's autoscaler and pods at one moment: metrics, wanted size, present size."""
 
     at: float
     desired: int
@@ -42,12 +42,12 @@ class Surge(Record):
 
     @property
     def seconds(self) -> float:
-        """How long it lasted."""
+        """Its duration."""
         return self.ended_at - self.started_at
 
 
 class Scaling(Record, file="scaling.jsonl"):
-    """One rise and fall of the pooler: the load, the pods, and what became of every write."""
+    """One rise and fall of the pooler: the load, the pods, and the fate of every write."""
 
     least: int
     most: int

@@ -1,4 +1,4 @@
-"""One trial of a fault: what clients noticed, and what became of every write."""
+"""One trial of a fault: its effect on clients, and the fate of every write."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from pgdrill.records.base import Record
 
 
 class LaneResult(Record):
-    """What one kind of client saw during one trial."""
+    """The observations of one kind of client during one trial."""
 
     attempts: int
     acked: int
@@ -22,7 +22,7 @@ class LaneResult(Record):
 
 
 class LedgerCount(Record):
-    """What became of every write of a trial, by class, as read from the primary."""
+    """The fate of every write of a trial, by class, as read from the primary."""
 
     acked_present: int
     acked_lost: int
@@ -76,7 +76,7 @@ class Trial(Record, file="trials.jsonl"):
 
 
 class Kept(Record, file="kept.json"):
-    """What was read again after the last fault: every ledger on the primary, and the dataset."""
+    """The second reading after the last fault: every ledger on the primary, and the dataset."""
 
     trials: int  # whose ledgers were read
     acked: int  # acknowledged writes of all of them

@@ -29,12 +29,12 @@ class Budget(Record):
 
     @property
     def id(self) -> str:
-        """What a user calls it: `--budget primary_kill.write-gap=5`."""
+        """Its name for a user: `--budget primary_kill.write-gap=5`."""
         return self.key or re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
 
     @property
     def kind(self) -> str:
-        """What it promises, whatever of: `write-gap` of `primary_kill.write-gap`."""
+        """The kind of promise, without its fault: `write-gap` of `primary_kill.write-gap`."""
         return self.id.rpartition(".")[2]
 
     def allows(self, observed: float) -> bool:
@@ -77,7 +77,7 @@ def total(
 
 
 class About(Record):
-    """What a verdict is about, as far as that applies; its subject is the same for people."""
+    """The subject of a verdict, as fields where they apply; its text is the same for people."""
 
     fault: str = ""  # the name of the experiment
     timing: str = ""

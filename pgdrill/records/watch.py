@@ -24,7 +24,7 @@ class Server(Record):
 
 
 def step(before: Server, after: Server) -> str:
-    """Say in a few words what happened between two servers."""
+    """Return in a few words what happened between two servers."""
     if (before.address, before.timeline) == (after.address, after.timeline):
         return f"restart of {after.text()}, at {after.started()}"
     return f"failover from {before.text()} to {after.text()}"
@@ -59,7 +59,7 @@ class Pause(Record):
 
 
 class Reads(Record):
-    """What reads through an address of their own showed; how far they were behind, at most."""
+    """The reads through an address of their own, and their largest delay."""
 
     target: str
     answered: int

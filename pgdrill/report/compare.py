@@ -37,7 +37,7 @@ class Measure:
     values: tuple[tuple[float, ...], ...]  # of each run; empty where it did not measure it
 
     def cell(self, run: int) -> str:
-        """Return what one run has seen: the one value, or the smallest, median and largest."""
+        """Return the values of one run: the one value, or the smallest, median and largest."""
         seen = sorted(self.values[run])
         if not seen:
             return "-"
@@ -113,7 +113,7 @@ class Comparison:
 
     @property
     def worse(self) -> list[Measure]:
-        """What became worse by more than the margin."""
+        """The measures that became worse by more than the margin."""
         return [one for one in self.measures if one.change(self.margin) == "worse"]
 
     @property
@@ -214,7 +214,7 @@ def compare(paths: Sequence[Path], margin: float = MARGIN) -> Comparison:
 
 
 def tables(found: Comparison) -> tuple[Table, Table]:
-    """Return what differs between the runs, and what they have measured, for a terminal."""
+    """Return the differences between the runs, and their measurements, for a terminal."""
     differs = Table("what differs", *found.names, title="Settings, versions, machines")
     for name, values in found.differences:
         differs.add_row(name, *values)

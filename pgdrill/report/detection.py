@@ -117,7 +117,7 @@ def _first(seen: Sequence[Seen]) -> float | None:
 
 
 def _tip(trial: Detection, seen: Sequence[Seen]) -> str:
-    """Say each stage of an alert in one trial."""
+    """Return each stage of an alert in one trial, as a text."""
     stages = [
         f"{one.member or 'cluster'}: "
         + ", ".join(

@@ -40,7 +40,7 @@ def _sentence(m: RunData) -> str:
 
 
 def state(m: RunData) -> str:
-    """Return the worst outcome of the run; no verdict is invalid, and so is a damaged file."""
+    """Return the worst outcome of the run; no verdict, or a damaged file, makes it invalid."""
     outcomes = {verdict.outcome for verdict in m.promises}
     if "broken" in outcomes or wrong_controls(m):
         return "broken"

@@ -96,7 +96,7 @@ def machine(bench: Bench, pace: Pace) -> Markup:
 
 
 def waits(bench: Bench, found: Waits, strains: Strains | None, faults: Sequence[Instant]) -> Markup:
-    """What busy sessions did in each second, stacked by event, and the machine's pressure."""
+    """The wait events of busy sessions in each second, stacked, and the machine's pressure."""
     pressed = strains is not None and bool(strains.cpu_by_second or strains.io_by_second)
     bottom = 330 if pressed else 230
     canvas = Canvas(bottom + 40, "What the sessions waited for over time")

@@ -49,7 +49,7 @@ def tables(run: Path, limits: Limits | None = None) -> str:
 
 
 def summary(run: Path, limits: Limits | None = None) -> str:
-    """Return what a run found for a page such as CI's: every verdict, what is not met first.
+    """Return the result of a run for a page such as CI's: every verdict, what is not met first.
 
     limits: the user's, where every verdict is judged again from the records.
 

@@ -39,7 +39,7 @@ def at_most(value: float) -> str:
 
 
 def observed(verdict: Verdict) -> str:
-    """Return what was seen, with enough digits that it cannot look like the limit."""
+    """Return an observation, with enough digits that it cannot look like the limit."""
     # JSON has no infinity: what never happened comes back as broken, with no number.
     if verdict.observed in (None, math.inf) and verdict.outcome == "broken":
         return "never"

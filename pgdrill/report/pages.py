@@ -13,7 +13,7 @@ ICONS = {"met": "✔", "broken": "✘", "invalid": "?", "plain": "·"}
 
 
 def render(template: str, **values: object) -> Markup:
-    """Return what a template makes of some values."""
+    """Return a template's text with some values."""
     return Markup(_environment().get_template(template).render(**values))
 
 

@@ -95,7 +95,7 @@ def first_ack(trial: Trial) -> float | None:
 
 
 def parts(group: Group) -> Markup:
-    """What the time from the fault to the first fresh ack was spent on, a bar for each trial."""
+    """The parts of the time from the fault to the first fresh ack, a bar for each trial."""
     rows = [(trial, part_steps(trial)) for trial in group.verified]
     rows = [(trial, steps) for trial, steps in rows if len(steps) > 1]
     if not rows:

@@ -72,7 +72,7 @@ def question_of(verdict: Verdict) -> str:
 
 
 def _share(verdict: Verdict) -> float:
-    """Return how much of its limit a kept promise has used up; 0 where there is no measure."""
+    """Return the used share of a kept promise's limit; 0 where there is no measure."""
     seen, limit = verdict.observed, verdict.budget.limit
     if not seen or not limit:
         return 0.0

@@ -1,4 +1,4 @@
-"""What became of the tests themselves; of older runs, read from the page that pytest-html wrote."""
+"""The outcomes of the tests; for older runs, read from the page that pytest-html wrote."""
 
 import html
 import json

@@ -54,17 +54,17 @@ class RunData:
 
     @property
     def fingerprint(self) -> Fingerprint | None:
-        """Where the numbers come from."""
+        """The origin of the numbers."""
         return self.one(Fingerprint)
 
     @property
     def collected(self) -> Collected | None:
-        """What the run set out to do; None: a run of before this was written down."""
+        """The plan of the run; None: the run is older than this record."""
         return self.one(Collected)
 
     @property
     def ended(self) -> RunEnd | None:
-        """How the run ended; None: it was killed, or as above."""
+        """The end of the run; None: it was killed, or as above."""
         return self.one(RunEnd)
 
     @property
@@ -74,12 +74,12 @@ class RunData:
 
     @property
     def events(self) -> list[Event]:
-        """What happened, in order of time."""
+        """The events, in order of time."""
         return sorted(self.all(Event), key=lambda event: event.at)
 
     @property
     def complaints(self) -> tuple[str, ...]:
-        """Which files are damaged."""
+        """The damaged files."""
         return tuple(self.records.complaints)
 
     @property
@@ -115,7 +115,7 @@ class RunData:
 
     @property
     def cut_off(self) -> str:
-        """What cut the run off, '' where nothing did."""
+        """The reason why the run ended early, '' where it did not."""
         if self.collected is None or (self.ended and not self.ended.reason and not self.unended):
             return ""
         return (self.ended.reason if self.ended else "killed") or "ended early"
@@ -127,13 +127,13 @@ def wrong_controls(m: RunData) -> list[Verdict]:
 
 
 def done_of(m: RunData) -> str:
-    """Say how many of the tests that were to be run have ended."""
+    """Return how many of the planned tests have ended."""
     tests = m.collected.tests if m.collected else ()
     return f"{len(tests) - len(m.unended)} of {count(len(tests), 'test')}"
 
 
 def rejudged_lines(m: RunData) -> list[str]:
-    """Say when and by which limits the verdicts were judged, where it was not in the run."""
+    """Return when and by which limits the verdicts were judged, if not in the run itself."""
     rejudged = m.rejudged
     if rejudged is None:
         return []

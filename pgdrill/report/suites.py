@@ -1,4 +1,4 @@
-"""What a suite adds to a run, to its judgement and to its report; and every suite there is.
+"""The contribution of a suite to a run, its judgement and its report; and the list of suites.
 
 A suite of pgdrill is a module of `pgdrill/report/sections` with a SUITE, which is found there.
 Another project registers its own with `register`, in a conftest.
@@ -44,7 +44,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Suite:
-    """One suite; whatever it does not have is left out."""
+    """One suite; fields that it does not have are left out."""
 
     name: str  # of its directory below tests/, and its marker
     order: int = 0  # of its tests in a run: cheap and decisive first

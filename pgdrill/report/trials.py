@@ -1,4 +1,4 @@
-"""What the trials of a run add up to: what page, terminal and tables share."""
+"""Summaries of the trials of a run, for page, terminal and tables."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What busy sessions waited for, in words that need no manual."""
+"""The wait events of busy sessions, explained in plain words."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +52,7 @@ class Row:
 
 
 def meaning(event: str) -> str:
-    """Return what a session does that is busy with an event, in words."""
+    """Return the meaning of an event, in words."""
     known = MEANINGS.get(event.casefold())
     if known:
         return known
@@ -84,7 +84,7 @@ def rows(waits: Waits) -> list[Row]:
 
 
 def sentences(waits: Waits | None, strains: Strains | None) -> list[str]:
-    """Say where the time of busy sessions went, overall and where transactions came late."""
+    """Return the largest wait events of busy sessions, overall and where transactions came late."""
     shares = waits.shares if waits else ()
     told = ["No session was busy at any look."] if waits and not shares else []
     if shares:

@@ -31,7 +31,7 @@ def kinds(watch: Watch) -> str:
 
 
 def cost(one: Handover) -> str:
-    """Return what a handover cost each lane, and how many rows."""
+    """Return a handover's gap in each lane, and its lost rows."""
     gaps = ", ".join(
         f"{lane} {'not over' if value is None else seconds(value)}"
         for lane, value in one.gaps.items()

@@ -489,7 +489,7 @@ class KindPlatform(KubernetesPlatform):
         }
 
     def tuning(self) -> dict[str, str]:
-        """What differs from defaults outside the engine, for the report."""
+        """The settings outside the engine that are not defaults, for the report."""
         return {
             "volumes": f"{VOLUME_MB} MB ext4 each, loop-mounted in the nodes",
             "nodes": f"1 control plane, {self.installation.workers} workers",

@@ -81,7 +81,7 @@ class KindArchive(RestoringArchive):
         return store.backups()
 
     def back_up(self, update: Update, *, differential: bool = False) -> Backup:
-        """Let the operator take a full backup, of the standby that it prefers, and return it.
+        """Let the operator take a full backup, on the standby that it prefers, and return it.
 
         Raises:
             BadUsageError: a differential one is asked for.
@@ -212,7 +212,7 @@ class KindArchive(RestoringArchive):
             )
 
     def _make(self, target: Target, backup: Backup, over: Over, update: Update) -> None:
-        """Let the operator make the first member of the archive, and the others of it.
+        """Let the operator make the first member from the archive, and the others from it.
 
         Raises:
             BrokenEnvironmentError: it failed, with the reason.
@@ -347,7 +347,7 @@ def _promoted(engine: CnpgEngine) -> str:
 
 
 def why(log: str) -> str:
-    """Return what stopped a recovery, in one line: PostgreSQL's own reason, or the job's."""
+    """Return why a recovery stopped, in one line: PostgreSQL's own reason, or the job's."""
     found = _FAILED.findall(log)
     if found:
         return str(found[-1]).strip()

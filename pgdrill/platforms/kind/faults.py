@@ -76,7 +76,7 @@ class KillPostgres(_NodeFault):
         )
 
     def verify_healed(self) -> str:
-        """Nothing of the old postmaster is left."""
+        """The old postmaster has no process left."""
         return self.verify_injected()
 
 
@@ -95,7 +95,7 @@ class FreezeInstanceManager(_NodeFault, FreezeAgent):
 
 
 class HangPodVolume(_NodeFault, HangVolume):
-    """Let the volume of a pod hang, on its node.
+    """Suspend the writes to a pod's volume, on its node.
 
     volume returns that of a member.
     """
@@ -140,7 +140,7 @@ class FreezePod(_NodeFault):
         return f"{self._target.name}: {len(found)} processes of pod {self._uid} in state T"
 
     def heal(self) -> None:
-        """Let what is left of them run again; kill them where another primary took their place.
+        """Resume the remaining processes; kill them where another primary has taken over.
 
         An old primary that resumes beside its successor streams its shutdown to whichever standby
         was waiting for it. That standby is then ahead of the new timeline, and CloudNativePG

@@ -1,4 +1,4 @@
-"""Where pods find what listens on this host: found out by trying, not by what system this is.
+"""The address of this host as pods reach it: found by trying, not by the type of system.
 
 The gateway of the docker network is this host where the engine runs on it. With Docker Desktop it
 is the virtual machine's, and host.docker.internal is a proxy to this host's loopback address.

@@ -125,7 +125,7 @@ def create(kind: Path, kubectl: Path, found: Installation, say: Say) -> None:
 
 
 def lost(found: Installation) -> str:
-    """Say why there is no cluster to be reused; '' when there is.
+    """Return why there is no cluster to reuse; '' when there is one.
 
     A run was interrupted while it made one, or a part of it was removed since.
     """
@@ -150,7 +150,7 @@ def _start_stopped_nodes(kubectl: Path, found: Installation) -> None:
 
 
 def declare(found: Installation, tools: Mapping[str, Path], supply: Supply, say: Say) -> None:
-    """Let the playbook make the contents what they should be."""
+    """Apply the playbook to the contents of the cluster."""
     tree = render.kustomize_tree(found.path / "kustomize", supply, say, built=found.built)
     # Grafana has no module to be built from, and a mirror need not have it.
     grafana = _images(found, supply).get("grafana")
@@ -249,7 +249,7 @@ def declare_restored(
 def _variables(
     found: Installation, tools: Mapping[str, Path], supply: Supply, namespace: str, name: str
 ) -> dict[str, Any]:
-    """Return what every cluster of an installation is declared with."""
+    """Return the playbook's variables of every cluster of an installation."""
     archive = {"endpoint": f"http://archive.{ARCHIVE}.svc:7070", "timeout": ARCHIVE_TIMEOUT}
     return {
         "pgdrill_kubeconfig": str(found.kubeconfig),

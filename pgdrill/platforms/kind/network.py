@@ -63,7 +63,7 @@ def _subnet(described: Mapping[str, Any]) -> ipaddress.IPv4Network:
 
 
 def refuse_taken() -> None:
-    """Look at a network that is there already before a cluster is made that could not use it.
+    """Check an existing network before a cluster is made that could not use it.
 
     Raises:
         BrokenEnvironmentError: there is no pool of addresses in it.

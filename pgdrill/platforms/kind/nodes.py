@@ -69,7 +69,7 @@ class NodeVolume(Hangable):
 
     @classmethod
     def of(cls, volume: Mapping[str, Any]) -> "NodeVolume":
-        """Return where a persistent volume is, described in the API's own JSON."""
+        """Return the place of a persistent volume, described in the API's own JSON."""
         (term,) = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
         return cls(term["matchExpressions"][0]["values"][0], volume["spec"]["local"]["path"])
 

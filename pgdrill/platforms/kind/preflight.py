@@ -1,4 +1,4 @@
-"""What a machine must have before anything is made on it; each lack is one line."""
+"""The requirements of a machine, checked before anything is made on it; one line for each."""
 
 import os
 import shutil
@@ -101,7 +101,7 @@ def _or_local() -> str:
 
 
 def _free_gb(place: Path) -> float:
-    """Return what is free on the file system that a path is on, or would be."""
+    """Return the free space of the file system that a path is on, or would be."""
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free / 1e9

@@ -24,7 +24,7 @@ UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def pull_into(nodes: Iterable[str], supply: Supply, say: Say) -> None:
-    """Let every node pull what it will run and does not have.
+    """Let every node pull the images that it needs and lacks.
 
     kubelet would do it as well, but without progress, and for minutes inside shorter waits.
 
@@ -81,7 +81,7 @@ def _pull(node: str, name: str, within: float, say: Say) -> None:
 
 
 def _snapshotter(node: str) -> str:
-    """Return what the node's containerd keeps images in: kind's entrypoint chooses it."""
+    """Return the snapshotter of the node's containerd: kind's entrypoint chooses it."""
     told = run(node, "sh", "-c", "grep -E '^ *snapshotter *=' /etc/containerd/config.toml || true")
     found = re.search(r'"([^"]+)"', told)
     return found[1] if found else "overlayfs"
@@ -117,7 +117,7 @@ def _hosts_toml(place: Place, here: Callable[[], str]) -> str:
 
 
 def _seen_from_nodes(url: str, here: Callable[[], str]) -> str:
-    """Return how nodes reach an address: what is this machine here is another for them."""
+    """Return an address as nodes reach it: this machine's loopback is another for them."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:

@@ -1,4 +1,4 @@
-"""What one kind installation is: fixed when `up` begins, read back by every later command."""
+"""The facts of one kind installation: fixed when `up` begins, read by every later command."""
 
 import json
 import os
@@ -131,22 +131,22 @@ class Installation:
 
     @property
     def endpoints(self) -> Path:
-        """How this host reaches the services, as `up` found out."""
+        """The addresses at which this host reaches the services, found by `up`."""
         return self.path / "endpoints.json"
 
     @property
     def inside(self) -> Path:
-        """How a container in the docker network reaches them."""
+        """The addresses at which a container in the docker network reaches them."""
         return self.path / "endpoints-inside.json"
 
     @property
     def restored_endpoints(self) -> Path:
-        """How this host reaches a restored cluster."""
+        """The addresses at which this host reaches a restored cluster."""
         return self.path / "endpoints-restored.json"
 
     @property
     def restored(self) -> Path:
-        """What was restored, and how long each step took."""
+        """The target of a restore, and the time of each step."""
         return self.path / "restored.json"
 
     @property

@@ -1,4 +1,4 @@
-"""What the archive's store holds, looked at in its volume: objects are plain files there."""
+"""The contents of the archive's store, read from its volume: objects are plain files there."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -245,7 +245,7 @@ def credentials(found: FoundCluster) -> dict[str, str]:
 
 
 def refusal(error: Exception, access: Access, api: client.ApiClient) -> BrokenEnvironmentError:
-    """Return what an answer of the API server means, in one line with the remedy."""
+    """Return the meaning of an answer of the API server, in one line with the remedy."""
     server, name = api.configuration.host, access.context
     status = getattr(error, "status", None)
     if status == 401:

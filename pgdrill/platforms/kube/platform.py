@@ -115,7 +115,7 @@ class KubePlatform(KubernetesPlatform):
 
     @cached_property
     def addresses(self) -> Addresses:
-        """How it is reached.
+        """The addresses of the database.
 
         Raises:
             BrokenEnvironmentError: no way leads to its primary.
@@ -147,7 +147,7 @@ class KubePlatform(KubernetesPlatform):
         return list(self.found.api.sanitize_for_serialization(listed)["items"])
 
     def introduction(self) -> str:
-        """Say which cluster this is and what will be done to it: the first line of each command.
+        """Return which cluster this is and what will be done: the first line of each command.
 
         Raises:
             BrokenEnvironmentError: it cannot be looked up.
@@ -261,7 +261,7 @@ class KubePlatform(KubernetesPlatform):
         )
 
     def unjudged(self) -> tuple[str, ...]:
-        """Say what cannot be judged here, and why: a lack is never silent."""
+        """Return what cannot be judged here, and why: a missing capability is always reported."""
         lacks = [(what, lack) for one, what, lack in self.offers() if one not in self.capabilities]
         lacks.append(("alerts", "pgdrill's monitoring does not watch this cluster"))
         return tuple(f"{what}: {lack}" for what, lack in lacks)
@@ -347,7 +347,7 @@ class KubePlatform(KubernetesPlatform):
 
     @cached_property
     def faults(self) -> Mapping[str, Fault]:
-        """What may be broken here: nothing below level fault."""
+        """The faults that are allowed here: none below level fault."""
         if self.settings.level != "fault":
             return {}
         return {fault.name: fault for fault in api_faults(self.engine, self.access)}

@@ -82,5 +82,5 @@ def _tried(what: str, why: str, demand: Callable[[], None]) -> Row:
 
 
 def missing(rows: list[Row], level: str) -> list[Row]:
-    """Return what a level cannot do without."""
+    """Return the requirements of a level that are not met."""
     return [r for r in rows if not r.there and not r.optional and r.level in below(level)]

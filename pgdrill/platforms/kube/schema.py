@@ -26,7 +26,7 @@ SELECT current_user, current_database(),
 
 @dataclass(frozen=True)
 class DatabaseRights:
-    """Who we are in the database, and what we may."""
+    """The role of the session in the database, and its privileges."""
 
     user: str
     database: str
@@ -65,7 +65,7 @@ def standing(cluster: Cluster) -> DatabaseRights:
 
 
 def explain(error: str, cluster: Cluster) -> str:
-    """Return what libpq's complaint means and what to do, in one line."""
+    """Return the meaning of libpq's error and the remedy, in one line."""
     lines = [line for line in error.splitlines() if line.strip() and "attempts failed" not in line]
     first = lines[0].strip() if lines else "no answer"
     at, user = cluster.read_write, cluster.user

@@ -1,4 +1,4 @@
-"""How this machine reaches the database of a cluster that it did not make: addresses of Services.
+"""The addresses of an existing cluster as this machine reaches it: those of Services.
 
 A forwarded port is never used: it is one stream through API server and kubelet, which ends with its
 pod, so it would add a gap of its own.
@@ -19,7 +19,7 @@ KINDS = {"primary": "rw", "replica": "ro"}
 
 @dataclass(frozen=True)
 class Addresses:
-    """What was found; routed is the Service behind read_write, '' where it was given by hand."""
+    """The addresses; routed is the Service behind read_write, '' where it was given by hand."""
 
     read_write: Endpoint
     read_only: Endpoint | None

@@ -1,1 +1,1 @@
-"""What a platform on Kubernetes needs no node for: its API, a namespace, a cluster's name."""
+"""The part of a platform that needs the Kubernetes API only: a namespace, a cluster's name."""

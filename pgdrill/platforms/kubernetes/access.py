@@ -1,4 +1,4 @@
-"""How a cluster's API is reached: a kubeconfig file and one context of it."""
+"""Access to a cluster's API: a kubeconfig file and one context of it."""
 
 import os
 from collections.abc import Iterator

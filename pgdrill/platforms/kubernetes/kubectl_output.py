@@ -1,4 +1,4 @@
-"""What the API can show of a cluster, as text: tables as kubectl prints them, objects, logs."""
+"""Views of a cluster as text: tables as kubectl prints them, objects, logs."""
 
 import json
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ def logs_of(api: client.ApiClient, namespace: str, selector: str) -> str:
 
 
 def why(error: Exception) -> str:
-    """Return the API server's own words for a refusal, else what went wrong on the way to it."""
+    """Return the API server's own reason for a refusal, else the error on the way to it."""
     body = getattr(error, "body", None)
     try:
         return str(json.loads(body)["message"]) if body else str(error)

@@ -27,7 +27,7 @@ from pgdrill.platforms.kubernetes.faults import OPERATOR_NAMESPACE, OPERATOR_POD
 
 @dataclass(frozen=True)
 class Names:
-    """What the objects of one cluster are called."""
+    """The names of one cluster's objects."""
 
     namespace: str
     cluster: str
@@ -37,7 +37,7 @@ class Names:
 
     @property
     def rules(self) -> tuple[str, str, str, str]:
-        """Where the API has the objects with alert rules: group, version, namespace, plural."""
+        """The API's path of the objects with alert rules: group, version, namespace, plural."""
         return ("monitoring.coreos.com", "v1", self.monitoring, "prometheusrules")
 
 
@@ -49,7 +49,7 @@ class KubernetesPlatform(ABC):
     @property
     @abstractmethod
     def access(self) -> Access:
-        """How the API is reached.
+        """The access to the API.
 
         Raises:
             BrokenEnvironmentError: nothing is there.
@@ -85,7 +85,7 @@ class KubernetesPlatform(ABC):
         return self.engine.observers()
 
     def autoscaler(self) -> PoolerAutoscaler:
-        """Return what scales the pooler."""
+        """Return the pooler's autoscaler."""
         return PoolerAutoscaler(self.api, self.names.namespace, self.names.pooler)
 
     def declared_alerts(self) -> frozenset[str]:
@@ -144,11 +144,11 @@ class KubernetesPlatform(ABC):
             (into / name).write_text(text)
 
     def _secrets(self) -> tuple[str, ...]:
-        """Return what no file of diagnostics may hold."""
+        """Return the secrets that no file of diagnostics may contain."""
         return ()
 
     def _looks(self) -> dict[str, Callable[[], str]]:
-        """Return what is written into which file of diagnostics."""
+        """Return the contents of each file of diagnostics."""
         api, ours = self.api, self.names.namespace
         core, custom = f"/api/v1/namespaces/{ours}", f"/apis/{GROUP}/{VERSION}/namespaces/{ours}"
         lists = (f"{core}/{kind}" for kind in ("pods", "persistentvolumeclaims", "services"))

@@ -413,7 +413,7 @@ class LocalPlatform:
         return {name: _version(command) for name, command in commands.items()}
 
     def tuning(self) -> dict[str, str]:
-        """What differs from defaults outside the engine, for the report."""
+        """The settings outside the engine that are not defaults, for the report."""
         return {
             "etcd": self._command("etcd", "--unsafe-no-fsync"),
             "haproxy": self._balancer(),
@@ -422,13 +422,13 @@ class LocalPlatform:
         }
 
     def _command(self, program: str, option: str) -> str:
-        """Return what a program was started with of an option."""
+        """Return an option of a program's command line."""
         text = (self._state / "etc" / "supervisord.conf").read_text()
         found = re.search(rf"^command = \S*{program} .*?({re.escape(option)}\S*)", text, re.M)
         return found[1] if found else f"without {option}"
 
     def _balancer(self) -> str:
-        """Return how HAProxy looks after members, in its own words."""
+        """Return how HAProxy checks members, from its configuration."""
         text = (self._state / "etc" / "haproxy.cfg").read_text()
         found = re.search(r"^\s*default-server (.*)$", text, re.M)
         return found[1] if found else "its defaults"

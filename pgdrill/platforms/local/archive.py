@@ -183,7 +183,7 @@ class LocalArchive(RestoringArchive):
             )
 
     def _make(self, target: Target, backup: Backup, over: Over, update: Update) -> None:
-        """Let the first member come from the archive, and the others from it.
+        """Let the first member come from the archive, and the others from the first.
 
         Raises:
             BrokenEnvironmentError: it failed, with the reason.

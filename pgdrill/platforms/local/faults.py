@@ -132,7 +132,7 @@ class KillPostmaster(_ProcessFault):
                 send(orphan, signal.SIGKILL)
 
     def verify_healed(self) -> str:
-        """Nothing of the old postmaster is left."""
+        """The old postmaster has no process left."""
         return self._gone_for_good(KILLED_WITHIN)
 
 
@@ -151,7 +151,7 @@ class FreezePatroni(_ProcessFault, FreezeAgent):
 
 
 class HangMemberVolume(_ProcessFault, HangVolume):
-    """Let a member's loop-mounted file system hang."""
+    """Suspend the writes to a member's loop-mounted file system."""
 
     def _volume(self) -> DirectoryVolume:
         return DirectoryVolume(self._platform.layout.volume(self._target.name))
@@ -179,7 +179,7 @@ class FreezeMember(_ProcessFault):
         return f"{self._target.name}: {len(processes)} processes in state T"
 
     def heal(self) -> None:
-        """Let them run again."""
+        """Resume the processes."""
         if self._hit is not None:
             self._platform.processes(self._hit.name).thaw()
 
@@ -224,7 +224,7 @@ class FreezeWalSenders(_ProcessFault):
         return f"{self._target.name}: {standbys} WAL senders in state T"
 
     def heal(self) -> None:
-        """Let them send again."""
+        """Resume the WAL senders."""
         if self._hit is not None:
             for sender in self._senders():
                 send(sender, signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""Where the embedded platform keeps its files and which addresses it listens on."""
+"""The files and addresses of the embedded platform."""
 
 import hashlib
 import json
@@ -170,7 +170,7 @@ class Layout:
 
     @property
     def repository(self) -> Path:
-        """Where backups and WAL are kept: a volume of its own, or a plain directory."""
+        """The directory of backups and WAL: a volume of its own, or a plain directory."""
         return self.path / "repository"
 
     def pgbackrest(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the logs of the embedded platform's processes complain of."""
+"""Error messages in the logs of the embedded platform's processes."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How much of a volume may wait in memory to be written: volumes on loop devices share one disk.
+"""A limit of a volume's unwritten pages in memory: volumes on loop devices share one disk.
 
 A large write of one member is one flush of that disk, and every commit of every
 member waits for it: 190 MB of a standby that came back from the archive took 0.3 to 0.5 s.

@@ -1,4 +1,4 @@
-"""Faults: how long clients could not write, and what became of every write."""
+"""Faults: how long clients could not write, and the fate of every write."""
 
 from statistics import median_low
 

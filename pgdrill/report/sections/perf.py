@@ -18,7 +18,7 @@ def budget_p99(m: RunData) -> Budget | None:
 
 
 def objectives(m: RunData) -> list[Verdict]:
-    """Return what was promised of the load: its p99, and the share that was bad."""
+    """Return the verdicts on the load's promises: its p99, and the share that was bad."""
     kinds = (budgets.P99.kind, budgets.BAD_TRANSACTIONS.kind)
     return [v for v in m.promises if v.budget.kind in kinds]
 
