@@ -4,7 +4,7 @@ from importlib.metadata import entry_points
 
 from pgdrill import process_environment
 
-process_environment.settle()  # before any of them reads a file or opens a session
+process_environment.prepare()  # before any of them reads a file or opens a session
 # Where pgdrill is installed as well, pytest has loaded its plugin already.
 installed = any(one.name == "pgdrill" for one in entry_points(group="pytest11"))
 pytest_plugins = [

@@ -399,9 +399,9 @@ def _watch(given: dict[str, Any], whole: bool, reporter: Reporter) -> int:
     """
     if whole:
         _hide(given)
-    process_environment.as_at_home()
+    process_environment.restore_certificates()
     screen, ending = Screen(reporter), watch.StopRequest()
-    process_environment.handle(ending)
+    process_environment.install_signal_handler(ending)
     try:
         order = watch.WatchOptions(
             _dsn(given["dsn"]),
@@ -467,8 +467,8 @@ def main(arguments: list[str] | None = None) -> int:
     0, 1 a run that is worse than another, a watch that saw a promise broken or a platform that
     differs, 2 environment, 4 usage, 130 interrupted.
     """
-    process_environment.settle()
-    process_environment.handle(_interrupt)
+    process_environment.prepare()
+    process_environment.install_signal_handler(_interrupt)
     reporter = Reporter()
     try:
         given = vars(parser().parse_args(arguments))

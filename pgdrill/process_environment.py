@@ -26,7 +26,7 @@ HERE = ("localhost", "127.0.0.0/8", "::1")  # never through a proxy
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
-def settle() -> None:
+def prepare() -> None:
     """Take the user's file mode, language, libpq settings and proxies for this machine away."""
     os.umask(0o022)
     _speak_utf8()
@@ -34,10 +34,10 @@ def settle() -> None:
         del os.environ[name]
     os.environ |= NO_CERTIFICATES
     if any(os.environ.get(name) or os.environ.get(name.upper()) for name in PROXIES):
-        spare(*HERE)
+        bypass_proxies(*HERE)
 
 
-def as_at_home() -> None:
+def restore_certificates() -> None:
     """Let libpq find the user's certificates again: for a connection string of the user's."""
     for name in NO_CERTIFICATES:
         os.environ.pop(name, None)
@@ -61,14 +61,14 @@ def _pretty_name() -> str:
         return platform.platform()
 
 
-def spare(*hosts: str) -> None:
+def bypass_proxies(*hosts: str) -> None:
     """Reach hosts directly, whatever proxy is set: addresses, or networks such as 10.0.0.0/8."""
     for name in ("no_proxy", "NO_PROXY"):
         there = [host for host in os.environ.get(name, "").split(",") if host]
         os.environ[name] = ",".join([*there, *(host for host in hosts if host not in there)])
 
 
-def handle(handler: Handler) -> None:
+def install_signal_handler(handler: Handler) -> None:
     """Handle Ctrl-C, the end of a terminal and SIGTERM in the same way.
 
     A shell starts `command &` without SIGINT: pgdrill handles it all the same, but not under nohup.

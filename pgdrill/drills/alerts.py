@@ -27,10 +27,10 @@ def wait_monitoring_ready(client: Prometheus, *, within: float = ABLE) -> None:
         BrokenEnvironmentError: with each target that is down and each rule that fails.
     """
     with suppress(DeadlineError):
-        eventually("monitoring", lambda: _ailing(client), lambda a: not a, within=within)
+        eventually("monitoring", lambda: _failures(client), lambda a: not a, within=within)
         return
     raise BrokenEnvironmentError(
-        f"monitoring at {client.url} is not able: {'; '.join(_ailing(client))}:"
+        f"monitoring at {client.url} is not able: {'; '.join(_failures(client))}:"
         " `make up` restarts what is down"
     )
 
@@ -89,7 +89,7 @@ def life_of(watch: AlertWatch, played: ScenarioResult) -> AlertLife:
     )
 
 
-def _ailing(client: Prometheus) -> list[str]:
+def _failures(client: Prometheus) -> list[str]:
     """Return which targets are down and which rules fail."""
     try:
         down = [f"target {name} is down ({why})" for name, why in client.down_targets().items()]

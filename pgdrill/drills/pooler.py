@@ -8,7 +8,7 @@ from pgdrill import timeouts
 from pgdrill.attempt_log import Lane
 from pgdrill.drills.failover import DrillContext, keep_suspects
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.observe.autoscale import Autoscaler, Limits, ScalingWatch, unrest
+from pgdrill.observe.autoscale import Autoscaler, Limits, ScalingWatch, why_not_at_rest
 from pgdrill.platforms.base import HasAutoscaler
 from pgdrill.progress import Update
 from pgdrill.records import Scaling, Surge
@@ -99,7 +99,7 @@ def _at_rest(autoscaler: Autoscaler, update: Update) -> Limits:
     limits = autoscaler.limits()
     eventually(
         "a small pooler, ready, its CPU known to the autoscaler",
-        lambda: _note_reason(unrest(autoscaler.look(), limits), update),
+        lambda: _note_reason(why_not_at_rest(autoscaler.look(), limits), update),
         lambda why: not why,
         within=AT_REST,
         every=2,
@@ -133,7 +133,7 @@ def _shrink(watch: ScalingWatch, limits: Limits, since: float, update: Update) -
     with suppress(DeadlineError):
         eventually(
             "a small pooler",
-            lambda: _note_reason(watch.unrest(limits, since), update),
+            lambda: _note_reason(watch.why_not_at_rest(limits, since), update),
             lambda why: not why,
             within=SHRUNK,
         )

@@ -119,7 +119,7 @@ class StopRequest:
         )
 
     @contextmanager
-    def polite(self) -> Iterator[None]:
+    def ended_by(self) -> Iterator[None]:
         """End the block with a reason."""
         self._watching = True
         try:
@@ -263,7 +263,7 @@ def _observe(
         return lambda seen: events.record("cluster", f"{who}: {seen}")
 
     marks: list[float] = []
-    live = _Live(screen)
+    live = _LiveStatus(screen)
     prober = Prober(
         order.lanes(database.conninfo),
         table,
@@ -285,7 +285,7 @@ def _observe(
             else None
         )
         stack.enter_context(screen.shown(order.lasting != LONGEST))
-        stack.enter_context(ending.polite())
+        stack.enter_context(ending.ended_by())
         for _ in ticks(TICK, lasting=lasting):
             if ending.reason:
                 break
@@ -297,7 +297,7 @@ def _observe(
     return Observed(prober, reads, events, began, ended, ending.reason or "its time", tuple(marks))
 
 
-class _Live:
+class _LiveStatus:
     """Prints what the lanes have seen, as it happens."""
 
     def __init__(self, screen: Screen) -> None:

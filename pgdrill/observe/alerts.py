@@ -28,7 +28,7 @@ BLIND = 5.0  # seconds without an answer after which the absence of an alert pro
 Stage = Literal["pending", "firing", "alertmanager", "paged", "logged", "resolved"]
 
 
-class GivenUpError(Exception):
+class RunEndedError(Exception):
     """The run ends: waits for alerts end too."""
 
 
@@ -102,7 +102,7 @@ class AlertWatch:
         self._open.close()
         self._poller.join()
 
-    def give_up(self) -> None:
+    def end_waits(self) -> None:
         """End every wait for an alert, in every thread."""
         self._given_up = True
 
@@ -133,7 +133,7 @@ class AlertWatch:
         throughout("no alert", noise, lambda seen: not seen, lasting=lasting, every=POLL)
         return began
 
-    def quiet_at_last(
+    def wait_quiet(
         self, *, lasting: float, within: float, besides: Callable[[], Collection[str]] = frozenset
     ) -> float:
         """Wait for such a quiet window before a fault; return when it began.
@@ -156,10 +156,10 @@ class AlertWatch:
 
         Raises:
             BrokenEnvironmentError: they have not answered for BLIND seconds.
-            GivenUpError: the run ends.
+            RunEndedError: the run ends.
         """
         if self._given_up:
-            raise GivenUpError
+            raise RunEndedError
         blind = time.monotonic() - self._last_look
         if blind > BLIND:
             raise BrokenEnvironmentError(f"no view of alerts for {blind:.0f} s: {self._last_error}")

@@ -42,7 +42,7 @@ class Autoscaler(Protocol):
         """
 
 
-def unrest(point: ScalePoint, limits: Limits) -> str:
+def why_not_at_rest(point: ScalePoint, limits: Limits) -> str:
     """Return why a pooler is not small, ready and measured; '' where it is."""
     if point.trouble:
         return f"the autoscaler cannot work: {point.trouble}"
@@ -100,9 +100,9 @@ class ScalingWatch:
             if now != then:
                 self._events.record("cluster", f"{what}: {now}", at=seen.at)
 
-    def unrest(self, limits: Limits, since: float) -> str:
+    def why_not_at_rest(self, limits: Limits, since: float) -> str:
         """Return why the latest look, if later than an instant, does not show a pooler at rest."""
         latest = self._points[-1] if self._points else None
         if latest is None or latest.at <= since:
             return f"not seen for {time.monotonic() - since:.0f} s"
-        return unrest(latest, limits)
+        return why_not_at_rest(latest, limits)

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar, get_args
 
-from pgdrill.observe.alerts import POLL, AlertWatch, Expectation, GivenUpError, Sighting, alert_of
+from pgdrill.observe.alerts import POLL, AlertWatch, Expectation, RunEndedError, Sighting, alert_of
 from pgdrill.observe.detection import seen
 from pgdrill.records import AlertLife, Seen
 from pgdrill.waiting import DeadlineError, eventually
@@ -120,9 +120,9 @@ class Job(Generic[T_co]):
 class ScenarioContext:
     """The means of a scenario while it runs."""
 
-    def __init__(self, overlap: "ScenarioRunner", scenario: Scenario) -> None:
-        self.watch = overlap.watch
-        self._overlap = overlap
+    def __init__(self, scenario_runner: "ScenarioRunner", scenario: Scenario) -> None:
+        self.watch = scenario_runner.watch
+        self._runner = scenario_runner
         self._scenario = scenario
         self._job: Job[object] | None = None
 
@@ -138,7 +138,7 @@ class ScenarioContext:
         """
         job = Job(work)
         self._job = job
-        self._overlap.jobs.put(job)
+        self._runner.jobs.put(job)
 
         def ended() -> bool:
             self.check_running()
@@ -153,28 +153,28 @@ class ScenarioContext:
 
     def raised(self, since: float) -> tuple[Expectation, ...]:
         """Return every alert that came after since and belongs to no parallel scenario."""
-        return self._overlap.raised(self._scenario, since)
+        return self._runner.raised(self._scenario, since)
 
     def quiet(self, *, lasting: float, within: float) -> float:
         """Wait for a window without any alert but those of parallel scenarios; return its start."""
-        return self.watch.quiet_at_last(
-            lasting=lasting, within=within, besides=lambda: self._overlap.owned(self._scenario)
+        return self.watch.wait_quiet(
+            lasting=lasting, within=within, besides=lambda: self._runner.owned(self._scenario)
         )
 
     def check_running(self) -> None:
         """Raise an error when there is a reason to stop.
 
         Raises:
-            GivenUpError: the run ends.
+            RunEndedError: the run ends.
             Exception: the error of the main thread's work.
         """
-        self._overlap.check_running()
+        self._runner.check_running()
         if self._job and self._job.done:
             self._job.result()
 
     def fault_healed(self) -> None:
         """Note that all is healed and redundant: from here on the scenario only watches."""
-        self._overlap.fault_healed(self._scenario)
+        self._runner.fault_healed(self._scenario)
 
 
 class ScenarioRunner:
@@ -208,7 +208,7 @@ class ScenarioRunner:
         if not any(thread.is_alive() for thread in self._threads):
             return
         self._given_up = True
-        self.watch.give_up()
+        self.watch.end_waits()
         try:
             eventually(
                 "scenarios to heal what they broke",
@@ -220,7 +220,7 @@ class ScenarioRunner:
         except DeadlineError as error:  # the platform heals every fault once more
             self._tell(str(error))
 
-    def played(self, name: str) -> ScenarioResult:
+    def result_of(self, name: str) -> ScenarioResult:
         """Return a scenario's result, or raise its error; run the main thread's work until then.
 
         Raises:
@@ -271,10 +271,10 @@ class ScenarioRunner:
         """Raise an error when the run has ended.
 
         Raises:
-            GivenUpError: it does not.
+            RunEndedError: it does not.
         """
         if self._given_up:
-            raise GivenUpError
+            raise RunEndedError
 
     def fault_healed(self, scenario: Scenario) -> None:
         """Note that a scenario no longer disturbs others."""
@@ -312,10 +312,10 @@ class ScenarioRunner:
             state.result.set_result(played)
 
     def _in_the_way(self, scenario: Scenario) -> list[str]:
-        """Return what keeps a scenario waiting; '' once it has begun.
+        """Return what keeps a scenario waiting; none once it has begun.
 
         Raises:
-            GivenUpError: no other scenario begins.
+            RunEndedError: no other scenario begins.
         """
         with self._lock:
             self.check_running()

@@ -22,17 +22,17 @@ class _ArchiveFault(ABC):
         self._hit = False
 
     @abstractmethod
-    def _take(self) -> None:
+    def _break(self) -> None:
         """Break it."""
 
     @abstractmethod
-    def _give(self) -> None:
+    def _restore(self) -> None:
         """Undo that; safe to repeat."""
 
     def inject(self) -> str:
         """Break it, and produce a WAL file for the primary to store."""
         self._hit = True
-        self._take()
+        self._break()
         self._switch_wal()
         return "archive"
 
@@ -43,7 +43,7 @@ class _ArchiveFault(ABC):
     def heal(self) -> None:
         """Undo it."""
         if self._hit:
-            self._give()
+            self._restore()
 
     def verify_healed(self) -> str:
         """Every file is stored; a switch makes PostgreSQL try at once and not after a minute."""
@@ -66,7 +66,7 @@ class _ArchiveFault(ABC):
             switch_wal(session)
 
 
-class ArchiveAway(_ArchiveFault):
+class ArchiveUnreachable(_ArchiveFault):
     """Take the archive away from the members: no WAL file can be stored."""
 
     name = "archive_away"
@@ -83,7 +83,7 @@ class ArchiveAway(_ArchiveFault):
         return f"{said.failed} attempts to store {said.file} failed"
 
 
-class ArchiveFull(ArchiveAway):
+class ArchiveFull(ArchiveUnreachable):
     """Fill the archive's volume to its last block: no WAL file can be stored."""
 
     name = "archive_full"
@@ -92,14 +92,14 @@ class ArchiveFull(ArchiveAway):
         super().__init__(cluster)
         self._volume = volume
 
-    def _take(self) -> None:
+    def _break(self) -> None:
         self._volume.fill_up()
 
-    def _give(self) -> None:
+    def _restore(self) -> None:
         self._volume.release()
 
 
-class BackupsGone(_ArchiveFault):
+class BackupsMissing(_ArchiveFault):
     """Take away what the archive holds, backups and WAL; whether WAL is stored is another matter.
 
     backups returns the labels of those that the archive holds.

@@ -269,7 +269,7 @@ class HangVolume(MemberFault):
     def heal(self) -> None:
         """Resume it."""
         if self._hit is not None:
-            self._volume().let_go()
+            self._volume().resume()
 
     def verify_healed(self) -> str:
         """It takes writes.

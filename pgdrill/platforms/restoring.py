@@ -53,7 +53,7 @@ class RestoringArchive(ABC):
         """
 
     @abstractmethod
-    def put_right(self) -> None:
+    def repair_store(self) -> None:
         """Undo what a drill has done to the store, and may have been killed before it undid it."""
 
     def demand_backup(self, reporter: Reporter) -> None:
@@ -62,7 +62,7 @@ class RestoringArchive(ABC):
         Raises:
             BrokenEnvironmentError: the store does not answer, or the backup failed.
         """
-        self.put_right()
+        self.repair_store()
         self.clear()
         if not self.backups():
             with reporter.task("first backup") as update:

@@ -70,7 +70,7 @@ def _kube(settings: Settings, reporter: Reporter | None, why: str) -> tuple[Plat
     from pgdrill.platforms.kube.platform import KubePlatform  # noqa: PLC0415  # see below
 
     platform = KubePlatform(settings, reporter)
-    return platform, f"{why}: {platform.introduction()}"
+    return platform, f"{why}: {platform.announcement()}"
 
 
 def _kind(settings: Settings, reporter: Reporter | None) -> Platform:

@@ -53,6 +53,6 @@ class Hangable(ABC):
         """Whether a write waits."""
         return "hangs" in self._shell(LOOK)
 
-    def let_go(self) -> None:
+    def resume(self) -> None:
         """Resume writes; safe to repeat."""
         self._shell(LET_GO)

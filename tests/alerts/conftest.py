@@ -25,7 +25,7 @@ from tests.alerts.trial_scenarios import Strikes
 
 
 @pytest.fixture(scope="package")
-def overlap(
+def scenario_runner(
     platform: Platform,
     cluster: Cluster,
     prometheus: Prometheus,
@@ -69,13 +69,13 @@ def overlap(
 
 
 @pytest.fixture
-def judge_played(
-    overlap: ScenarioRunner, verdicts: Verdicts, run_directory: RunDir
+def judge_scenario(
+    scenario_runner: ScenarioRunner, verdicts: Verdicts, run_directory: RunDir
 ) -> Callable[[ScenarioResult], None]:
     """Keep an alert's life, and judge how fast it came and went."""
 
     def judge(played: ScenarioResult) -> None:
-        life = life_of(overlap.watch, played)
+        life = life_of(scenario_runner.watch, played)
         run_directory.keep(life)
         run_directory.keep(_detection(played))
         alerting.judge(life, verdicts)

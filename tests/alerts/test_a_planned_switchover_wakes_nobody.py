@@ -8,11 +8,13 @@ from pgdrill.observe.scenarios import ScenarioResult, ScenarioRunner
 
 
 def test_planned_switchover(
-    overlap: ScenarioRunner, judge_played: Callable[[ScenarioResult], None], verdicts: Verdicts
+    scenario_runner: ScenarioRunner,
+    judge_scenario: Callable[[ScenarioResult], None],
+    verdicts: Verdicts,
 ) -> None:
     """A planned switchover is reported as information, and nothing more severe gets through."""
-    played = overlap.played("planned_switchover")
+    played = scenario_runner.result_of("planned_switchover")
     with verdicts.together():
-        judge_played(played)
+        judge_scenario(played)
         waking = played.course.waking
         verdicts.check(NO_WAKING, len(waking), played.course.scenario, ", ".join(waking))

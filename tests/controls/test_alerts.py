@@ -36,8 +36,8 @@ def alone(drill_context: DrillContext, alert_watch: AlertWatch) -> Alone:
 
     def play(name: str) -> ScenarioResult:
         chosen = [one for one in scenarios(scene) if one.name == name]
-        with ScenarioRunner(alert_watch, chosen) as overlap:
-            return overlap.played(name)
+        with ScenarioRunner(alert_watch, chosen) as scenario_runner:
+            return scenario_runner.result_of(name)
 
     return play
 

@@ -265,9 +265,9 @@ def test_quiet_is_waited_for_before_a_fault(monitoring: Monitoring, watch: Alert
     with monitoring.condition("Loud") as of:
         watch.wait(of, "firing", since=0, within=WITHIN)
         with pytest.raises(DeadlineError, match="Loud"):
-            watch.quiet_at_last(lasting=0.3, within=1)
+            watch.wait_quiet(lasting=0.3, within=1)
         over = time.monotonic()
-    assert watch.quiet_at_last(lasting=0.3, within=WITHIN) > over
+    assert watch.wait_quiet(lasting=0.3, within=WITHIN) > over
 
 
 def test_a_late_page_breaks_the_quiet(watch: AlertWatch) -> None:

@@ -17,16 +17,16 @@ from pgdrill.settings import ROOT
 TELL = """
 import os, sys
 from pgdrill import process_environment
-process_environment.settle()
+process_environment.prepare()
 exec(sys.argv[1])
 """
 
 
-def tell(what: str, surroundings: Mapping[str, str], umask: int = -1) -> str:
+def tell(what: str, variables: Mapping[str, str], umask: int = -1) -> str:
     """Run a line of Python after settling in other surroundings; return what it printed."""
     done = subprocess.run(
         [sys.executable, "-c", TELL, what],
-        env=os.environ | surroundings,
+        env=os.environ | variables,
         cwd=ROOT,
         capture_output=True,
         encoding="utf-8",
@@ -65,7 +65,7 @@ def test_this_machine_is_reached_directly_whatever_proxy_is_set() -> None:
     """Addresses of the suite need no proxy, all others do; what the user spared stays spared."""
     proxies = {"http_proxy": "http://127.0.0.1:9", "no_proxy": "intranet.example", "NO_PROXY": ""}
     line = (
-        "import requests; process_environment.spare('172.18.255.240');"
+        "import requests; process_environment.bypass_proxies('172.18.255.240');"
         "print(*[requests.utils.should_bypass_proxies(u, None) for u in {urls}])"
     )
     ours = ["http://127.0.10.1:8008", "http://localhost:1", "http://172.18.255.240:9090"]
@@ -100,7 +100,7 @@ def test_the_end_of_the_terminal_is_an_interrupt() -> None:
     """SIGHUP ends a command as Ctrl-C does, unless nohup had it ignored."""
     line = (
         "import signal, time\n"
-        "process_environment.handle(lambda number, frame: sys.exit(number))\n"
+        "process_environment.install_signal_handler(lambda number, frame: sys.exit(number))\n"
         "print('ready', flush=True); time.sleep(20)"
     )
     for ignored, code in ((False, signal.SIGHUP), (True, signal.SIGTERM)):

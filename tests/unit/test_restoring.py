@@ -48,7 +48,7 @@ class Shelf(RestoringArchive):
         self._number = 1
         return backup(0)
 
-    def put_right(self) -> None:
+    def repair_store(self) -> None:
         """Nothing was done to it."""
 
     def discard(self) -> None:

@@ -11,7 +11,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.judge import budgets, failover
 from pgdrill.judge.scaling import carried, claims, fair_share, grown_after, shrunk_after
 from pgdrill.observe import pooler
-from pgdrill.observe.autoscale import Limits, ScalingWatch, unrest
+from pgdrill.observe.autoscale import Limits, ScalingWatch, why_not_at_rest
 from pgdrill.observe.events import EventLog
 from pgdrill.records import Budget, Event, ScalePoint, Scaling, read_lines
 from pgdrill.report import scaleplots, splice, terminal
@@ -224,8 +224,8 @@ def test_a_client_turned_away_is_broken() -> None:
 )
 def test_rest_is_small_ready_and_measured(point: ScalePoint, why: str) -> None:
     """A load begins only on a pooler of which all three are known."""
-    assert why in unrest(point, LIMITS)
-    assert bool(unrest(point, LIMITS)) is bool(why)
+    assert why in why_not_at_rest(point, LIMITS)
+    assert bool(why_not_at_rest(point, LIMITS)) is bool(why)
 
 
 class Scripted:
@@ -254,8 +254,8 @@ def test_changes_are_events_and_failed_looks_are_holes(
     looks = [scale_point(1, 1, {"a": 1}), None, scale_point(3, 2, {"a": 1, "b": 0})]
     with ScalingWatch(Scripted([*looks]), EventLog(tmp_path / "events.jsonl")) as watch:
         eventually("two looks", lambda: len(watch.points) >= 2, within=5, every=0.01)
-        assert watch.unrest(LIMITS, since=3.0).startswith("not seen for")
-        assert watch.unrest(LIMITS, since=2.0) == "2 pods ready, 2 wanted, 1 at rest"
+        assert watch.why_not_at_rest(LIMITS, since=3.0).startswith("not seen for")
+        assert watch.why_not_at_rest(LIMITS, since=2.0) == "2 pods ready, 2 wanted, 1 at rest"
     assert [p.at for p in watch.points[:2]] == [1, 3]
     told = [(e.what, e.at) for e in read_lines(tmp_path / "events.jsonl", Event)]
     assert told[:2] == [("pooler pods wanted: 1", 1), ("pooler pods ready: 1", 1)]

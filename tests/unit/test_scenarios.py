@@ -11,7 +11,7 @@ from pgdrill.drills.alerts import life_of
 from pgdrill.faults.base import FaultNotRealError
 from pgdrill.judge import alerting
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
-from pgdrill.observe.alerts import AlertWatch, Expectation, GivenUpError
+from pgdrill.observe.alerts import AlertWatch, Expectation, RunEndedError
 from pgdrill.observe.scenarios import (
     EVERYTHING,
     Measurement,
@@ -92,8 +92,8 @@ def test_what_fits_is_played_at_once_and_each_alert_has_its_own_cause(
         _scenario(name, alert, _play(pair, alert, acting=both.wait))
         for name, alert in (("one", "Brief"), ("other", "Loud"))
     ]
-    with ScenarioRunner(watch, chosen) as overlap:
-        one, other = overlap.played("one"), overlap.played("other")
+    with ScenarioRunner(watch, chosen) as scenario_runner:
+        one, other = scenario_runner.result_of("one"), scenario_runner.result_of("other")
     assert (one.beside, other.beside) == (("other",), ("one",))
     for played, alert in ((one, "Brief"), (other, "Loud")):
         assert [seen.alert for seen in played.seen] == [alert]
@@ -111,8 +111,8 @@ def test_what_would_disturb_waits_until_the_other_is_over(
         _scenario("second", "Loud", _play(pair, "Loud"), disturbs=EVERYTHING, needs=EVERYTHING),
         _scenario("third", "Brief", _play(pair, "Brief"), needs=ROLES, disturbs=ROLES),
     ]
-    with ScenarioRunner(watch, chosen, said.append) as overlap:
-        first, second, third = map(overlap.played, ("first", "second", "third"))
+    with ScenarioRunner(watch, chosen, said.append) as scenario_runner:
+        first, second, third = map(scenario_runner.result_of, ("first", "second", "third"))
     assert first.ended < second.course.quiet
     assert second.ended < third.course.quiet
     assert (first.beside, second.beside, third.beside) == ((), (), ())
@@ -129,8 +129,8 @@ def test_a_resolution_is_watched_while_the_next_scenario_runs(
         _scenario("lookback", "Brief", lookback, disturbs=ROLES, needs=EVERYTHING - {"load"}),
         _scenario("load", "Loud", _play(pair, "Loud", acting=acts.set), needs=ROLES),
     ]
-    with ScenarioRunner(watch, chosen) as overlap:
-        first, load = overlap.played("lookback"), overlap.played("load")
+    with ScenarioRunner(watch, chosen) as scenario_runner:
+        first, load = scenario_runner.result_of("lookback"), scenario_runner.result_of("load")
     assert first.course.healed < load.course.quiet < load.course.condition < first.ended
     assert (first.strangers, load.strangers) == ((), ())
 
@@ -144,8 +144,8 @@ def test_an_alert_that_stays_is_red_for_its_own_scenario_alone(
         _scenario("stays", "Loud", _play(pair, "Loud", acting=both.wait, resolves=False)),
         _scenario("goes", "Brief", _play(pair, "Brief", acting=both.wait)),
     ]
-    with ScenarioRunner(watch, chosen) as overlap:
-        stays, goes = overlap.played("stays"), overlap.played("goes")
+    with ScenarioRunner(watch, chosen) as scenario_runner:
+        stays, goes = scenario_runner.result_of("stays"), scenario_runner.result_of("goes")
     alerting.judge(life_of(watch, goes), Verdicts(None))
     kept = Verdicts(None)
     with pytest.raises(BrokenBudgetError, match="Loud resolved"):
@@ -155,7 +155,7 @@ def test_an_alert_that_stays_is_red_for_its_own_scenario_alone(
 
 
 def test_an_alert_that_is_nobodys_makes_all_invalid(pair: Monitoring, watch: AlertWatch) -> None:
-    """An alert in an overlap that no scenario owns is named, and no verdict of any is met."""
+    """An alert that no parallel scenario owns is named, and no verdict of any is met."""
     both = threading.Barrier(2, timeout=WITHIN)
 
     def strange() -> None:
@@ -168,8 +168,8 @@ def test_an_alert_that_is_nobodys_makes_all_invalid(pair: Monitoring, watch: Ale
         _scenario("one", "Brief", _play(pair, "Brief", acting=strange)),
         _scenario("other", "Loud", _play(pair, "Loud", acting=strange)),
     ]
-    with ScenarioRunner(watch, chosen) as overlap:
-        played = [overlap.played("one"), overlap.played("other")]
+    with ScenarioRunner(watch, chosen) as scenario_runner:
+        played = [scenario_runner.result_of("one"), scenario_runner.result_of("other")]
     for one in played:
         kept = Verdicts(None)
         with pytest.raises(BrokenBudgetError, match="Muted came during"):
@@ -188,7 +188,7 @@ def test_what_a_scenario_alone_raises_is_its_own(pair: Monitoring, watch: AlertW
     with ScenarioRunner(
         watch, [_scenario("one", "Brief", _play(pair, "Brief", acting=and_more))]
     ) as all_:
-        played = all_.played("one")
+        played = all_.result_of("one")
     assert {seen.alert for seen in played.seen} == {"Brief", "Muted"}
     alerting.judge(life_of(watch, played), Verdicts(None))
 
@@ -219,8 +219,10 @@ def test_what_an_earlier_scenario_left_is_known_and_waited_for_where_it_matters(
         _scenario("indifferent", "Muted", _play(pair, "Muted", acting=gone), disturbs=ROLES),
         _scenario("held back", "Brief", _play(pair, "Brief"), held_back_by=("Loud",)),
     ]
-    with ScenarioRunner(watch, chosen) as overlap:
-        leaves, other, held_back = map(overlap.played, ("leaves", "indifferent", "held back"))
+    with ScenarioRunner(watch, chosen) as scenario_runner:
+        leaves, other, held_back = map(
+            scenario_runner.result_of, ("leaves", "indifferent", "held back")
+        )
     assert leaves.ended < other.course.quiet
     assert other.beside == ("leaves",) or set(other.beside) == {"leaves", "held back"}
     assert other.strangers == ()
@@ -239,10 +241,10 @@ def test_an_error_is_raised_to_whom_it_concerns(pair: Monitoring, watch: AlertWa
         _scenario("fails", "Brief", _play(pair, "Brief", acting=fail)),
         _scenario("works", "Loud", _play(pair, "Loud")),
     ]
-    with ScenarioRunner(watch, chosen) as overlap:
+    with ScenarioRunner(watch, chosen) as scenario_runner:
         with pytest.raises(LookupError, match="no such member"):
-            overlap.played("fails")
-        alerting.judge(life_of(watch, overlap.played("works")), Verdicts(None))
+            scenario_runner.result_of("fails")
+        alerting.judge(life_of(watch, scenario_runner.result_of("works")), Verdicts(None))
 
 
 def test_a_run_that_ends_early_heals_and_begins_nothing(
@@ -278,8 +280,8 @@ def test_a_run_that_ends_early_heals_and_begins_nothing(
     assert begun == ["open"]
     assert pair.conditions == set()
     for name in ("open", "next"):
-        with pytest.raises(GivenUpError):
-            playing.played(name)
+        with pytest.raises(RunEndedError):
+            playing.result_of(name)
 
 
 def test_what_acts_alone_waits_for_others_to_heal_and_lets_others_begin_when_it_has(
@@ -293,8 +295,8 @@ def test_what_acts_alone_waits_for_others_to_heal_and_lets_others_begin_when_it_
         _scenario("trial", "Brief", trial, alone=True),
         _scenario("beside", "Loud", _play(pair, "Loud", acting=acts.set)),
     ]
-    with ScenarioRunner(watch, chosen) as overlap:
-        before, trial_played, beside = map(overlap.played, ("before", "trial", "beside"))
+    with ScenarioRunner(watch, chosen) as scenario_runner:
+        before, trial_played, beside = map(scenario_runner.result_of, ("before", "trial", "beside"))
     assert before.course.healed < trial_played.course.quiet
     assert trial_played.course.healed < beside.course.quiet < trial_played.ended
 
@@ -308,8 +310,8 @@ def test_the_main_thread_works_for_a_scenario_while_it_waits(
         struck = turn.in_main_thread(lambda: threading.current_thread().name)
         return replace(_play(pair, "Brief")(turn), scenario=f"struck by {struck()}")
 
-    with ScenarioRunner(watch, [_scenario("one", "Brief", play)]) as overlap:
-        played = overlap.played("one")
+    with ScenarioRunner(watch, [_scenario("one", "Brief", play)]) as scenario_runner:
+        played = scenario_runner.result_of("one")
     assert played.course.scenario == f"struck by {threading.main_thread().name}"
 
 
@@ -324,10 +326,10 @@ def test_what_fails_in_front_ends_the_scenario_at_its_next_look(watch: AlertWatc
         eventually("never", turn.check_running, lambda _: False, within=WITHIN, every=0.05)
         raise AssertionError("it went on")
 
-    with ScenarioRunner(watch, [_scenario("one", "Brief", play)]) as overlap:
+    with ScenarioRunner(watch, [_scenario("one", "Brief", play)]) as scenario_runner:
         began = time.monotonic()
         with pytest.raises(FaultNotRealError, match="nobody was hit"):
-            overlap.played("one")
+            scenario_runner.result_of("one")
     assert time.monotonic() - began < WITHIN / 2
 
 
@@ -343,9 +345,9 @@ def test_ctrl_c_in_front_reaches_the_run(watch: AlertWatch) -> None:
 
     with (
         pytest.raises(KeyboardInterrupt),
-        ScenarioRunner(watch, [_scenario("one", "Brief", play)]) as overlap,
+        ScenarioRunner(watch, [_scenario("one", "Brief", play)]) as scenario_runner,
     ):
-        overlap.played("one")
+        scenario_runner.result_of("one")
 
 
 def test_what_a_scenario_beside_has_raised_is_not_counted_once_that_is_over(
@@ -364,8 +366,8 @@ def test_what_a_scenario_beside_has_raised_is_not_counted_once_that_is_over(
         _scenario("counts", "Brief", counting, alone=True),
         _scenario("beside", "Loud", _play(pair, "Loud")),
     ]
-    with ScenarioRunner(watch, chosen) as overlap:
-        overlap.played("beside")
+    with ScenarioRunner(watch, chosen) as scenario_runner:
+        scenario_runner.result_of("beside")
         over.set()
-        overlap.played("counts")
+        scenario_runner.result_of("counts")
     assert [of.alert for of in counted] == ["Brief"]

@@ -53,7 +53,7 @@ from pgdrill.platforms.kubernetes.faults import (
     OPERATOR_NAMESPACE,
     OPERATOR_PODS,
     Deployment,
-    ScaleAway,
+    ScaleToZero,
     api_faults,
 )
 from pgdrill.platforms.kubernetes.platform import KubernetesPlatform
@@ -332,11 +332,11 @@ class KindPlatform(KubernetesPlatform):
         faults = (
             *api_faults(self.engine, self.access),
             *node_faults(self.engine, self._data_volume),
-            ScaleAway(
+            ScaleToZero(
                 "operator_away",
                 Deployment(OPERATOR, OPERATOR_NAMESPACE, OPERATOR_PODS, self.access),
             ),
-            ScaleAway("source_away", Deployment(GATEWAY, MONITORING, GATEWAY_PODS, self.access)),
+            ScaleToZero("source_away", Deployment(GATEWAY, MONITORING, GATEWAY_PODS, self.access)),
             TakeConnections(self.engine, self.cluster),
         )
         if self.installation.archive_secret:

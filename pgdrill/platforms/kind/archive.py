@@ -65,12 +65,12 @@ class KindArchive(RestoringArchive):
         """The file system of the store."""
         return store.VOLUME
 
-    def put_right(self) -> None:
+    def repair_store(self) -> None:
         """Undo what a drill has done to the store's volume.
 
         Its credentials and its deployment are declared by the playbook.
         """
-        store.put_right()
+        store.repair_store()
 
     def backups(self) -> tuple[Backup, ...]:
         """Every good backup that the store holds, oldest first.

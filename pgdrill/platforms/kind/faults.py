@@ -118,14 +118,14 @@ class FreezePod(_NodeFault):
         target = self._choose()
         eventually(
             f"{target.name} stopped",
-            self._stop_awake,
+            self._stop_running,
             lambda awake: not awake,
             within=STOPPED_WITHIN,
             every=0,
         )
         return target.name
 
-    def _stop_awake(self) -> list[Process]:
+    def _stop_running(self) -> list[Process]:
         """Stop every process that runs; return those that did. The dead (Z) wait for a parent."""
         awake = [p for p in processes(self._node, self._uid) if p.state not in "TZ"]
         signal(self._node, "STOP", [p.pid for p in awake])

@@ -199,7 +199,7 @@ def addresses(file: Path) -> dict[str, Endpoint]:
     if not file.exists():
         raise BrokenEnvironmentError("the database has no addresses yet: `make up` first")
     found = {name: Endpoint(*at) for name, at in json.loads(file.read_text()).items()}
-    process_environment.spare(*{at.host for at in found.values()})
+    process_environment.bypass_proxies(*{at.host for at in found.values()})
     return found
 
 

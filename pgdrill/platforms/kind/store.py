@@ -89,7 +89,7 @@ def last_file() -> str:
     return nodes.run(CONTROL_PLANE, "sh", "-c", script).strip()[:24]
 
 
-def take_bucket() -> None:
+def move_bucket_away() -> None:
     """Move the bucket away with all that is in it, as if the wrong one had been deleted.
 
     Raises:
@@ -98,7 +98,7 @@ def take_bucket() -> None:
     nodes.run(CONTROL_PLANE, "mv", BUCKET, _ASIDE)
 
 
-def put_right() -> None:
+def repair_store() -> None:
     """Put back what a drill has taken from the store's volume, or put on it; safe to repeat.
 
     Raises:

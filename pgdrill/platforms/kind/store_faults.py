@@ -6,7 +6,7 @@ from kubernetes import client
 
 from pgdrill import timeouts
 from pgdrill.faults.base import Fault
-from pgdrill.platforms.archive_faults import ArchiveAway, ArchiveFull, BackupsGone
+from pgdrill.platforms.archive_faults import ArchiveFull, ArchiveUnreachable, BackupsMissing
 from pgdrill.platforms.base import Cluster
 from pgdrill.platforms.kind import store
 from pgdrill.platforms.kind.state import ARCHIVE
@@ -17,23 +17,23 @@ NAME = "archive"  # of the deployment, its pods, and the secret that it reads
 KEY = "ACCESS_SECRET_KEY"
 
 
-class ScaleStoreAway(ArchiveAway):
+class ScaleStoreToZero(ArchiveUnreachable):
     """Scale the store to nothing: its address refuses connections."""
 
     def __init__(self, cluster: Callable[[], Cluster], access: Access) -> None:
         super().__init__(cluster)
         self._store = _deployment(access)
 
-    def _take(self) -> None:
+    def _break(self) -> None:
         self._store.scale(0)
         self._store.demand_gone()
 
-    def _give(self) -> None:
+    def _restore(self) -> None:
         self._store.scale(1)
         self._store.demand_back()
 
 
-class RevokeCredentials(ArchiveAway):
+class RevokeCredentials(ArchiveUnreachable):
     """Change the secret key in the store but not in its clients: it refuses every request."""
 
     name = "archive_refused"
@@ -46,14 +46,14 @@ class RevokeCredentials(ArchiveAway):
         self._store = _deployment(access)
         self._before = ""
 
-    def _take(self) -> None:
+    def _break(self) -> None:
         found = self._core.read_namespaced_secret(
             NAME, ARCHIVE, _request_timeout=timeouts.KUBERNETES_ANSWERS
         )
         self._before = str((found.data or {})[KEY])
         self._change({"stringData": {KEY: "revoked"}})
 
-    def _give(self) -> None:
+    def _restore(self) -> None:
         if self._before:
             self._change({"data": {KEY: self._before}})
 
@@ -68,17 +68,17 @@ class RevokeCredentials(ArchiveAway):
         self._store.demand_back()
 
 
-class RemoveBucket(BackupsGone):
+class RemoveBucket(BackupsMissing):
     """Take the bucket away with all that is in it."""
 
     def __init__(self, cluster: Callable[[], Cluster]) -> None:
         super().__init__(cluster, _labels)
 
-    def _take(self) -> None:
-        store.take_bucket()
+    def _break(self) -> None:
+        store.move_bucket_away()
 
-    def _give(self) -> None:
-        store.put_right()
+    def _restore(self) -> None:
+        store.repair_store()
 
 
 def store_faults(
@@ -86,7 +86,7 @@ def store_faults(
 ) -> tuple[Fault, ...]:
     """Return every fault of the archive."""
     return (
-        ScaleStoreAway(cluster, access),
+        ScaleStoreToZero(cluster, access),
         ArchiveFull(cluster, store.VOLUME),
         RemoveBucket(cluster),
         RevokeCredentials(api, cluster, access),

@@ -146,7 +146,7 @@ class KubePlatform(KubernetesPlatform):
             return []
         return list(self.found.api.sanitize_for_serialization(listed)["items"])
 
-    def introduction(self) -> str:
+    def announcement(self) -> str:
         """Return which cluster this is and what will be done: the first line of each command.
 
         Raises:
@@ -187,7 +187,7 @@ class KubePlatform(KubernetesPlatform):
 
     def is_up(self) -> bool:
         """Whether our schema is there."""
-        return schema.is_made(self.cluster())
+        return schema.exists(self.cluster())
 
     def up(self, settings: Settings) -> None:
         """Check all that the level needs, ask the user to confirm, and make our schema.
@@ -200,7 +200,7 @@ class KubePlatform(KubernetesPlatform):
         found.demand_well()
         rights.demand(rights.ask(found, self.reads_secret), level, found)
         cluster = self.cluster()
-        seen = schema.standing(cluster)
+        seen = schema.database_rights(cluster)
         if seen.missing():
             raise BrokenEnvironmentError(
                 f"user {seen.user} of database {seen.database} lacks what looking at replication"

@@ -55,7 +55,7 @@ def _state(platform: KubePlatform) -> Iterator[Row]:
 def _database(platform: KubePlatform) -> Iterator[Row]:
     try:
         cluster = platform.cluster()
-        seen = schema.standing(cluster)
+        seen = schema.database_rights(cluster)
     except BrokenEnvironmentError as error:
         yield Row("a session", "through the read-write address", "observe", False, str(error))
         return

@@ -49,7 +49,7 @@ class DatabaseRights:
         return tuple(statement for _, _, there, statement in self.rights() if not there)
 
 
-def standing(cluster: Cluster) -> DatabaseRights:
+def database_rights(cluster: Cluster) -> DatabaseRights:
     """Connect through the read-write address, and look at what we may.
 
     Raises:
@@ -86,7 +86,7 @@ def explain(error: str, cluster: Cluster) -> str:
     return f"{at} refuses user {user}: {first}; {remedy}"
 
 
-def is_made(cluster: Cluster) -> bool:
+def exists(cluster: Cluster) -> bool:
     """Whether our schema is there.
 
     Raises:

@@ -120,7 +120,7 @@ class Deployment:
             )
 
 
-class ScaleAway:
+class ScaleToZero:
     """Scale a deployment to nothing.
 
     Without the operator the database runs on, and there is no failover.

@@ -25,7 +25,7 @@ from pgdrill.platforms.local.archive import LocalArchive
 from pgdrill.platforms.local.config_reload import ConfigReload
 from pgdrill.platforms.local.faults import local_faults
 from pgdrill.platforms.local.layout import MEMBERS, Layout
-from pgdrill.platforms.local.processes import PLAYBOOK, MemberProcesses, sweep, wake
+from pgdrill.platforms.local.processes import PLAYBOOK, MemberProcesses, resume_all, sweep
 from pgdrill.platforms.local.supervisor import Supervisor
 from pgdrill.platforms.local.volume import DirectoryVolume
 from pgdrill.platforms.local.writeback_limit import release
@@ -88,7 +88,7 @@ class LocalPlatform:
                 "this installation was made by an earlier version: `make down up` makes a new one"
             )
         elif self.supervisor.answers():
-            self._revive()
+            self._resume_interrupted()
         else:
             # A machine that was restarted, or an `up` that was interrupted.
             sweep(self._state)
@@ -130,10 +130,10 @@ class LocalPlatform:
                 return f"{program}: {self._redact(said)}"
         return f"no supervisor answers in {self._state}" if not states else "no log has the reason"
 
-    def _revive(self) -> None:
+    def _resume_interrupted(self) -> None:
         """Undo what a run left that was killed before it could heal its fault."""
         sweep(self._state, only_playbook=True)
-        wake(self._state)
+        resume_all(self._state)
         LocalArchive(self).clear()
         for program, status in self.supervisor.states().items():
             if status not in ("RUNNING", "STARTING"):

@@ -73,7 +73,7 @@ class LocalArchive(RestoringArchive):
             (self._layout.repository / n, self._layout.repository / f".{n}") for n in names
         )
 
-    def put_right(self) -> None:
+    def repair_store(self) -> None:
         """Undo what a drill has done to the repository: it may have been killed before it could."""
         self.volume.release()
         for directory, aside in self.places():

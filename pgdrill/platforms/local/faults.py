@@ -12,7 +12,7 @@ import requests
 
 from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.faults.base import Fault, FaultNotRealError
-from pgdrill.platforms.archive_faults import ArchiveAway, ArchiveFull, BackupsGone
+from pgdrill.platforms.archive_faults import ArchiveFull, ArchiveUnreachable, BackupsMissing
 from pgdrill.platforms.local.processes import GONE, alive, identity, send, state
 from pgdrill.platforms.local.volume import DirectoryVolume
 from pgdrill.platforms.member_faults import (
@@ -379,33 +379,33 @@ class PauseFailover:
         return [bool(self._engine.status(name).get("pause")) for name in names]
 
 
-class RefuseWal(ArchiveAway):
+class RefuseWal(ArchiveUnreachable):
     """Make the archive's directory inaccessible."""
 
     def __init__(self, platform: "LocalPlatform") -> None:
         super().__init__(platform.cluster)
         self._directory = platform.layout.repository / "archive"
 
-    def _take(self) -> None:
+    def _break(self) -> None:
         self._directory.chmod(0)
 
-    def _give(self) -> None:
+    def _restore(self) -> None:
         self._directory.chmod(0o750)
 
 
-class MoveRepository(BackupsGone):
+class MoveRepository(BackupsMissing):
     """Move what the repository holds aside: pgBackRest finds neither a backup nor its own files."""
 
     def __init__(self, platform: "LocalPlatform") -> None:
         super().__init__(platform.cluster, platform.archive.labels)
         self._platform = platform
 
-    def _take(self) -> None:
+    def _break(self) -> None:
         for directory, aside in self._platform.archive.places():
             directory.rename(aside)
 
-    def _give(self) -> None:
-        self._platform.archive.put_right()
+    def _restore(self) -> None:
+        self._platform.archive.repair_store()
 
 
 def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:

@@ -163,7 +163,7 @@ def sweep(directory: Path, *, only_playbook: bool = False) -> None:
     eventually(f"no process of {directory} is left", none_left, within=20, every=0.1)
 
 
-def wake(directory: Path) -> None:
+def resume_all(directory: Path) -> None:
     """SIGCONT whatever is stopped of an installation under directory."""
     for process in psutil.process_iter():
         if state(process) == "stopped" and _belongs(process, directory):
