@@ -38,7 +38,7 @@ class Tab:
     loaded: bool = False
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
-        """Give one command and return its answer; what the page does meanwhile is kept.
+        """Give one command and return its answer; events of the page meanwhile are kept.
 
         Raises:
             AssertionError: the browser refuses.

@@ -192,7 +192,7 @@ async def _main(command: list[str]) -> int:
 
 
 def _begin(inside: Inside) -> None:
-    """In the command's process, before it is that: a place of its own, and Ctrl-C again."""
+    """In the command's process, before it starts: its own namespace, and Ctrl-C enabled again."""
     inside.enter()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -1,4 +1,4 @@
-"""How each scenario raises its alert, for a real reason, and takes the reason away again."""
+"""The actions of the scenarios: each causes its alert for a real reason, and removes the reason."""
 
 import math
 import time
@@ -174,7 +174,7 @@ def backups_gone(scene: Scene, turn: ScenarioContext) -> Measurement:
 
 
 def backup_failed(scene: Scene, turn: ScenarioContext) -> Measurement:
-    """Try to take a backup while nothing can be stored, and take one when it can."""
+    """Try a backup while the archive refuses files, and take one when it accepts them."""
     failed = Expectation("PgBackupFailed")
     archive = _archive(scene)
     quiet = _quiet(scene, turn)
@@ -217,7 +217,7 @@ def _archive(scene: Scene) -> Archive:
 
 
 def _unshown(done: float, note: str = "") -> None:
-    """Show nothing: scenarios beside each other have one line of progress each."""
+    """Show nothing: parallel scenarios have one line of progress each."""
 
 
 def standby_away(scene: Scene, turn: ScenarioContext) -> Measurement:
@@ -268,7 +268,7 @@ def short_outage(scene: Scene, turn: ScenarioContext) -> Measurement:
 
 
 def stalled_load(scene: Scene, turn: ScenarioContext) -> Measurement:
-    """Let a load wait for a lock, again and again."""
+    """Make a load wait for a lock, repeatedly."""
     burn, cluster = Expectation("PgSloBurnFast"), scene.cluster
     assert scene.program, "a load without a pgbench"
     quiet = _quiet(scene, turn)
@@ -287,7 +287,7 @@ def stalled_load(scene: Scene, turn: ScenarioContext) -> Measurement:
 
 
 def frozen_primary(scene: Scene, turn: ScenarioContext) -> Measurement:
-    """Let the primary hang until another one serves, or it was restarted."""
+    """Freeze the primary until another one serves, or it was restarted."""
     platform, none = scene.platform, Expectation("PgNoPrimary")
     quiet = _rested_quiet(scene, turn)
     freezing = _strike(scene, turn, "primary_freeze")
@@ -305,7 +305,7 @@ def frozen_primary(scene: Scene, turn: ScenarioContext) -> Measurement:
 
 
 def two_primaries(scene: Scene, turn: ScenarioContext) -> Measurement:
-    """Let the agent of the primary hang until another one writes beside it, and wake it then."""
+    """Freeze the primary's agent until another member writes beside it, and resume it then."""
     platform, two = scene.platform, Expectation("PgTwoPrimaries")
     quiet = _rested_quiet(scene, turn)
     with injected(platform.faults["agent_freeze"]) as (frozen, _):
@@ -404,7 +404,7 @@ def way_in_down(scene: Scene, turn: ScenarioContext) -> Measurement:
 
 
 def no_new_session(scene: Scene, turn: ScenarioContext) -> Measurement:
-    """Let the primary's postmaster hang, and go on."""
+    """Freeze the primary's postmaster, and resume it."""
     quiet = _rested_quiet(scene, turn)
     shut = Expectation("PgNoNewSession", scene.platform.engine.primary().name)
     return _while_injected(
@@ -499,12 +499,12 @@ def _synchronous(platform: Platform, member: str) -> bool:
 
 
 def _changed(look: Callable[[], float], before: float) -> bool:
-    """Whether there is a number, and another one than before."""
+    """Whether there is a number, and it differs from the one before."""
     return look() not in (0.0, before)
 
 
 def _known_start(turn: ScenarioContext, member: str) -> float:
-    """Return when a member started, as the monitoring has it; 0 where it has nothing."""
+    """Return when a member started, as the monitoring has it; 0 where it has no value."""
     with suppress(NoDataError):
         return turn.watch.prometheus.values("pgdrill:started_seconds").get(member, 0.0)
     return 0.0
@@ -535,12 +535,12 @@ def _instant(
 
 
 def _strike(scene: Scene, turn: ScenarioContext, fault: str) -> Callable[[], Struck]:
-    """Let the main thread inject a fault; return what waits for its end."""
+    """Let the main thread inject a fault; return a function that waits for its end."""
     return turn.in_main_thread(lambda: scene.strikes.strike(fault, turn))
 
 
 def _redundant(scene: Scene, turn: ScenarioContext) -> None:
-    """Wait until nothing of a fault is left but its alerts: from here on they are watched."""
+    """Wait until a fault has left only its alerts: from here on they are watched."""
     wait_healthy(scene.platform.engine, within=timeouts.REDUNDANT_AFTER)
     turn.fault_healed()
 

@@ -43,7 +43,7 @@ def published_load(
 
 @contextmanager
 def stalls(cluster: Cluster) -> Iterator[None]:
-    """Lock, again and again, what half of the mix needs: nothing is down, and users wait."""
+    """Lock repeatedly what half of the mix needs: nothing is down, and users wait."""
 
     def lock(stop: threading.Event) -> None:
         with cluster.connect() as session:

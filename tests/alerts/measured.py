@@ -105,7 +105,7 @@ def writers(cluster: Cluster) -> list[str]:
 
 
 def connections_share(cluster: Cluster) -> float:
-    """Return how much of its own limit, or else of the server's, the suite's role has taken."""
+    """Return the used share of the suite's role's own limit, or else of the server's."""
     with cluster.connect(statement_timeout=5) as session:
         row = session.execute(SHARE).fetchone()
     return float(row[0]) if row else 0.0
@@ -127,7 +127,7 @@ def started(cluster: Cluster, member: str) -> float:
 
 
 def archive_fails(cluster: Cluster) -> bool:
-    """Whether the primary's last attempt to store a WAL file failed; asked of PostgreSQL."""
+    """Whether the primary's last attempt to store a WAL file failed, according to PostgreSQL."""
     with cluster.connect(statement_timeout=5) as session:
         return archiver(session).failing
 

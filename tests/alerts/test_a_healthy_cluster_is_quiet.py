@@ -35,7 +35,7 @@ def test_quiet_when_healthy(alert_watch: AlertWatch, cluster: Cluster) -> None:
 
 
 def test_no_alert_is_quiet_for_want_of_data(platform: Platform, prometheus: Prometheus) -> None:
-    """Every series that an alert reads exists: an alert on nothing would be quiet for ever."""
+    """Every series that an alert reads exists: an alert on a missing series would never fire."""
     able = platform.capabilities
     absent = {LOADED, *(one for one, word in NEEDS.items() if not {word, "backup"} <= able)}
     rules = prometheus.rules().values()

@@ -12,7 +12,7 @@ def test_planned_switchover(
     judge_scenario: Callable[[ScenarioResult], None],
     verdicts: Verdicts,
 ) -> None:
-    """A planned switchover is reported as information, and nothing more severe gets through."""
+    """A planned switchover raises an alert of severity info, and nothing more severe."""
     played = scenario_runner.result_of("planned_switchover")
     with verdicts.together():
         judge_scenario(played)

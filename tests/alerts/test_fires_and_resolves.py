@@ -1,4 +1,4 @@
-"""Each alert comes for a real reason, in time, reaches a person, and goes when the reason goes.
+"""Each alert fires for a real reason, in time, reaches a person, and resolves with its reason.
 
 What each scenario does is in actions.py. Those that this run selects run beside each other, as
 far as they fit; each test judges its own.
@@ -68,7 +68,7 @@ def test_commits_wait(
 
 
 def test_operator_away(scenario_runner: ScenarioRunner, judge_scenario: Judge) -> None:
-    """What would fail the cluster over pages when it is away, before it is missed, until back.
+    """A missing failover component pages before it is needed, until it is back.
 
     Patroni's primary cannot keep its lease without its store, and steps down some 5 s later: there
     PgNoPrimary may follow. CNPG's primary works on: nothing worse may be seen.
@@ -128,7 +128,7 @@ def test_backups_gone(
     judge_scenario: Judge,
     verdicts: Verdicts,
 ) -> None:
-    """An archive that has lost its backups pages, whether or not it goes on taking WAL."""
+    """An archive that has lost its backups pages, whether or not it still takes WAL."""
     require_capability("backup")
     _judge(scenario_runner.result_of("backups_gone"), judge_scenario, verdicts)
 
@@ -145,7 +145,7 @@ def test_backup_failed(
 def test_stalled_load(
     require_capability: Require, scenario_runner: ScenarioRunner, judge_scenario: Judge
 ) -> None:
-    """A load that waits for a lock pages as a burning budget, though nothing is down."""
+    """A load that waits for a lock pages as a burning budget, although nothing is down."""
     require_capability("pushgateway")
     judge_scenario(scenario_runner.result_of("stalled_load"))
 
@@ -193,7 +193,7 @@ def test_forgotten_transaction(scenario_runner: ScenarioRunner, judge_scenario: 
 def test_no_new_session(
     require_capability: Require, scenario_runner: ScenarioRunner, judge_scenario: Judge
 ) -> None:
-    """A postmaster that hangs pages, though open sessions are served, until it goes on.
+    """A postmaster that hangs pages, although open sessions are served, until it resumes.
 
     CloudNativePG opens a session for each question: there it is PgNoPrimary.
     """

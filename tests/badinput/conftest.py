@@ -43,7 +43,7 @@ def installed() -> Iterator[Installation]:
 
 @pytest.fixture
 def fresh() -> Iterator[Installation]:
-    """An installation in which nothing was made yet."""
+    """An empty installation."""
     with installed() as installation:
         yield installation
 
@@ -79,7 +79,7 @@ def running() -> Iterator[Running]:
 
 
 def kill_in_playbook(installation: Installation, task: str = "Volumes") -> None:
-    """Start `up` and kill it, and nothing but it, once a task of the playbook has begun."""
+    """Start `up` and kill only that process, once a task of the playbook has begun."""
     log = installation.state / "ansible.log"
     process = start([sys.executable, "-m", "pgdrill", "up"], env=installation.environment())
     try:

@@ -1,4 +1,4 @@
-"""What an installation has on this machine, seen without asking the product."""
+"""The traces of an installation on this machine, found without the product's help."""
 
 import subprocess
 from collections.abc import Iterator

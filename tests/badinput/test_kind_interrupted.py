@@ -1,4 +1,4 @@
-"""A build that is cut off: nothing goes on without it, nothing is left, the next one resumes."""
+"""An interrupted build: no process runs on, nothing is left, the next one resumes."""
 
 import shutil
 import signal

@@ -26,7 +26,7 @@ def test_an_engine_that_answers(machine: Machine) -> None:
 
 
 def test_an_engine_that_cannot_carry_it(machine: Machine) -> None:
-    """An engine with too little memory is none."""
+    """An engine with too little memory is not used."""
     machine.tools.add_docker(memory=2e9)
     line = _chosen(machine)
     assert line.startswith("platform: local (auto: "), line
@@ -41,7 +41,7 @@ def test_nothing_but_an_engine(machine: Machine) -> None:
 
 
 def test_what_is_up_on_local_stays_in_use(machine: Machine) -> None:
-    """An engine that came up meanwhile does not hide a cluster that is there."""
+    """An engine that has started meanwhile does not hide a cluster that is there."""
     machine.tools.add_docker()
     state = str(machine.installation.state)
     Layout(state=state, offset=0, mounts=False, user="postgres", secrets={}).save()
@@ -49,7 +49,7 @@ def test_what_is_up_on_local_stays_in_use(machine: Machine) -> None:
 
 
 def test_what_is_up_on_kind_stays_in_use(machine: Machine) -> None:
-    """An engine that is gone does not hide one either."""
+    """A missing engine does not hide one either."""
     machine.tools.add_silent_docker()
     plan(machine.installation.state, "node:1", built=True, cores=2).save()
     line = _chosen(machine)

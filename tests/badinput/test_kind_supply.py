@@ -63,7 +63,7 @@ def test_no_network(laptop: Machine) -> None:
 
 
 def test_a_tool_that_prints_nonsense_as_its_version(laptop: Machine) -> None:
-    """It is not used, and the line that refuses names it."""
+    """A mirror that lacks an image is not used, and the refusal names it."""
     laptop.tools.add("kind", "echo welcome to kind")
     _up(laptop, PGDRILL_RELEASE_MIRROR="http://127.0.0.1:9").refuses(
         ENVIRONMENT, str(laptop.tools.directory / "kind"), "prints no version"
@@ -85,7 +85,7 @@ def test_a_wrong_byte_in_a_tool(laptop: Machine, releases: tuple[Path, str]) -> 
 
 
 def test_a_mirror_that_does_not_answer(laptop: Machine, releases: tuple[Path, str]) -> None:
-    """It is named, and what to look at."""
+    """The refusal names it, and what to check."""
     _up(
         laptop, PGDRILL_RELEASE_MIRROR=releases[1], PGDRILL_REGISTRY_MIRROR="http://127.0.0.1:9"
     ).refuses(ENVIRONMENT, "registry mirror http://127.0.0.1:9 cannot be reached", "network")
@@ -93,7 +93,7 @@ def test_a_mirror_that_does_not_answer(laptop: Machine, releases: tuple[Path, st
 
 
 def test_a_mirror_without_one_image(laptop: Machine, releases: tuple[Path, str]) -> None:
-    """The image is named; that one which nothing needs (Grafana) may be missing."""
+    """The image is named; only an image that nothing needs (Grafana) may be missing."""
     named = [Reference.parse(i.reference) for i in KNOWN.pulled.values() if not i.optional]
     sizes = {f"{r.path}{'@' if r.digest else ':'}{r.version}": 1000 for r in named}
     gone = Reference.parse(KNOWN.pulled["pgbouncer"].reference)

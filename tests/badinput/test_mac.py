@@ -1,4 +1,4 @@
-"""On a Mac: kind or nothing, and whatever is in the way is one line."""
+"""On a Mac: kind or nothing, and every refusal is one line."""
 
 import sys
 
@@ -35,7 +35,7 @@ def test_no_engine(machine: Machine) -> None:
 
 
 def test_local_is_refused(machine: Machine) -> None:
-    """The platform of Debian's packages and loop mounts is none for a Mac."""
+    """The platform of Debian's packages and loop mounts is not for a Mac."""
     told = _pgdrill(machine, "up", platform="local")
     told.refuses(ENVIRONMENT, "runs on Linux only and this is Darwin", "--platform=kind")
     machine.is_untouched()

@@ -1,4 +1,4 @@
-"""Something goes wrong with an installation that is up: refused in one line, or put right."""
+"""Something goes wrong with an installation that is up: refused in one line, or repaired."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def test_another_run_is_active_and_a_suite(running: Running) -> None:
 def test_restore_to_what_cannot_be_had(
     running: Running, at: str, code: int, words: tuple[str, ...]
 ) -> None:
-    """A point that is none, or out of reach, is refused in one line, and nothing is left of it."""
+    """An invalid point, or one out of reach, is refused in one line, and leaves nothing."""
     platform = running.platform
     before = {m.name: m.incarnation for m in platform.engine.members()}
     programs = set(platform.supervisor.states())
@@ -108,7 +108,7 @@ def test_restore_by_hand(running: Running) -> None:
 
 
 def test_interrupted_restore(running: Running) -> None:
-    """Ctrl-C leaves nothing of a restore; one that was killed is removed before the next."""
+    """Ctrl-C leaves nothing of a restore; a killed one is removed before the next."""
     installation, platform = running.installation, running.platform
     command = [sys.executable, "-m", "pgdrill", "restore", "latest"]
     for number in (signal.SIGINT, signal.SIGKILL):
@@ -159,7 +159,7 @@ def _freeze(member: MemberProcesses) -> None:
 
 
 def test_no_load_balancer(running: Running) -> None:
-    """The perf suite refuses when nothing answers its address, and leaves no run directory."""
+    """The perf suite refuses when its address does not answer, and leaves no run directory."""
     platform, installation = running.platform, running.installation
     at = platform.layout.endpoint("rw")
     platform.supervisor.stop("haproxy")

@@ -1,4 +1,4 @@
-"""What was asked cannot be meant: exit code 4 and one line, before anything is touched."""
+"""Invalid requests: exit code 4 and one line, before anything is changed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What each fault of the catalogue costs clients, and that it costs no acknowledged write."""
+"""The cost of each fault of the catalogue for clients; no acknowledged write may be lost."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What the operator's own failover settings cost beside ours: the same faults, the same cluster.
+"""The operator's own failover settings compared with ours: the same faults, the same cluster.
 
 Left out where a run is on these settings as a whole (--timing=default): the other tests are it.
 """

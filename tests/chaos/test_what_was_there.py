@@ -1,4 +1,4 @@
-"""What stands last in this suite: a look at everything that the faults had no business with."""
+"""The last check of this suite: all data that the faults must not have changed."""
 
 import pytest
 

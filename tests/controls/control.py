@@ -1,4 +1,4 @@
-"""What a control demands: that a sabotaged set-up turns the suite's own judgement red."""
+"""A control: a sabotaged set-up must make the suite's own judgement come out broken."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

@@ -43,7 +43,7 @@ class NoFault:
         return ""
 
     def verify_injected(self) -> str:
-        """Claim that it is real all the same."""
+        """Claim that it is real, without evidence."""
         return "trust me"
 
     def heal(self) -> None:
@@ -122,7 +122,7 @@ class NobodyTakesOver:
         return self._away.verify_injected()
 
     def heal(self) -> None:
-        """Let Patroni promote again, and the member come back."""
+        """Let Patroni promote again, and the member return."""
         try:
             self._paused.close()
         finally:
@@ -167,7 +167,7 @@ class LateProber:
         self._stopped = 0
 
     def inject(self) -> str:
-        """Let it stand still for HELD seconds."""
+        """Stop it for HELD seconds."""
         children = psutil.Process().children()
         for prober in (child for child in children if PROBER in child.cmdline()):
             prober.suspend()
@@ -185,7 +185,7 @@ class LateProber:
         return f"the prober stood still for {HELD:g} s"
 
     def heal(self) -> None:
-        """It goes on already."""
+        """It runs again already."""
 
     def verify_healed(self) -> str:
         """Nothing is held."""

@@ -29,7 +29,7 @@ Alone = Callable[[str], ScenarioResult]
 
 @pytest.fixture
 def alone(drill_context: DrillContext, alert_watch: AlertWatch) -> Alone:
-    """Play one alert scenario with nothing beside it."""
+    """Run one alert scenario alone."""
     context = drill_context
     strikes = Strikes(context, frozenset(), {})
     scene = Scene(context.platform, context.cluster, context.settings, context.run, strikes)

@@ -44,7 +44,7 @@ class Once:
     done: bool = False
 
     def __call__(self, second: float, tps: float, milliseconds: float) -> None:
-        """Strike when it is time; pgbench's output can wait meanwhile."""
+        """Act when it is time; pgbench's output can wait meanwhile."""
         if second >= STRIKES_AT and not self.done:
             self.done = True
             self.strike()
@@ -52,7 +52,7 @@ class Once:
 
 @pytest.fixture
 def directory(run_directory: RunDir, request: pytest.FixtureRequest) -> Path:
-    """Where this test's load leaves its logs."""
+    """The directory of the logs of this test's load."""
     return run_directory.path / "controls" / str(request.node.name)
 
 

@@ -1,4 +1,4 @@
-"""Nothing seen must never pass for nothing wrong."""
+"""Missing data must never count as success."""
 
 import pytest
 

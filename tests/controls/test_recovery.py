@@ -96,7 +96,7 @@ def test_other_rows_than_were_written_are_found(
 def test_a_wal_file_that_cannot_be_had_is_no_restore(
     require_capability: Callable[[str], None], sabotaged: DrillContext, how: str
 ) -> None:
-    """Where one file of WAL is damaged or missing, restoring past it is refused, latest or not."""
+    """Where one WAL file is damaged or missing, a restore past it is refused, latest or not."""
     require_capability("backup")
     platform, cluster = sabotaged.platform, sabotaged.cluster
     assert isinstance(platform, HasArchive)

@@ -1,4 +1,4 @@
-"""A fault that hits nothing proves nothing, and the ledger finds what was lost."""
+"""A fault that hits nothing proves nothing, and the ledger finds lost writes."""
 
 from collections.abc import Callable
 
@@ -37,7 +37,7 @@ class Trials:
         self._monkeypatch = monkeypatch
 
     def promised(self, fault: str) -> failover.FaultBudgets:
-        """What the suite promises of a fault."""
+        """The suite's promises of a fault."""
         return failover.budgets(where(self.platform), FAULTS[fault])
 
     def run(self, name: str, fault: Fault | None = None) -> Trial:

@@ -1,4 +1,4 @@
-"""How many changes the unit tests noticed, and whether each that they did not has a reason."""
+"""The share of changes that the unit tests noticed, and a reason for each other change."""
 
 import tomllib
 from collections import Counter
@@ -60,7 +60,7 @@ def table(statuses: Mapping[str, Sequence[bool]]) -> list[str]:
 
 
 def share(found: Sequence[bool]) -> float:
-    """Return what part was noticed; of nothing, none."""
+    """Return the noticed share; 0 where there is no change."""
     return sum(found) / len(found) if found else 0.0
 
 

@@ -1,4 +1,4 @@
-"""What the load cost every member and looked like meanwhile, as Prometheus saw it."""
+"""The resources that the load took on every member, as Prometheus recorded them."""
 
 from collections.abc import Callable
 

@@ -42,7 +42,7 @@ def test_server_committed_what_clients_were_told(
 
 
 def test_publishing_is_cheap(publication: Publication, verdicts: Verdicts) -> None:
-    """To follow the log and to publish it costs the load next to nothing."""
+    """Following the log and publishing it costs the load almost nothing."""
     cost = 100 * publication.cpu / publication.seconds
     verdicts.check(
         budgets.PUBLISHER_COST, cost, f"{publication.pushes} pushes in {publication.seconds:.0f} s"

@@ -59,7 +59,7 @@ UP_WITHIN, DRILL_WITHIN, DOWN_WITHIN = 1200, 3000, 300  # seconds
 
 @dataclass
 class Table:
-    """What was done, how long it took, how much came from where."""
+    """The steps, their times, and the amount from each source."""
 
     rows: list[tuple[str, float, str, str]] = field(default_factory=list)
 
@@ -103,7 +103,7 @@ def main() -> int:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user behind a mirror would set."""
+    """The settings of a user behind a mirror."""
 
     registry_mirror: str
     release_mirror: str
@@ -172,7 +172,7 @@ def _push_node(served: Registry, scratch: Path) -> str:
 
 
 def _drill(scratch: Path, served: Registry, wanted: Settings, table: Table) -> None:
-    """Do what a new user does, with nothing but Docker and Python."""
+    """Do what a new user does, with only Docker and Python."""
     environment = os.environ | wanted.variables()
     environment |= {
         "PATH": path_without(HIDDEN, scratch / "bin"),

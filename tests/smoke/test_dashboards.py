@@ -39,7 +39,7 @@ def test_no_panel_is_empty(
 
 
 def _empty(prometheus: Prometheus, panel: Panel) -> list[str]:
-    """Return the queries of a panel that find nothing now.
+    """Return the queries of a panel that find no data now.
 
     Raises:
         ValueError: Prometheus refuses one.

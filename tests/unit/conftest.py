@@ -44,7 +44,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class ScratchPostgres:
-    """A private server on 127.0.0.1; everyone may log in, nothing in it is precious."""
+    """A private server on 127.0.0.1; everyone may log in, and its data is disposable."""
 
     binaries: Path
     directory: Path

@@ -78,7 +78,7 @@ def verdict(
 
 
 def lane(gap: float | None, injected: float, phase: float) -> LaneResult:
-    """What one kind of client saw, with a gap that starts just before the fault."""
+    """One kind of client, with a gap that starts just before the fault."""
     last = injected - 0.004
     return LaneResult(
         attempts=6000,

@@ -1,4 +1,4 @@
-"""What a watch keeps of a history of alerts, whatever the history."""
+"""The sightings of a watch, for any history of alerts."""
 
 import time
 from collections import Counter
@@ -27,7 +27,7 @@ Look = tuple[dict[Expectation, str], set[Expectation], list[tuple[Expectation, s
 
 
 class Told:
-    """What a Prometheus and an Alertmanager hold at one moment, as this test chooses."""
+    """A Prometheus and an Alertmanager at one moment, as this test chooses."""
 
     url = "http://history"
     group_wait = 1.0
@@ -80,7 +80,7 @@ def watched(history: list[Look]) -> tuple[AlertWatch, list[float], list[Sighting
 
 
 def named(rules: dict[Expectation, str], arrived: set[Expectation]) -> tuple[str, ...]:
-    """What is held at a moment, by name."""
+    """The alerts that are held at a moment, by name."""
     return tuple(sorted({str(of) for of in (*rules, *arrived)}))
 
 
@@ -88,7 +88,7 @@ def named(rules: dict[Expectation, str], arrived: set[Expectation]) -> tuple[str
 def test_what_was_held_at_an_instant_is_what_the_last_look_before_it_saw(
     history: list[Look],
 ) -> None:
-    """At the beginning of the next look, and for ever after the last; before the first, nothing."""
+    """At the start of the next look, and always after the last; before the first, nothing."""
     watch, began, _ = watched(history)
     for (rules, arrived, _), later in zip(history, [*began[1:], time.monotonic()], strict=True):
         assert watch.held(later) == named(rules, arrived)
@@ -123,7 +123,7 @@ def test_a_sighting_is_told_once_for_each_time_an_alert_enters_a_stage(
 def test_the_first_time_after_an_instant_is_the_earliest_sighting(
     history: list[Look], of: Expectation, place: int
 ) -> None:
-    """Of that stage and alert; those raised after it are named once, the first to come first."""
+    """Only of that stage; alerts raised after it are named once, the first to come first."""
     watch, began, told = watched(history)
     since = began[min(place, len(began) - 1)]
     for stage in STAGES:
@@ -139,7 +139,7 @@ def test_the_first_time_after_an_instant_is_the_earliest_sighting(
 
 @given(histories, expectations)
 def test_a_life_goes_on_in_its_own_order(history: list[Look], of: Expectation) -> None:
-    """A page proves that the alert arrived, and its end is none of an earlier page's."""
+    """A page proves that the alert arrived, and its end does not end an earlier page."""
     watch, began, _ = watched(history)
     life = watch.life(
         of, scenario="made", quiet_from=began[0], condition=began[0], healed=began[-1]

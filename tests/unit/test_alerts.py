@@ -72,7 +72,7 @@ def _target(conditions: set[str]) -> Iterator[str]:
                 self.wfile.write(f'condition{{name="{name}"}} {int(name in conditions)}\n'.encode())
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -203,7 +203,7 @@ def test_an_alert_is_followed_from_pending_to_the_page_that_ends_it(
 
 
 def test_information_is_logged_and_pages_nobody(monitoring: Monitoring, watch: AlertWatch) -> None:
-    """What is but information goes another way, in its whole life, and is judged by that."""
+    """An alert of severity info goes another way, in its whole life, and is judged by that."""
     quiet = watch.quiet(lasting=0.3)
     with monitoring.condition("Told") as of:
         assert (watch.last_stage("Told"), watch.last_stage("Loud")) == ("logged", "paged")
@@ -261,7 +261,7 @@ def test_an_alert_breaks_the_quiet(monitoring: Monitoring, watch: AlertWatch) ->
 
 
 def test_quiet_is_waited_for_before_a_fault(monitoring: Monitoring, watch: AlertWatch) -> None:
-    """What passes does not stop a scenario, and its window begins after it; what stays does."""
+    """A passing alert does not stop a scenario, whose window begins after it; a lasting one does."""
     with monitoring.condition("Loud") as of:
         watch.wait(of, "firing", since=0, within=WITHIN)
         with pytest.raises(DeadlineError, match="Loud"):
@@ -385,7 +385,7 @@ def test_a_watch_without_pages_leaves_the_pager_alone(
 def test_a_fault_waits_for_the_calm_after_an_old_alert(
     monitoring: Monitoring, watch: AlertWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An alert that has just gone, or that stays, keeps the next fault waiting; no other does."""
+    """An alert that has just ended, or that stays, delays the next fault; no other does."""
     monkeypatch.setattr(detection, "CALM", 1.0)
     bound = Budget(name="fault to alert", limit=1, unit="s", better="lower", because="unit")
     with monitoring.condition("Loud") as of:

@@ -1,4 +1,4 @@
-"""Who holds the package manager is waited for, and named."""
+"""The wait for the holder of the package manager, which is named."""
 
 import subprocess
 import sys

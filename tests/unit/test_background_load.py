@@ -1,4 +1,4 @@
-"""What a load beside something took in a span of that, read from pgbench's own log."""
+"""The latency of a background load in a span, read from pgbench's own log."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def log(directory: Path, *latencies: str) -> None:
 
 
 def test_transactions_count_where_they_were_due(tmp_path: Path) -> None:
-    """One that was due before the span and answered in it is none of it."""
+    """A transaction due before the span and answered in it does not count."""
     load = ShopLoad(tmp_path, offset=1000.0)
     log(tmp_path, "5000", "30000", "1500000", "9000")
     assert load.p99_ms((1.9, 2.0)) == 30.0

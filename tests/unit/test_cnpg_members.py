@@ -35,5 +35,5 @@ def test_standby_that_left_the_time_line_does_not_stream() -> None:
 
 
 def test_nobody_streams_without_a_primary() -> None:
-    """What a standby received last is no evidence of who sends now."""
+    """The last data that a standby received does not prove who sends now."""
     assert not member("pgdrill-1", None, STANDBY, []).streaming

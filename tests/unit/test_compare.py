@@ -1,4 +1,4 @@
-"""Runs side by side: what differs, what became worse, and what cannot be compared."""
+"""Runs side by side: differences, worse figures, and figures that cannot be compared."""
 
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def test_a_single_lost_row_is_worse(tmp_path: Path, before: RunDir) -> None:
 
 
 def test_what_only_one_has_measured_is_said(tmp_path: Path, before: RunDir) -> None:
-    """A figure that one run lacks is no change, and two runs with nothing in common are refused."""
+    """A figure that one run lacks is no change; two runs with nothing in common are refused."""
     after = write_run(tmp_path / "after", without=OTHERS)
     assert _changes(before, after)["primary-kill, fresh: write gap"] == "-"
     bare = write_run(tmp_path / "bare", without=(*OTHERS, "bench", "alerts"))

@@ -66,7 +66,7 @@ def test_no_file_is_left_over() -> None:
 
 @each
 def test_grafanas_types_know_all_of_it(dashboard: Dashboard) -> None:
-    """Read by Grafana's SDK and written again, a file has lost nothing but two texts."""
+    """Read by Grafana's SDK and written again, a file has lost only two texts."""
     written = json.loads(file_of(dashboard).read_text())
     again = json.loads(json.dumps(GrafanaDashboard.from_json(written), cls=JSONEncoder))
     (mark,) = written["annotations"]["list"]
@@ -101,7 +101,7 @@ def test_panels_serve_every_platform(dashboard: Dashboard) -> None:
 
 
 def test_few_panels_may_be_empty() -> None:
-    """What may lack data on a healthy cluster is excused by name, and only this is."""
+    """Panels that may lack data on a healthy cluster are listed by name, and no other lacks it."""
     excused = {p.title: p.only for d in DASHBOARDS for _, p in d.panels() if p.only}
     assert excused == {
         "Latency of the load": "load",

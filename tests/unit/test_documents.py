@@ -1,4 +1,4 @@
-"""What README and docs point to is there, and every command in them can be run as it stands."""
+"""Links in README and docs are valid, and every command in them can be run."""
 
 import importlib.util
 import os
@@ -42,7 +42,7 @@ def test_every_link_leads_to_a_file(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_every_make_target_that_is_named_exists(document: Path) -> None:
-    """Of commands in code only: `make NAME ...`, or a line of a block."""
+    """Only commands in code count: `make NAME ...`, or a line of a block."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     assert targets
     text = document.read_text()
@@ -53,7 +53,7 @@ def test_every_make_target_that_is_named_exists(document: Path) -> None:
 
 
 def test_the_readme_is_for_a_newcomer() -> None:
-    """Whatever is for later has a page of its own below docs, and each of those is linked."""
+    """Everything for later has a page of its own below docs, and each of those is linked."""
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= LINES
     pages = {path.name for path in ROOT.glob("docs/*.md")}

@@ -28,7 +28,7 @@ def test_a_cut_download_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_a_partial_file_of_an_earlier_run_is_gone_on_with(tmp_path: Path) -> None:
-    """What a killed run had fetched is not fetched again."""
+    """Parts that a killed run had fetched are not fetched again."""
     cutting = Cutting(CONTENT, after=len(CONTENT))
     (tmp_path / "tool.partial").write_bytes(CONTENT[:1000])
     with cutting.url() as url:
@@ -47,7 +47,7 @@ def test_a_wrong_byte_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_had_is_named(tmp_path: Path) -> None:
-    """No server, no such file, and a checksum that is none are refused in a line each."""
+    """No server, no such file, and an invalid checksum are refused in a line each."""
     (tmp_path / "sum").write_text("<html>not here</html>")
     with files(tmp_path) as url:
         with pytest.raises(NotFetchedError, match=r"a tool: .*/none answers 404"):

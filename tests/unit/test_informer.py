@@ -84,7 +84,7 @@ def _becomes(followed: Informer, wanted: dict[str, str]) -> None:
 
 
 def test_every_change_is_known(say: Say, followed: Informer) -> None:
-    """What was there at first is known at once; then what changed, came and went."""
+    """The first objects are known at once; then every change, addition and removal."""
     say.put(("ADDED", "one", "a"))
     with followed:
         assert _names(followed) == {"one": "a"}
@@ -107,7 +107,7 @@ def test_nothing_is_known_of_a_silent_server(say: Say, followed: Informer) -> No
 
 
 def test_a_watch_that_ends_in_peace_is_resumed(say: Say, followed: Informer) -> None:
-    """What was known stays known until the next watch begins, which forgets what is gone."""
+    """Known objects stay until the next watch begins, which drops those that are gone."""
     say.put(("ADDED", "one", "a"))
     with followed:
         say.put(None)

@@ -80,7 +80,7 @@ def test_a_charts_schema_takes_what_the_playbook_gives(
 
 
 def test_the_schema_takes_a_cluster_that_is_restored() -> None:
-    """It has no pooler, and begins with what an archive holds."""
+    """A restored cluster has no pooler, and begins with the contents of an archive."""
     target = {"targetLSN": "0/7FFFFFF", "backupID": "20261127T190501"}
     restored = {"pooler": None, "recovery": {"server": "pgdrill", "target": target}}
     assert _complaints("postgres-cnpg", restored) == []
@@ -144,7 +144,7 @@ def test_helm_takes_a_chart(
     given: Callable[[str, str], Mapping[str, Any]],
     tmp_path: Path,
 ) -> None:
-    """It has no complaint; each object has the recommended labels, and is there once."""
+    """helm lint finds nothing; each object has the recommended labels, and is there once."""
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(given(operator, timing)[chart]))
     assert manifests.lint(helm, chart, file) == ""
@@ -191,7 +191,7 @@ def test_kustomize_builds_the_operators(
 def _play(
     book: str, variables: Mapping[str, Any], scratch: Path, settings: Settings
 ) -> subprocess.CompletedProcess[str]:
-    """Validate the arguments of a playbook's roles and run nothing else: only that is always on."""
+    """Validate the arguments of a playbook's roles and run nothing else."""
     file = scratch / "vars.json"
     file.write_text(json.dumps(variables))
     command: list[str | Path] = [

@@ -55,14 +55,14 @@ def test_a_damaged_record_is_named(key: str) -> None:
     ],
 )
 def test_a_point_is_asked_for_in_the_operators_words(text: str, asked: dict[str, str]) -> None:
-    """Every kind of point names the backup to begin with; the latest names nothing at all."""
+    """Every kind of point names the backup to begin with; the latest needs no name."""
     chosen = store.backup(SAID)
     assert recovery_target(Target.parse(text), chosen) == asked | {"backupID": chosen.label}
     assert recovery_target(Target.parse("latest"), chosen) == {}
 
 
 def test_an_archive_is_kept_from_when_it_is_asked_for(tmp_path: Path) -> None:
-    """Without being asked there is none; asked again, the store's credentials stay as they are."""
+    """There is no archive by default; on a second request the store's credentials stay."""
     made = plan(tmp_path, "node:1", True, 2)
     assert made.archive_secret == ""
     kept = made.archived()

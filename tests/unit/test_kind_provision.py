@@ -56,7 +56,7 @@ def test_the_same_inputs_make_the_same_image(tmp_path: Path) -> None:
 
 
 def test_docker_loads_an_image_as_containerd_imports_it(tmp_path: Path) -> None:
-    """What docker of before version 25 looks for names every blob, and the image keeps its id."""
+    """The table of contents for docker before version 25 names every blob; the image keeps its id."""
     _, file = _image(tmp_path / "a", "one")
     copy = tmp_path / "copy.tar"
     oci.for_docker(file, "localhost/pgdrill/x:1", copy)
@@ -142,7 +142,7 @@ def test_prometheus_is_called_by_its_release() -> None:
 
 @builds_images
 def test_a_reduced_root_holds_what_its_program_needs(tmp_path: Path) -> None:
-    """A program runs from a copy of what is kept, links followed; nothing else is kept."""
+    """A program runs from a copy of the kept files, links followed; nothing else is kept."""
     root, copy = tmp_path / "root", tmp_path / "copy"
     for path in ("bin", "lib/x86_64-linux-gnu", "lib64", "etc"):
         (root / path).mkdir(parents=True)
@@ -218,7 +218,7 @@ def test_a_failed_command_says_its_last_words(tmp_path: Path) -> None:
 
 
 def test_a_play_without_a_recap_is_no_success() -> None:
-    """The number of changes is read from the last line, and nothing else counts as none."""
+    """The number of changes is read from the last line only; a missing line is an error."""
     assert changed("localhost : ok=5  changed=3  unreachable=0 failed=0") == 3
     with pytest.raises(BrokenEnvironmentError, match="without a recap"):
         changed("PLAY [nothing] ***")

@@ -1,4 +1,4 @@
-"""What a killed run, a stopped engine and an unsupported cluster leave for kind to deal with."""
+"""The traces of a killed run, a stopped engine and an unsupported cluster on kind."""
 
 import json
 import os
@@ -97,7 +97,7 @@ def _apart(script: str, *namespaces: str) -> str:
 
 @needs_iptables
 def test_a_stopped_engine_leaves_no_packet_filter(tmp_path: Path) -> None:
-    """In a network of its own, everything that dockerd set up is gone and forwarding is off."""
+    """In a separate network, everything that dockerd set up is gone and forwarding is off."""
     (tmp_path / "rules").write_text(FILTER)
     record = tmp_path / "before.json"
     record.write_text(json.dumps({"forwarding": "0", "cgroups": []}))
@@ -285,7 +285,7 @@ def _namespaces(labels: Mapping[str, str]) -> AbstractContextManager[client.ApiC
 
 @pytest.mark.parametrize("labels", [{}, {namespaces.LABEL: "false"}, {"managed": "true"}])
 def test_a_namespace_of_somebody_else_is_not_touched(labels: Mapping[str, str]) -> None:
-    """It is named in one line, with the label that hands it over."""
+    """The refusal is one line, with the label that hands the namespace over."""
     with _namespaces(labels) as api, pytest.raises(BrokenEnvironmentError) as refused:
         namespaces.refuse_foreign(api, *namespaces.OURS)
     assert "\n" not in str(refused.value)

@@ -168,7 +168,7 @@ def test_a_kubeconfig_that_cannot_be_used_is_named(
 
 
 def test_a_kubeconfig_without_a_current_context_will_do(api: KubernetesApi, tmp_path: Path) -> None:
-    """The better one: nothing in it is taken by chance."""
+    """The better address is chosen, never by chance."""
     file = tmp_path / "kubeconfig"
     file.write_text(file.read_text().replace("current-context: other\n", ""))
     assert choose(asked())[0].name == "kube"
@@ -300,7 +300,7 @@ def _schemas(server: ScratchPostgres) -> set[str]:
 def test_what_was_made_is_dropped_and_nothing_else(
     scratch_postgres: ScratchPostgres, tmp_path: Path
 ) -> None:
-    """A ledger goes to our schema; a take-down, by another process, leaves no trace of us."""
+    """A ledger goes to our schema; a take-down, by another process, removes every trace."""
     settings = asked()
     platform, _ = choose(settings)
     assert not platform.is_up()
@@ -508,7 +508,7 @@ def test_only_level_fault_has_faults() -> None:
 
 
 def test_a_cluster_without_bounds_has_no_promise(api: KubernetesApi) -> None:
-    """A smart shutdown longer than the operator's own has an outage that nothing bounds."""
+    """A smart shutdown longer than the operator's own leaves an outage without a bound."""
     assert choose(asked())[0].tuning_name == "own"
     api.cluster["spec"]["smartShutdownTimeout"] = 600
     assert choose(asked())[0].tuning_name == "unbounded"

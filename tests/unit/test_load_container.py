@@ -111,7 +111,7 @@ class Contained:
 def contained(
     network: str, tmp_path: Path, scratch_postgres: ScratchPostgres
 ) -> Iterator[Contained]:
-    """Such a program; at the end none of its containers is left."""
+    """A container program; at the end none of its containers is left."""
     state, said = tmp_path / "state", list[str]()
     routes = {ELSEWHERE: Endpoint("127.0.0.1", scratch_postgres.port)}
     scratch_postgres.database("contained")
@@ -286,7 +286,7 @@ def _running(contained: Contained) -> list[int]:
 def test_a_container_that_will_not_do_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
 ) -> None:
-    """It names both: what this machine has, and what the image has."""
+    """The refusal names both: this machine's pgbench, and the image's."""
     monkeypatch.setattr(load_container, "VERSION_WITHIN", 0.5)
     only_run = f"#!/bin/sh\ncase $1 in run) {script} ;; rm) exit 1 ;; esac\n"
     _put_docker(tmp_path, monkeypatch, only_run)
@@ -342,7 +342,7 @@ def kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KindPlatform:
 
 
 def test_kind_takes_this_machine_s(kind: KindPlatform) -> None:
-    """Where it has one that will do, there is no container."""
+    """Where this machine has a suitable pgbench, there is no container."""
     found = kind.pgbench()
     assert isinstance(found, pgbench_program.HostProgram)
 
@@ -353,7 +353,7 @@ def test_kind_offers_a_container(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Where there is none: reported before it starts, with the address from inside."""
+    """Without a route: reported before it starts, with the address from inside."""
     monkeypatch.setattr(pgbench_program, "DEBIAN_KEEPS", tmp_path / "nowhere")
     found = kind.pgbench()
     assert isinstance(found, ContainerProgram)

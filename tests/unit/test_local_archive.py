@@ -1,4 +1,4 @@
-"""What the archive of the embedded platform makes of the files of a restored member."""
+"""The timeline histories of a restored member, as the embedded platform reads them."""
 
 from pathlib import Path
 

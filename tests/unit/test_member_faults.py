@@ -106,7 +106,7 @@ def test_everybody_is_thrown_out(left: tuple[Process, ...], words: str) -> None:
 
 
 def test_a_kill_that_throws_nobody_out_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the others live on, nothing was killed that mattered; without a client nothing is."""
+    """Where other processes survive, the fault is not real; nor is it without a client."""
     monkeypatch.setattr(member_faults, "THROWN_OUT_WITHIN", 0.2)
     fault = _Kill(KILL=lambda alive, pids: tuple(p for p in alive if p.pid not in pids))
     fault.inject()
@@ -137,7 +137,7 @@ def test_one_part_hangs_and_the_rest_does_not(
 
 
 def test_a_member_that_hangs_as_a_whole_is_another_fault() -> None:
-    """Where everything is stopped, it is not one part that hangs."""
+    """Where everything is stopped, more than one part hangs."""
     fault = _FreezeAgent(STOP=_stopped)
     fault.inject()
     fault.alive = _stopped(ALL, [p.pid for p in ALL])

@@ -25,7 +25,7 @@ GOOD = {"a.py": [True] * 19 + [False]}
 
 
 def test_a_survivor_without_a_reason_is_named() -> None:
-    """By its function and the changed line; with a reason it is none."""
+    """A survivor is named by its function and the changed line; with a reason it is none."""
     change = Change.read("verdicts.worst", DIFF)
     assert change == CHANGE
     (said,) = complaints(GOOD, [change], {})
@@ -34,14 +34,14 @@ def test_a_survivor_without_a_reason_is_named() -> None:
 
 
 def test_a_reason_whose_change_is_noticed_is_stale() -> None:
-    """It would excuse the next one."""
+    """A reason that excuses no survivor is refused: it would excuse the next one."""
     (said,) = complaints(GOOD, [], reasons(WRITTEN))
     assert said.startswith("stale reason")
     assert str(CHANGE) in said
 
 
 def test_too_few_noticed_are_too_few_whatever_the_reasons() -> None:
-    """Nine in ten, over all; nothing changed is no score."""
+    """The score is nine in ten, over all; without a change there is no score."""
     (said,) = complaints({"a.py": [True] * 8 + [False]}, [], {})
     assert said.startswith("88.9% of 9 changes")
     assert complaints({"a.py": [True] * 9 + [False]}, [], {}) == []
@@ -60,6 +60,6 @@ def test_a_reason_that_is_not_whole_is_refused(cut: str) -> None:
 
 
 def test_the_reasons_that_are_kept_can_be_read() -> None:
-    """Each is a sentence of its own."""
+    """Each reason is a sentence of its own."""
     for why in reasons(REASONS.read_text()).values():
         assert len(why.split()) > 3

@@ -90,7 +90,7 @@ def test_every_section_is_reached_by_its_link(shown: Tab) -> None:
 
 @pytest.mark.parametrize("width", [PHONE, DESK])
 def test_nothing_is_wider_than_the_screen(shown: Tab, width: int) -> None:
-    """What is wide scrolls by itself; the page does not, its folded parts opened too."""
+    """Wide content scrolls by itself; the page does not, with its folded parts open."""
     shown.resize(width)
     shown.ask("document.querySelectorAll('details').forEach(d => { d.open = true })")
     found = shown.ask("document.documentElement.scrollWidth")
@@ -134,7 +134,7 @@ def test_the_picture_of_the_readme_is_a_first_screen(page: Path) -> None:
 
 
 def test_the_performance_report_is_one_page(shown: Tab, tmp_path: Path) -> None:
-    """Of A4, set in a size that can be read."""
+    """The print fits A4 in a readable size."""
     document = (ROOT / "performance-report.md").read_text()
     paper = tmp_path / "report.html"
     paper.write_text(PAPER.format(MarkdownIt("commonmark").enable("table").render(document)))

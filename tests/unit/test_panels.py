@@ -81,7 +81,7 @@ def test_a_tile_tells_the_end_and_what_was_before() -> None:
 
 
 def test_a_number_that_ended_early_is_not_told_as_the_last() -> None:
-    """What was not measured when the run ended has no value then, whatever it was before."""
+    """A value that was missing when the run ended is not shown, whatever it was before."""
     ended = shown("stat", pg1=[(0, 2.0), (2, 2.0)])
     whole = shown("stat", pg1=[(t, 1.0) for t in range(0, 30, 2)])
     longer = panels.time_axis([ended, whole], START)
@@ -92,14 +92,14 @@ def test_a_number_that_ended_early_is_not_told_as_the_last() -> None:
 
 
 def test_a_tile_of_words_speaks_in_words() -> None:
-    """What has a word is called by it, in the colour of the word."""
+    """A value with a word is shown by it, in the colour of the word."""
     operator = shown("stat", words=STATES, operator=[(0, 1.0), (2, 0.0), (4, 1.0)])
     tile = panels.tile(operator, axis(operator))
     assert (tile.value, tile.detail, tile.state) == ("up", "between down and up", "met")
 
 
 def test_a_name_is_whose_it_is_at_the_end() -> None:
-    """Who had a role before is history; who lost it is not named as its holder."""
+    """Earlier holders of a role are history; a former holder is not named as the present one."""
     away: list[Point] = [(t, 1.0) for t in (0, 2, 4, 20, 22)]
     held: list[Point] = [(t, 1.0) for t in range(8, 16, 2)]
     primary = shown("names", pg1=away, pg2=held)

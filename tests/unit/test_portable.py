@@ -1,4 +1,4 @@
-"""What differs on another machine than a Linux one with its own Docker, tried on this one."""
+"""Behaviour on machines other than a Linux one with its own Docker, imitated on this one."""
 
 import os
 import resource
@@ -110,7 +110,7 @@ esac
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Let a node be this machine, in a docker network of a subnet, with a name for its host."""
+    """Let this machine play a node, in a docker network with a subnet, with a name for its host."""
 
     def stand_in(subnet: str, proxy: str) -> None:
         tools = Tools(tmp_path / "bin")
@@ -140,7 +140,7 @@ def test_pages_go_through_the_proxy_where_the_gateway_is_none_of_ours(
 
 @pytest.mark.parametrize("proxy", ["", "198.51.100.7"])
 def test_that_no_page_can_arrive_is_said(node: Callable[[str, str], None], proxy: str) -> None:
-    """Where nothing that was sent arrives, every address that was tried is named."""
+    """Where no message arrives, every address that was tried is named."""
     node("198.51.100.0/24", proxy)
     said: list[str] = []
     assert host.address("node", said.append) == "198.51.100.1"
@@ -193,7 +193,7 @@ def test_a_statement_ends_although_a_proxy_acknowledges_it(
 def test_a_statement_that_the_server_ends_keeps_its_session(
     scratch_postgres: ScratchPostgres,
 ) -> None:
-    """The server's own limit comes first, and leaves a session that goes on."""
+    """The server's own limit comes first, and leaves a usable session."""
     with session.connect(scratch_postgres.conninfo, statement_timeout=0.2) as asking:
         with pytest.raises(psycopg.errors.QueryCanceled):
             asking.execute("SELECT pg_sleep(5)")
@@ -201,7 +201,7 @@ def test_a_statement_that_the_server_ends_keeps_its_session(
 
 
 def _with_limit(soft: int, hard: int, clients: int) -> subprocess.CompletedProcess[str]:
-    """Ask for open files in a process of its own that begins with these limits."""
+    """Raise the limit of open files in a separate process that begins with these limits."""
     asked = (
         "import resource; from pgdrill import openfiles; from pgdrill.errors import PgdrillError\n"
         f"try: openfiles.allow({clients})\n"
@@ -243,7 +243,7 @@ def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("mac")
 def test_the_prober_probes_on_a_mac(scratch_postgres: ScratchPostgres, tmp_path: Path) -> None:
-    """Without a real-time schedule every write is acknowledged all the same, new session or old."""
+    """Without a real-time schedule every write is acknowledged, in new and old sessions."""
     at = scratch_postgres.database("mac")
     create_table(at, "t")
     lanes = [Lane("fresh", "fresh", at, 20), Lane("held", "held", at, 50)]

@@ -29,7 +29,7 @@ def _collected(*words: str) -> tuple[str, list[str]]:
     ],
 )
 def test_profile_names_what_it_leaves_out(profile: str, left: dict[str, str]) -> None:
-    """What a profile does not run it names, with the profile that does."""
+    """A profile names the tests that it leaves out, with the profile that runs them."""
     said, run = _collected(f"--profile={profile}")
     assert "test_fault[primary_kill]" in run
     assert {AWAY, LAST} - set(run) == set(left)

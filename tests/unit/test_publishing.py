@@ -93,7 +93,7 @@ def _write(directory: Path, count: int) -> None:
 
 
 def _bench(directory: Path) -> Bench:
-    """What the client's own parser makes of the log, and of what was never sent."""
+    """The client's own figures from the log, with the transactions that were never sent."""
     latency = pgbench_log.read(sorted(directory.glob("pgbench_log.*"))).latency_us
 
     def script(name: str, unsent: int) -> ScriptResult:
@@ -127,7 +127,7 @@ Monitoring = tuple[str, Prometheus]
 
 @pytest.mark.usefixtures("haste")
 def test_both_ways_tell_the_same(monitoring: Monitoring, tmp_path: Path) -> None:
-    """A load is seen live while its log grows, at its end both ways agree, and then it is gone."""
+    """A load is visible while its log grows, at its end both ways agree, and then it is removed."""
     gateway, prometheus = monitoring
     query = f'sum(pgdrill_load_transactions_total{{run="{tmp_path.name}"}})'
     with LoadPublisher(Pushgateway(gateway, JOB), Tail(tmp_path, LIMIT_MS), tmp_path.name) as live:
@@ -210,7 +210,7 @@ def test_a_publisher_that_flatters_is_found_out(
 def test_a_gateway_that_is_away_disturbs_nobody_and_is_no_data(
     monitoring: Monitoring, tmp_path: Path
 ) -> None:
-    """The block goes on as if nothing were; afterwards there is nothing to compare, and why."""
+    """The block continues normally; then there is no comparison, with the reason."""
     _write(tmp_path, 100)
     away = f"http://127.0.0.1:{_free_port()}"
     publication = _publish(away, monitoring[1], Tail(tmp_path, LIMIT_MS), tmp_path)
@@ -274,7 +274,7 @@ def test_commits_are_those_of_the_primary_without_its_observers(monitoring: Moni
 
 
 def test_what_a_replaced_member_left_is_not_waited_for(monitoring: Monitoring) -> None:
-    """The series of a pod that is gone gets no new samples; that of its successor counts."""
+    """The series of a removed pod gets no new samples; that of its successor counts."""
     gateway, prometheus = monitoring
     for pod in ("old", "new"):
         Pushgateway(gateway, "postgres").put(

@@ -1,4 +1,4 @@
-"""What registries and mirrors are asked before anything is pulled."""
+"""The requests to registries and mirrors before anything is pulled."""
 
 import pytest
 

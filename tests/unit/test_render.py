@@ -79,7 +79,7 @@ def test_the_lease_leaves_time_to_retry(rendered: Path) -> None:
 
 
 def test_what_is_restored_is_a_cluster_of_its_own(tmp_path: Path) -> None:
-    """Its members have a scope of their own, come from the archive, and store nothing in it."""
+    """Restored members have a scope of their own, come from the archive, and do not write to it."""
     variables = _variables(tmp_path) | {"pgdrill_restore": "pgbackrest restore"}
     environment = _environment()
     for member in variables["pgdrill_restored"]:

@@ -71,7 +71,7 @@ def as_of_version_1(run: RunDir) -> None:
 
 
 class Page(HTMLParser):
-    """What a browser would load or run of a page, and whether its elements close."""
+    """The resources that a browser would load or run of a page, and whether its elements close."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def whole(tmp_path: Path) -> RunDir:
 
 
 def bare(path: Path) -> RunDir:
-    """A run that wrote down nothing but its clock."""
+    """A run with no record but its clock."""
     path.mkdir()
     RunDir(path).keep(Clock(monotonic=START, wall="2026-11-23T20:00:00+00:00"))
     return RunDir(path)
@@ -174,7 +174,7 @@ def test_what_never_happened_is_broken(whole: RunDir) -> None:
 
 
 def test_lost_write_cannot_be_overlooked(whole: RunDir) -> None:
-    """One lost write is in the figure, the answer and the terminal, and the claim is gone."""
+    """One lost write is in the figure, the answer and the terminal, and the claim is removed."""
     last = trial("primary-kill", 10, 2.0, START + 700)
     lossy = last.model_copy(update={"ledger": last.ledger.model_copy(update={"acked_lost": 1})})
     whole.keep(lossy)
@@ -337,7 +337,7 @@ def test_text_from_outside_cannot_become_markup(whole: RunDir) -> None:
 
 
 def test_splice_replaces_only_its_own_part(whole: RunDir) -> None:
-    """What pytest-html wrote stays byte for byte, below its heading and our part."""
+    """The part of pytest-html stays byte for byte, below its heading and our part."""
     theirs = "<html><body>\n<h1 id='title'>run</h1>", "\n<p>results \\1 \\g<0></p></body></html>"
     whole.report.write_text("".join(theirs))
     first = splice(whole.path).read_text()
@@ -601,7 +601,7 @@ def ended(run: RunDir, *done: str, end: RunEnd | None, left_out: tuple[str, ...]
 def test_a_run_that_was_cut_off_is_not_green(
     tmp_path: Path, done: tuple[str, ...], end: RunEnd | None, said: str
 ) -> None:
-    """Whatever it kept until then: the first words are how far it came, and what is missing."""
+    """Whatever the run kept: the first words are how far it came, and what is missing."""
     run = kept_run(tmp_path / "run")
     ended(run, *done, end=end)
     first = headline(read_run(run.path))
@@ -638,7 +638,7 @@ def test_how_tests_ended_is_known_without_the_page_of_pytest(tmp_path: Path) -> 
 
 
 def test_a_run_of_before_is_reported_as_it_was(tmp_path: Path) -> None:
-    """What a verdict is about is read from its sentence where its record does not hold it."""
+    """A verdict's subject is read from its sentence where its record has no fields for it."""
     run = write_run(tmp_path / "run")
     control = trial("control_lossy", 1, 2.0, START).model_copy(update={"control": True})
     run.keep(control)

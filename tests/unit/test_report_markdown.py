@@ -105,7 +105,7 @@ def test_a_summary_begins_with_what_is_not_met(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_cut_off_says_so_in_its_summary(tmp_path: Path) -> None:
-    """So does one that judged nothing: no table is empty."""
+    """A run without verdicts has no empty table."""
     run = write_run(tmp_path / "run", without=("verdicts",))
     run.keep(Collected(tests=("tests/smoke/test_a.py::test_a",), left_out=()))
     run.keep(RunEnd(exit_status=2, reason="interrupted"))
@@ -117,7 +117,7 @@ def test_a_run_that_was_cut_off_says_so_in_its_summary(tmp_path: Path) -> None:
 def test_the_command_prints_nothing_but_the_summary(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What CI appends to its page is the summary, and the page of the run is left alone."""
+    """CI appends the summary to its page, and the page of the run is not changed."""
     run = write_run(tmp_path / "run")
     assert main(["report", str(run.path), "--markdown"]) == 0
     assert capsys.readouterr().out == summary(run.path, catalogue.limits(resolve({})))

@@ -1,4 +1,4 @@
-"""Which backup a restore begins with, and that a failed one leaves nothing."""
+"""The backup that a restore begins with, and that a failed restore leaves nothing."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -154,7 +154,7 @@ def test_a_restore_that_was_killed_is_discarded_by_the_next(tmp_path: Path) -> N
 
 
 def test_a_second_restore_is_refused(tmp_path: Path) -> None:
-    """What was restored may be in use: only its owner discards it."""
+    """A restored cluster may be in use: only its owner discards it."""
     shelf = Shelf(tmp_path)
     shelf.restore(Target.parse("latest"), quiet)
     with pytest.raises(BrokenEnvironmentError, match="make discard"):
@@ -163,7 +163,7 @@ def test_a_second_restore_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_restored_cluster_is_replaced_when_that_is_asked_for(tmp_path: Path) -> None:
-    """By a point that can be had: a mistyped one removes nothing."""
+    """A replacement needs a valid point: a mistyped one removes nothing."""
     shelf = Shelf(tmp_path)
     shelf.restore(Target.parse("latest"), quiet)
     with pytest.raises(BadUsageError, match="in the future"):
@@ -176,7 +176,7 @@ def test_a_restored_cluster_is_replaced_when_that_is_asked_for(tmp_path: Path) -
 
 
 def test_a_backup_is_taken_where_there_is_none(tmp_path: Path) -> None:
-    """The first is taken, a second is not, and what an interrupted restore left goes before."""
+    """The first restore is done, a second is refused, and an interrupted one is removed first."""
     shelf = Shelf(tmp_path, number=0)
     record = tmp_path / "restored.json"
     record.write_text(json.dumps({"target": "latest", "backup": "b2", "steps": None}))

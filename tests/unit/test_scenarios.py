@@ -122,7 +122,7 @@ def test_what_would_disturb_waits_until_the_other_is_over(
 def test_a_resolution_is_watched_while_the_next_scenario_runs(
     pair: Monitoring, watch: AlertWatch
 ) -> None:
-    """What is only watched disturbs nothing: the next one acts before the first is over."""
+    """A scenario that only watches disturbs nothing: the next one acts before the first is over."""
     acts = threading.Event()
     lookback = _play(pair, "Brief", watching=lambda: acts.wait(WITHIN))
     chosen = [
@@ -138,7 +138,7 @@ def test_a_resolution_is_watched_while_the_next_scenario_runs(
 def test_an_alert_that_stays_is_red_for_its_own_scenario_alone(
     pair: Monitoring, watch: AlertWatch
 ) -> None:
-    """Of two beside each other, the one whose alert does not resolve is broken, by its name."""
+    """Of two in parallel, the one whose alert does not resolve is broken, by its name."""
     both = threading.Barrier(2, timeout=WITHIN)
     chosen = [
         _scenario("stays", "Loud", _play(pair, "Loud", acting=both.wait, resolves=False)),
@@ -179,7 +179,7 @@ def test_an_alert_that_is_nobodys_makes_all_invalid(pair: Monitoring, watch: Ale
 
 
 def test_what_a_scenario_alone_raises_is_its_own(pair: Monitoring, watch: AlertWatch) -> None:
-    """With nothing beside it there is one cause: other alerts are kept, and spoil nothing."""
+    """A scenario alone is the one cause: other alerts are kept, and do not spoil it."""
 
     def and_more() -> None:
         pair.conditions.add("Muted")

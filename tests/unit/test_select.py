@@ -21,7 +21,7 @@ def states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 
 
 def test_what_is_there_is_taken(states: dict[str, Path]) -> None:
-    """A command goes to the platform that was brought up, whatever this machine could carry."""
+    """A command uses the platform that was brought up, whatever this machine could run."""
     settings = resolve({"platform": "auto"}, {}, Path("/nowhere"))
     Layout(str(states["local"]), 20_000, True, "postgres", {}).save()
     platform, why = choose(settings)

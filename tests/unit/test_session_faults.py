@@ -72,7 +72,7 @@ def test_nobody_gets_in_until_it_is_healed(cluster: Cluster) -> None:
 def test_most_is_taken_before_and_all_by_the_fault(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is held before lets others in, and is given back with the rest."""
+    """The slots that are taken before leave room for others, and are freed with the rest."""
     monkeypatch.setattr(session_faults, "AT_ONCE", 1)
     fault = TakeConnections(cast("Engine", _Engine()), lambda: cluster)
     fault.place()
@@ -89,7 +89,7 @@ def test_most_is_taken_before_and_all_by_the_fault(
 
 
 def test_what_was_not_injected_is_no_fault(cluster: Cluster) -> None:
-    """A fault that took nothing gives no evidence, and can be healed."""
+    """A fault that took no slot gives no evidence, and can be healed."""
     fault = TakeConnections(cast("Engine", _Engine()), lambda: cluster)
     with pytest.raises(FaultNotRealError, match="not injected"):
         fault.verify_injected()

@@ -27,7 +27,7 @@ WELL = Status(
 
 
 def shown(status: Status) -> str:
-    """What a person reads."""
+    """The output for people."""
     out = io.StringIO()
     show(status, Reporter(Console(file=out, width=120)))
     return out.getvalue()

@@ -57,7 +57,7 @@ def _fault(engine: _Engine) -> StopNode:
 
 
 def test_primary_on_the_control_plane_is_moved_before() -> None:
-    """One switchover to a worker, and none where there is nothing to move."""
+    """One switchover to a worker, and none where the primary is on a worker."""
     engine = _Engine()
     fault = _fault(engine)
     assert isinstance(fault, NeedsPlacement)

@@ -92,6 +92,6 @@ def test_tests_of_a_suite_have_their_place(tiny: Suite) -> None:
 
 
 def test_every_directory_of_tests_is_a_suite() -> None:
-    """And every suite with a mark is a directory; what is none has no conftest of its own."""
+    """Every suite with a mark is a directory; other directories have no conftest of their own."""
     found = {path.parent.name for path in ROOT.glob("tests/*/test_*.py")}
     assert found == {suite.name for suite in suites.in_order() if suite.marker}

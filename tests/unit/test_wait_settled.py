@@ -1,4 +1,4 @@
-"""Members begin a trial with nothing held against them."""
+"""The members at the start of a trial: no restart back-off, and all can be promoted."""
 
 from dataclasses import replace
 from typing import cast
@@ -31,7 +31,7 @@ class Restarts:
         return tuple(self.now.values())
 
     def synchronous_state_is_expected(self) -> bool:
-        """It is."""
+        """Return that it is healthy."""
         return True
 
     def not_promotable(self) -> tuple[str, ...]:

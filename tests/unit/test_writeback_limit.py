@@ -1,4 +1,4 @@
-"""What may wait in memory to be written: given back once a loop device holds no volume."""
+"""The writeback limit of a loop device, reset once it holds no volume."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def limits(sys: Path, name: str, *, strict: str) -> Path:
     ],
 )
 def test_release(tmp_path: Path, name: str, holds: bool, strict: str, released: bool) -> None:
-    """Only a loop device that has a limit of its own and no file gets the kernel's back."""
+    """Only a loop device with a limit of its own and no file gets the kernel's default."""
     at = limits(tmp_path, name, strict=strict)
     if holds:
         (tmp_path / "block/loop1/loop").mkdir(parents=True)
@@ -36,7 +36,7 @@ def test_release(tmp_path: Path, name: str, holds: bool, strict: str, released: 
 
 
 def test_release_where_linux_has_no_such_limit(tmp_path: Path) -> None:
-    """Linux before 6.2 shows neither file: nothing to give back, and no error."""
+    """Linux before 6.2 has neither file: there is nothing to reset, and no error."""
     (tmp_path / "class/bdi/7:0").mkdir(parents=True)
     release(tmp_path)
     assert not list((tmp_path / "class/bdi/7:0").iterdir())

@@ -98,19 +98,19 @@ class Watching:
         return RunDir(path)
 
     def record(self) -> Watch:
-        """What it wrote down."""
+        """The records of the watch."""
         found = read(self.run.file(Watch), Watch)
         assert found is not None
         return found
 
     def events(self) -> list[Event]:
-        """What it saw happen."""
+        """The events of the watch."""
         return list(read_lines(self.run.file(Event), Event))
 
 
 @contextmanager
 def watching(installation: Installation, *words: str) -> Iterator[Watching]:
-    """Start the command, wait until it writes, and leave nothing of it behind."""
+    """Start the command, wait until it writes, and remove all of it at the end."""
     command = [sys.executable, "-m", "pgdrill", "watch", *words]
     with subprocess.Popen(
         command,

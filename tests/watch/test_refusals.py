@@ -1,4 +1,4 @@
-"""A watch that cannot be: one line, exit code 2 or 4, and nothing made anywhere."""
+"""Invalid watches: one line, exit code 2 or 4, and nothing made anywhere."""
 
 import psycopg
 import pytest
@@ -41,7 +41,7 @@ def test_the_environment_is_named(
     changes: dict[str, str],
     said: list[str],
 ) -> None:
-    """What is wrong, in one line, and no run directory, no schema, no password."""
+    """The reason, in one line, and no run directory, no schema, no password."""
     dsn = make_conninfo(guarded.conninfo, **changes)
     outcome = installation.pgdrill("watch", dsn)
     outcome.refuses(ENVIRONMENT, *said)

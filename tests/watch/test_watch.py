@@ -110,7 +110,7 @@ def test_a_promoted_standby_is_a_failover_to_another_timeline(
 def test_a_row_deleted_behind_its_back_is_lost_and_fails(
     kept: ScratchPostgres, installation: Installation
 ) -> None:
-    """An acknowledged write that is gone: exit code 1, counted apart from any failover."""
+    """A lost acknowledged write: exit code 1, counted apart from any failover."""
     with watching(installation, kept.conninfo) as seen:
         pause(1.0)
         with psycopg.connect(kept.conninfo) as connection:
@@ -145,7 +145,7 @@ def test_a_ledger_that_somebody_else_wrote_into_proves_nothing(
 def test_a_gap_is_judged_where_its_owner_sets_a_limit(
     kept: ScratchPostgres, installation: Installation, limit: str, code: int
 ) -> None:
-    """No gap is as short as nothing; and the watch ends by itself."""
+    """Every gap is longer than the smallest limit; and the watch ends by itself."""
     words = (kept.conninfo, "--for=2s", f"--budget=watch.write-gap={limit}")
     with watching(installation, *words) as seen:
         assert seen.ended().code == code
