@@ -261,7 +261,7 @@ def test_an_alert_breaks_the_quiet(monitoring: Monitoring, watch: AlertWatch) ->
 
 
 def test_quiet_is_waited_for_before_a_fault(monitoring: Monitoring, watch: AlertWatch) -> None:
-    """A passing alert does not stop a scenario, whose window begins after it; a lasting one does."""
+    """A passing alert does not stop a scenario: its window begins after it; a lasting one does."""
     with monitoring.condition("Loud") as of:
         watch.wait(of, "firing", since=0, within=WITHIN)
         with pytest.raises(DeadlineError, match="Loud"):

@@ -56,7 +56,7 @@ def test_the_same_inputs_make_the_same_image(tmp_path: Path) -> None:
 
 
 def test_docker_loads_an_image_as_containerd_imports_it(tmp_path: Path) -> None:
-    """The table of contents for docker before version 25 names every blob; the image keeps its id."""
+    """The table of contents for docker before version 25 names every blob; the ID is kept."""
     _, file = _image(tmp_path / "a", "one")
     copy = tmp_path / "copy.tar"
     oci.for_docker(file, "localhost/pgdrill/x:1", copy)
