@@ -195,7 +195,7 @@ def test_every_alert_has_a_live_scenario_or_a_reason() -> None:
             assert scenario.reason, f"{alert} is excused without a reason"
         else:
             name = scenario.removeprefix("test_")
-            assert f'played("{name}")' in inspect.getsource(getattr(live, scenario))
+            assert f'result_of("{name}")' in inspect.getsource(getattr(live, scenario))
             assert expected[name] == alert
 
 
