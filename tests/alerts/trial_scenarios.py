@@ -46,7 +46,7 @@ class Strikes:
             return Struck(journal.target, journal.injected_at)
         trial = run_trial(context, experiment, 1)
         observer = observe_alerts(context.platform, spec, turn.watch)
-        assert observer, "alerts are watched, and nobody looks on"
+        assert observer, "alerts are watched, and no observer records them"
         due = detection.due(observer.promised, trial)
         found = observer.look(trial, due, detection.UNMOVED)
         own = {of.alert for of in turn.raised(trial.injected_at)}

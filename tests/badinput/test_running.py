@@ -56,7 +56,7 @@ def test_another_run_is_active_and_a_suite(running: Running) -> None:
 @pytest.mark.parametrize(
     ("at", "code", "words"),
     [
-        ("", USAGE, ("say what to restore to", "latest")),
+        ("", USAGE, ("give a target", "latest")),
         ("tomorrow, perhaps", USAGE, ("is no point in time", "restore point")),
         ("2026-01-01T00:00:00", USAGE, ("names no time zone", "add Z")),
         ("2026-01-01T00:00:00Z", USAGE, ("before the end of the oldest backup", "from")),

@@ -190,7 +190,7 @@ NOT_EXECUTED = {
         "make dashboards",
         "make lock",
     ],
-    "needs somebody's cluster, and no test has one": [
+    "needs a user's cluster, and no test has one": [
         "export PGDRILL_PLATFORM=kube PGDRILL_CONTEXT=staging PGDRILL_NAMESPACE=db"
         " PGDRILL_CLUSTER=pg",
         "kubectl apply --namespace=db -f infra/kube/rbac.yaml",
