@@ -36,8 +36,7 @@ FRESH_RATE = 20.0  # attempts/s; the resolution of the gap is its inverse, 50 ms
 HELD_RATE = 50.0
 DIRECT_RATE = 4.0  # attempts/s straight to each member: enough to see two that accept writes
 DEADLINE = 2.0  # seconds an attempt may take before its client gives up
-# Seconds of p99 inside its SLO; ten are 700 attempts, and 9 trials of every fault fit into hours.
-STEADY_WINDOW = {"quick": 5.0, "laptop": 10.0, "full": 30.0}
+STEADY_LOOK = 60.0  # seconds to look for steady service, once the cluster is redundant again
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
     seed = context.settings.seed * 1000 + number
     # The instant of the fault falls anywhere in the engine's period, or all trials see one phase.
     phase = random.Random(f"{experiment.name} {seed}").uniform(0, platform.engine.period)
-    recover = failover.patience(where(platform))
+    recover, in_time_ms = failover.patience(where(platform)), budgets.P99.limit
     before = wait_settled(platform.engine, within=timeouts.REDUNDANT_BEFORE)
     fault = platform.faults[experiment.fault]
     if isinstance(fault, NeedsPlacement):
@@ -132,7 +131,7 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
         context.reporter.task(f"{experiment.name} {number}/{context.settings.trials}") as update,
         platform.observers() as observers,
         FailoverWatch(observers, context.events) as watch,
-        Prober(lanes(cluster), table, raw, deadline=DEADLINE) as prober,
+        Prober(lanes(cluster), table, raw, deadline=DEADLINE, in_time=in_time_ms / 1000) as prober,
     ):
         prober.wait_for_acks(40, within=timeouts.FIRST_ACKS)
         update(1, f"writing; fault in {phase:.2f} s (seed {seed})")
@@ -148,8 +147,9 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
         with suppress(DeadlineError):  # a gap that did not end is a broken promise, and measured
             prober.wait_for_acks(40, within=recover)
         redundancy = _redundancy(platform, journal.injected_at, recover)
-        update(3, "redundant again; watching latency")
-        pause(STEADY_WINDOW[context.settings.profile])
+        update(3, "redundant again; waiting for steady service")
+        with suppress(DeadlineError):  # measured as well, and broken
+            prober.wait_until_steady(failover.STEADY_WINDOW, within=STEADY_LOOK)
     attempts = prober.result()
     ended = time.monotonic()
     after = platform.engine.members()
@@ -182,11 +182,8 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
         members={name: holding.rows for name, holding in held.items()},
         diverged=tuple(name for name, holding in held.items() if holding != primary),
         redundancy=redundancy,
-        steady=attempts.steady_after(
-            journal.injected_at,
-            limit_ms=budgets.P99.limit,
-            window=STEADY_WINDOW[context.settings.profile],
-        ),
+        steady=attempts.steady_after(journal.injected_at, in_time_ms, failover.STEADY_WINDOW),
+        service=attempts.service(journal.injected_at, in_time_ms, failover.STEADY_WINDOW),
         two_writers=attempts.two_writers(),
         parts=watch.parts(journal.injected_at, journal.target),
         schedule_error_p99_ms=attempts.schedule_error_p99_ms(),

@@ -17,6 +17,7 @@ def known() -> dict[str, Budget]:
             for budget in budgets_in(vars(module))
         ),
         *failover.promised(),
+        *failover.steadied(),
         *alerting.nominal(),
         budgets.seed_time(ROWS),
         budgets.shrinkage(WINDOW),

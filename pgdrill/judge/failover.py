@@ -12,8 +12,10 @@ from pgdrill.records import About, Budget, Fingerprint, LaneResult, Trial, total
 from pgdrill.rundir import Records
 
 WRITE_GAP = "write-gap"  # the kind of the promise, as `--budget` calls it
+STEADY = "steady-service"  # likewise
 CLIENT_LANES = ("fresh", "held")  # through the load balancer: what a user would notice
 
+STEADY_WINDOW = 5.0  # seconds in which 99 % of attempts are in time: 350 attempts
 RECOVER = 120.0  # seconds we are willing to look for recovery, at least
 REDUNDANCY = total(
     "time to full redundancy",
@@ -73,15 +75,39 @@ NEEDLESS_FAILOVER = Budget(
 
 @dataclass(frozen=True)
 class FaultBudgets:
-    """The promises of one fault: the write gap (max of all trials, each lane) and redundancy."""
+    """The promises of one fault: write gap (max of all trials, each lane), service, redundancy."""
 
     gap: Budget
+    steady: Budget
     redundancy: Budget
 
 
 def promised() -> list[Budget]:
     """Return every promise of a write gap, under any engine and timing."""
     return [spec.gap(where) for spec in FAULTS.values() for where in spec.cost]
+
+
+def steadied() -> list[Budget]:
+    """Return every promise of steady service, under any engine and timing."""
+    return [steady(spec.name, spec.gap(where)) for spec in FAULTS.values() for where in spec.cost]
+
+
+def steady(fault: str, gap: Budget) -> Budget:
+    """Return how long after a fault service may take until it is steady.
+
+    That is when a window begins in which 99 % of attempts are acknowledged inside their SLO.
+    """
+    return total(
+        "time to steady service",
+        {
+            "write gap, at most": gap.limit,
+            "a session's next connection": 1,
+            "attempts from within the gap, to their deadline": 2,
+        },
+        key=f"{fault}.{STEADY}",
+        margin=2,
+        why="a member that comes back shares the processors",
+    )
 
 
 def longest_gap(where: Where) -> float:
@@ -107,7 +133,8 @@ def budgets(where: Where, spec: FaultSpec) -> FaultBudgets:
     """
     gap = spec.gap(where)
     late = spec.returns_late or gap.limit > REDUNDANCY.limit
-    return FaultBudgets(gap, _after(gap) if late else REDUNDANCY)
+    redundancy = _after(gap) if late else REDUNDANCY
+    return FaultBudgets(gap, steady(spec.name, gap), redundancy)
 
 
 def _after(gap: Budget) -> Budget:
@@ -153,6 +180,7 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
             note = _spread(gaps) or ("it had not ended" if gaps[0] and not seen[0].gap else "")
             on = about.model_copy(update={"lane": lane})
             verdicts.check(promised.gap, worst(gaps), f"{subject}, {lane}", note, on)
+        _steady(trials, promised.steady, verdicts, subject, about)
         times = [math.inf if t.redundancy is None else t.redundancy for t in trials]
         never = f"not within {patience(where):.0f} s" if math.inf in times else ""
         verdicts.check(promised.redundancy, worst(times), subject, never, about)
@@ -179,6 +207,28 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
             verdicts.check(budget, rows, subject, f"of {acked} acked", about)
         late = worst([t.schedule_error_p99_ms for t in trials])
         verdicts.check(SCHEDULE_ERROR, late, subject, about=about)
+
+
+def _steady(
+    trials: Sequence[Trial], promised: Budget, verdicts: Verdicts, subject: str, about: About
+) -> None:
+    """Judge the latest return to steady service; trials of older runs did not wait for it."""
+    found = [(trial.steady, trial.service) for trial in trials if trial.service]
+    if not found:
+        return
+    times = [
+        (math.inf if at is None else at) if any(s is not None for s in service.shares) else None
+        for at, service in found
+    ]
+    latest = worst(times)
+    # The trial that decides: nobody knows less, or waited longer.
+    _, service = found[times.index(latest)]
+    shares = [share for share in service.shares if share is not None]
+    note = ""
+    if latest is not None and shares:
+        never = f"not within {len(service.shares)} s, " if latest == math.inf else ""
+        note = f"{never}{min(shares):.0f} % in time in its worst second"
+    verdicts.check(promised, latest, subject, note, about)
 
 
 def _timelines(trials: Sequence[Trial], *, must_move: bool) -> tuple[Budget, int | None, str]:

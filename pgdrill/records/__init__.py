@@ -23,7 +23,7 @@ from pgdrill.records.recovery import BackupTaken, NearbyWrite, Rebuild, Recovery
 from pgdrill.records.runs import Clock, Collected, Event, Fingerprint, RunEnd, Series, TestEnd
 from pgdrill.records.scaling import PoolerPod, ScalePoint, Scaling, Surge
 from pgdrill.records.store import append, read, read_lines, write
-from pgdrill.records.trials import Kept, LaneResult, LedgerCount, Part, Trial
+from pgdrill.records.trials import Kept, LaneResult, LedgerCount, Part, Service, Trial
 from pgdrill.records.verdicts import SHARE, About, Budget, Outcome, Term, Verdict, total
 from pgdrill.records.watch import Handover, Pause, Reads, Server, Watch, step
 
@@ -65,6 +65,7 @@ __all__ = [
     "Seen",
     "Series",
     "Server",
+    "Service",
     "Slice",
     "SloComparison",
     "Surge",

@@ -38,6 +38,17 @@ class LedgerCount(Record):
         return self.acked_present + self.acked_lost
 
 
+class Service(Record):
+    """How many of the clients' attempts were acknowledged in time, second by second after a fault.
+
+    An attempt counts in the second in which it was due; direct lanes are no clients.
+    """
+
+    limit_ms: float  # what in time means, from when an attempt was due
+    window: float  # seconds for which 99 % have to be in time before the service is steady
+    shares: tuple[float | None, ...]  # % of each whole second; None: no attempt was due in it
+
+
 class Part(Record):
     """A named step of a failover, in seconds after the fault."""
 
@@ -68,7 +79,8 @@ class Trial(Record, file="trials.jsonl"):
     members: dict[str, int]  # rows of this trial's ledger on each member
     diverged: tuple[str, ...] = ()  # members that hold other rows than the primary
     redundancy: float | None  # fault to all members streaming again
-    steady: float | None  # fault to p99 back inside its SLO for the profile's window
+    steady: float | None  # fault to 99 % of attempts back inside their SLO, for a window
+    service: Service | None = None  # None: the run is older, and steady was not waited for
     two_writers: float  # seconds in which two members both acknowledged writes
     parts: tuple[Part, ...]
     schedule_error_p99_ms: float

@@ -16,6 +16,7 @@ from pgdrill.report.trials import Group, LaneGaps, is_routed
 LEFT, RIGHT = 118, WIDTH - 18
 OUTCOMES = ("acked", "indeterminate", "refused")
 BINS = 240
+STEADY_SHARE = 99  # % in time: what a second of steady service has
 Mark = tuple[float, str, str]  # value, label, CSS class
 Outage = tuple[str, Sequence[tuple[float, float]]]  # lane, and when it had no acknowledged write
 
@@ -145,7 +146,7 @@ def trial_marks(trial: Trial) -> list[Mark]:
     if trial.redundancy is not None:
         marks.append((trial.redundancy, "all members stream", "mark"))
     if trial.steady is not None:
-        marks.append((trial.steady, "p99 steady again", "mark"))
+        marks.append((trial.steady, "service steady again", "mark"))
     core = max([3.0] + [at for at, _, kind in marks if kind in ("fresh", "held")])
     return sorted(mark for mark in marks if mark[0] <= 4 * core)
 
@@ -198,6 +199,24 @@ def lived(
         canvas.line(x(at), 8 + 15 * row, x(at), height + 4, f"{kind} upright", text)
     for (_, _, kind), (left, row), (_, text) in zip(marks, placed, labels, strict=True):
         canvas.text(left + 3, 14 + 15 * row, text, f"t {kind}")
+    return canvas.svg()
+
+
+def service(trial: Trial) -> Markup:
+    """Draw the share of attempts in time in each second after the fault; '' where none is known."""
+    shares = list(enumerate(trial.service.shares)) if trial.service else []
+    known = [(second, share) for second, share in shares if share is not None]
+    if not trial.service or not known:
+        return Markup("")
+    canvas = Canvas(128, f"Attempts in time after the fault of trial {trial.number}")
+    x = Scale(0, len(shares), LEFT, RIGHT)
+    y = Scale(0, 100, 92, 18)
+    canvas.y_axis(y, LEFT, RIGHT, f"% of attempts within {number(trial.service.limit_ms)} ms", 2)
+    for second, share in known:
+        kind = "acked" if share >= STEADY_SHARE else "refused"
+        tip = f"second {second} to {second + 1}: {share:.1f} % in time"
+        canvas.bar(x(second), y(share), x(second + 0.9), y(0), kind, tip)
+    canvas.x_axis(x, 92, 18, "seconds after the fault")
     return canvas.svg()
 
 

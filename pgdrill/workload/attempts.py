@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgdrill.attempt_log import Outcome, Rows, load
-from pgdrill.records import LaneResult
+from pgdrill.records import LaneResult, Service
 from pgdrill.workload.pgbench_log import percentile
 
 Ints = NDArray[np.int64]
 NS = 1_000_000_000
+STAYS = 95  # % of attempts that stay in time after service was steady for a window
 
 
 @dataclass(frozen=True)
@@ -164,27 +165,46 @@ class Attempts:
         return max([0, *overlaps]) / NS
 
     def steady_after(self, injected_at: float, limit_ms: float, window: float) -> float | None:
-        """Seconds after a fault until latency is back inside its limit for a whole window.
+        """Seconds after a fault until service is back inside its limit, to stay.
 
         That is the first attempt due after the fault, itself in time, from which on at least 99 %
         of the attempts due in the next `window` seconds, over all lanes but direct ones, were
-        acknowledged within limit_ms of being due: p99, with failures as slower than all others.
-        None: not seen, or not watched long enough.
+        acknowledged within limit_ms of being due: p99, with failures as slower than all others. So
+        were at least STAYS per cent of all that came after it: an outage that begins late, or
+        comes back, is not over before it ends. None: not seen, or not watched long enough.
         """
-        direct = [place for place, lane in enumerate(self.lanes) if lane in self.direct]
-        rows = self.rows[~np.isin(self.rows["lane"], direct)]
+        rows, bad = self._clients(limit_ms)
         if not rows.size:
             return None
         due = rows["due"]
-        latency = rows["ended"] - due
-        bad = (rows["outcome"] != Outcome.ACKED) | (latency > limit_ms * 1e6)
         bad_before = np.concatenate(([0], np.cumsum(bad)))
         first = np.arange(due.size)
         behind = np.searchsorted(due, due + int(window * NS))
         steady = (bad_before[behind] - bad_before[first]) * 100 <= behind - first
+        stays = (bad_before[-1] - bad_before[first]) * 100 <= (100 - STAYS) * (due.size - first)
         watched = due + int(window * NS) <= due[-1]
-        candidates = np.flatnonzero(steady & watched & ~bad & (due >= int(injected_at * NS)))
+        after = due >= int(injected_at * NS)
+        candidates = np.flatnonzero(steady & stays & watched & ~bad & after)
         return float(due[candidates[0]] / NS - injected_at) if candidates.size else None
+
+    def service(self, injected_at: float, limit_ms: float, window: float) -> Service:
+        """Return the share of attempts in time in each whole second after a fault."""
+        rows, bad = self._clients(limit_ms)
+        fault = int(injected_at * NS)
+        number = (rows["due"] - fault) // NS
+        whole = max(0, (int(rows["due"][-1]) - fault) // NS) if rows.size else 0
+        within = (number >= 0) & (number < whole)
+        due = np.bincount(number[within], minlength=whole)
+        good = np.bincount(number[within & ~bad], minlength=whole)
+        shares = tuple(100 * int(g) / int(d) if d else None for g, d in zip(good, due, strict=True))
+        return Service(limit_ms=limit_ms, window=window, shares=shares)
+
+    def _clients(self, limit_ms: float) -> tuple[Rows, NDArray[np.bool_]]:
+        """Return the attempts of all lanes but direct ones, and which were not in time."""
+        direct = [place for place, lane in enumerate(self.lanes) if lane in self.direct]
+        rows: Rows = self.rows[~np.isin(self.rows["lane"], direct)]
+        late = rows["ended"] - rows["due"] > limit_ms * 1e6
+        return rows, (rows["outcome"] != Outcome.ACKED) | late
 
     def schedule_error_p99_ms(self) -> float:
         """How late the prober itself was: from due to begun, in ms, 99th percentile of all lanes.

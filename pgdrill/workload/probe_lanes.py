@@ -42,6 +42,7 @@ class LaneRun:
         self.name = lane.name.encode()
         self.begun = 0
         self.ended = dict.fromkeys(Outcome, 0)  # attempts, by what became of them
+        self.late = 0  # of the acknowledged ones, those that took longer than in time
         self.latest_ack = 0
         self.latest_server: tuple[str, int] = ("", 0)  # who gave it, on which timeline
         self.latest_error = ""

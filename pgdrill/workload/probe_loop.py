@@ -17,6 +17,7 @@ import selectors
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,13 @@ class Loop:
         table: str,
         deadline: float,
         identity: Collection[str] = IDENTITY_ALWAYS,
+        in_time: float | None = None,
     ) -> None:
         self.selector = selectors.DefaultSelector()
         self.log = AttemptLog(lanes, deadline)
         self.insert = insert(table, identity)
         self.deadline = int(deadline * SECOND)
+        self.in_time = int((deadline if in_time is None else in_time) * SECOND)
         self.stopping = False
         self.aborted = False
         self.open: dict[int, Attempt] = {}
@@ -101,6 +104,7 @@ class Loop:
         if answer.outcome is Outcome.ACKED:
             lane.latest_ack = now
             lane.latest_server = (answer.server, answer.timeline)
+            lane.late += now - attempt.due > self.in_time
         else:
             lane.latest_error = answer.reason
         lane.ended[answer.outcome] += 1
@@ -144,11 +148,15 @@ class Loop:
 
     def status(self) -> dict[str, Any]:
         """What the parent may ask for at any time."""
+        oldest = time.monotonic_ns() - self.in_time
+        overdue = Counter(one.lane.text for one in self.open.values() if one.due < oldest)
         return {
             lane.text: {
                 "acks": lane.ended[Outcome.ACKED],
                 "refused": lane.ended[Outcome.REFUSED],
                 "indeterminate": lane.ended[Outcome.INDETERMINATE],
+                "late": lane.late,
+                "overdue": overdue[lane.text],
                 "acked_at": lane.latest_ack / SECOND,
                 "server": lane.latest_server[0],
                 "timeline": lane.latest_server[1],
@@ -179,7 +187,7 @@ def main() -> None:
     """Read the configuration, probe until told to stop, save."""
     config = json.loads(_first_line())
     lanes = [Lane(**lane) for lane in config["lanes"]]
-    loop = Loop(lanes, config["table"], config["deadline"], config["identity"])
+    loop = Loop(lanes, config["table"], config["deadline"], config["identity"], config["in_time"])
     loop.selector.register(0, selectors.EVENT_READ, _Control(loop).ready)
 
     def abort(*_: object) -> None:

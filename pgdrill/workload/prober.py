@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,11 +35,16 @@ LEAVE_WITHIN = 5.0  # after each signal
 
 @dataclass(frozen=True)
 class LaneState:
-    """What one lane has seen so far; acked_at is the instant of its latest ack, 0: none."""
+    """What one lane has seen so far; acked_at is the instant of its latest ack, 0: none.
+
+    late: acks that were not in time. overdue: attempts without an answer that no longer can be.
+    """
 
     acks: int
     refused: int
     indeterminate: int
+    late: int
+    overdue: int
     acked_at: float
     server: str
     timeline: int
@@ -53,7 +59,8 @@ class Prober:
         attempts = prober.result()
 
     The block begins once each lane but direct ones has had a write acknowledged. deadline is
-    seconds from when an attempt is due. identity: what the server is asked of itself in each write.
+    seconds from when an attempt is due, and in_time those within which clients want their answer
+    (None: the deadline). identity: what the server is asked of itself in each write.
     """
 
     def __init__(
@@ -65,6 +72,7 @@ class Prober:
         deadline: float = 2.0,
         start_within: float = 10.0,
         identity: Collection[str] = IDENTITY_ALWAYS,
+        in_time: float | None = None,
     ) -> None:
         if len({lane.name for lane in lanes}) != len(lanes) or not lanes:
             raise ValueError("a prober needs lanes, each with a name of its own")
@@ -78,6 +86,7 @@ class Prober:
             "table": table,
             "deadline": deadline,
             "identity": list(identity),
+            "in_time": in_time,
             "file": str(self.file.absolute()),
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -151,6 +160,41 @@ class Prober:
             lambda lanes: not lanes,
             within=within,
             every=0.05,
+        )
+
+    def wait_until_steady(self, window: float, within: float) -> None:
+        """Wait until 99 % of the attempts of a whole window have been answered in time.
+
+        Looks a second longer than the window, and allows for no more failures in it, so that what
+        is judged of the attempts afterwards (Attempts.steady_after) is sure to find a window.
+
+        Raises:
+            DeadlineError: not within so many seconds.
+            BrokenEnvironmentError: the prober died.
+        """
+        longer = window + 1
+        looks = deque[tuple[float, int, int]]()  # instant, answered attempts, those in time
+
+        def steady() -> str:
+            seen = self.look()
+            lanes = [seen[lane] for lane in self._awaited]
+            answered = sum(s.acks + s.refused + s.indeterminate for s in lanes)
+            looks.append((time.monotonic(), answered, sum(s.acks - s.late for s in lanes)))
+            while len(looks) > 1 and looks[1][0] <= looks[-1][0] - longer:
+                looks.popleft()
+            (since, before, good), (now, after, good_now) = looks[0], looks[-1]
+            if now - since < longer:
+                return "watching"
+            bad = after - before - (good_now - good) + sum(s.overdue for s in lanes)
+            few = after > before and bad * 100 * longer <= (after - before) * window
+            return "" if few else "attempts fail or are late"
+
+        eventually(
+            f"99 % of attempts in time for {window:g} s",
+            steady,
+            lambda complaint: not complaint,
+            within=within,
+            every=0.25,
         )
 
     def result(self) -> Attempts:

@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 import psycopg
 from kubernetes import client
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Identifier, Literal
 
 from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.faults.base import FaultNotRealError
@@ -23,6 +23,11 @@ LOADED = 90.0  # seconds for the operator to hand changed rules to Prometheus; a
 PROBER = "pgdrill.workload.probe_loop"
 HELD = 3.0  # seconds; above the write gap of any fault that must not interrupt writing
 
+# Three of four writes are refused, at once and in every lane, while all else is well.
+MOSTLY_REFUSED = (
+    "ALTER TABLE {} ADD CONSTRAINT control_refuses"
+    " CHECK (id % 4 = 0 OR clock_timestamp() > {}) NOT VALID"
+)
 # Attempts are numbered over all lanes: what is missing among the first are those that standbys
 # refused. The first rows were acknowledged long ago: the prober has waited for 40 more.
 REFUSED_APPEAR = (
@@ -186,6 +191,48 @@ class LateProber:
 
     def heal(self) -> None:
         """It runs again already."""
+
+    def verify_healed(self) -> str:
+        """Nothing is held."""
+        return "nothing to heal"
+
+
+class MostlyRefuses:
+    """Refuse three of four writes for so many seconds: no long gap in any lane, and no service."""
+
+    name = "mostly_refuses"
+
+    def __init__(self, platform: Platform, lasts: float) -> None:
+        self._platform = platform
+        self._lasts = lasts
+        self._constraints = 0
+
+    def inject(self) -> str:
+        """Let the newest ledger refuse rows, by the server's clock."""
+        primary = self._platform.engine.primary().name
+        with self._platform.cluster().connect() as session:
+            table = Identifier(_newest_ledger(session))
+            until = session.execute(
+                "SELECT (clock_timestamp() + make_interval(secs => %s))::text", [self._lasts]
+            ).fetchone()
+            assert until is not None
+            session.execute(SQL(MOSTLY_REFUSED).format(table, Literal(until[0])))
+            found = session.execute(
+                "SELECT count(*) FROM pg_constraint WHERE conname = 'control_refuses'"
+                " AND conrelid = to_regclass(%s)",
+                [table.as_string(session)],
+            ).fetchone()
+            self._constraints = int(found[0]) if found else 0
+        return primary
+
+    def verify_injected(self) -> str:
+        """The table has it."""
+        if self._constraints != 1:
+            raise FaultNotRealError(f"{self._constraints} constraints on the ledger, not 1")
+        return f"three of four writes are refused for {self._lasts:g} s"
+
+    def heal(self) -> None:
+        """It ends by itself."""
 
     def verify_healed(self) -> str:
         """Nothing is held."""

@@ -19,6 +19,7 @@ from tests.controls.inventory import breaks
 from tests.controls.sabotage import (
     LateProber,
     LossyKill,
+    MostlyRefuses,
     NobodyTakesOver,
     NoFault,
     StaysAway,
@@ -98,6 +99,20 @@ def test_tampered_ledger_is_broken(trials: Trials, control: Control) -> None:
     unmoved = failover.NO_FAILOVER
     with control.must_be("broken", "a primary's kill that misses it", unmoved) as verdicts:
         trials.judge(trial, verdicts, like="primary_kill")
+
+
+@breaks("standby_kill.steady-service")
+def test_service_that_refuses_most_is_broken(trials: Trials, control: Control) -> None:
+    """One write of four ends every gap in time, and is no service."""
+    promised = trials.promised("standby_kill")
+    refuses = MostlyRefuses(trials.platform, lasts=promised.steady.limit + 3)
+    with control.must_be(
+        "broken", "three of four writes refused", promised.steady, why="% in time"
+    ) as verdicts:
+        trial = trials.run("standby_kill", refuses)
+        trials.judge(trial, verdicts, like="standby_kill")
+    gaps = [trial.lanes[lane].gap for lane in failover.CLIENT_LANES]
+    assert all(gap is not None and promised.gap.allows(gap) for gap in gaps), gaps
 
 
 @breaks("prober-schedule-error-p99")

@@ -29,6 +29,7 @@ from pgdrill.records import (
     ScriptResult,
     Seed,
     Seen,
+    Service,
     Slice,
     SloComparison,
     Surge,
@@ -130,6 +131,9 @@ def trial(experiment: str, number: int, fresh: float | None, at: float) -> Trial
         members=dict.fromkeys(MEMBERS, 5407 + number),
         redundancy=end + rng.uniform(2, 6),
         steady=end + rng.uniform(0.5, 3),
+        service=Service(
+            limit_ms=200, window=5, shares=(*[0.0] * math.ceil(end), 61.4, *[100.0] * 8)
+        ),
         two_writers=0.0,
         parts=(
             Part(name="leader lost", after=end * 0.55),

@@ -186,6 +186,35 @@ def test_steady_begins_where_a_whole_window_is_in_time(tmp_path: Path) -> None:
     assert attempts.steady_after(30, 200, 3) is None
 
 
+def test_steady_waits_for_an_outage_that_begins_late_and_not_for_one_late_answer(
+    tmp_path: Path,
+) -> None:
+    """A fault that strikes after a whole good window is not over before its outage is."""
+    story = Story(tmp_path)
+    story.steady(10, 16)
+    for k in range(10):
+        story.attempt(16 + k * STEP, Outcome.REFUSED)
+    story.steady(17, 25)
+    story.attempt(25, took=0.3)
+    story.steady(25.1, 27)
+    assert story.told().steady_after(10, 200, 5) == pytest.approx(7)
+
+
+def test_service_is_counted_by_the_second_in_which_attempts_were_due(tmp_path: Path) -> None:
+    """Refused and late ones are not in time; direct lanes and the cut last second are left out."""
+    story = Story(tmp_path, ("fresh", "fresh@b"), direct="fresh@b")
+    story.steady(9, 12)
+    for k in range(10):
+        story.attempt(12 + k * STEP, Outcome.REFUSED)
+        story.attempt(12 + k * STEP, lane=1)
+        story.attempt(14 + k * STEP, took=0.3 if k < 4 else QUICK)
+    story.steady(15, 15.5)
+    attempts = story.told()
+    service = attempts.service(11, 200, 5)
+    assert service.shares == (100, 0, None, 60)
+    assert attempts.service(20, 200, 5).shares == ()
+
+
 def test_steady_allows_one_in_a_hundred(tmp_path: Path) -> None:
     """The limit is on the 99th percentile: one slow attempt of a hundred is within it."""
     story = Story(tmp_path)

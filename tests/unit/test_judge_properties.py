@@ -53,6 +53,7 @@ def trials(draw: st.DrawFn) -> Trial:
         "ledger": LedgerCount(**counts),
         "redundancy": draw(st.none() | st.floats(0, 200)),
         "two_writers": draw(st.sampled_from([0.0, 0.0, 0.4])),
+        "steady": draw(st.none() | st.floats(0, 40)),
         "diverged": draw(st.sampled_from([(), (), ("pg-2",)])),
         "schedule_error_p99_ms": draw(st.floats(0, 40)),
         "timeline_before": draw(st.integers(0, 3)),

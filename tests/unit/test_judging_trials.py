@@ -8,7 +8,7 @@ import pytest
 from pgdrill.faults.catalogue import FAULTS, LOCAL
 from pgdrill.judge import failover
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
-from pgdrill.records import Trial
+from pgdrill.records import Service, Trial
 from tests.unit.fake_run import trial
 
 pytestmark = pytest.mark.unit
@@ -39,6 +39,55 @@ def test_redundancy_that_was_never_seen_is_broken(tmp_path: Path, good: Trial) -
     never = outcomes(tmp_path, good.model_copy(update={"redundancy": None}))
     assert never["primary_kill: time to full redundancy"] == "broken"
     assert outcomes(tmp_path, good)["primary_kill: time to full redundancy"] == "met"
+
+
+@pytest.mark.parametrize(
+    ("steady", "shares", "outcome"),
+    [
+        pytest.param(15.0, (0.0, 50.0, 100.0), "met", id="in-time"),
+        pytest.param(15.1, (0.0, 50.0, 100.0), "broken", id="late"),
+        pytest.param(None, (5.0,) * 100, "broken", id="one-write-of-twenty-to-the-end"),
+        pytest.param(None, (None, None), "invalid", id="nothing-was-due"),
+        pytest.param(None, (), "invalid", id="not-looked-at"),
+    ],
+)
+def test_service_that_is_not_steady_is_broken(
+    tmp_path: Path,
+    good: Trial,
+    steady: float | None,
+    shares: tuple[float | None, ...],
+    outcome: str,
+) -> None:
+    """Whatever the gaps are: one acknowledged write ends a gap and is no service."""
+    service = Service(limit_ms=200, window=5, shares=shares)
+    found = outcomes(tmp_path, good.model_copy(update={"steady": steady, "service": service}))
+    assert found.pop("primary_kill: time to steady service") == outcome
+    assert set(found.values()) == {"met"}
+
+
+def test_service_says_how_long_it_was_looked_for(tmp_path: Path, good: Trial) -> None:
+    """And what share was in time, of the trial that decides."""
+    service = Service(limit_ms=200, window=5, shares=(5.0,) * 70)
+    bad = good.model_copy(update={"steady": None, "service": service})
+    verdicts = Verdicts(None)
+    with suppress(BrokenBudgetError):
+        failover.judge([good, bad], FAULTS["primary_kill"], LOCAL, verdicts)
+    (said,) = (v for v in verdicts.given if v.budget.kind == failover.STEADY)
+    assert said.note == "not within 70 s, 5 % in time in its worst second"
+
+
+def test_trials_of_older_runs_are_not_judged_for_service(tmp_path: Path, good: Trial) -> None:
+    """They ended before it was steady; all else of them is judged."""
+    older = outcomes(tmp_path, good.model_copy(update={"steady": None, "service": None}))
+    assert older == {k: v for k, v in outcomes(tmp_path, good).items() if "steady" not in k}
+
+
+def test_service_may_take_as_long_as_its_parts() -> None:
+    """The gap's own limit, and what sessions and attempts need after it."""
+    for where in FAULTS["primary_kill"].cost:
+        found = failover.budgets(where, FAULTS["primary_kill"])
+        assert found.steady.limit == found.gap.limit + 5
+        assert found.steady.id == "primary_kill.steady-service"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 from pgdrill.attempt_log import Lane, Outcome
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.records import LaneResult
-from pgdrill.waiting import eventually, pause
+from pgdrill.waiting import DeadlineError, eventually, pause
 from pgdrill.workload.attempts import Attempts
 from pgdrill.workload.ledger import create_table, read_ids, reconcile
 from pgdrill.workload.prober import Prober
@@ -75,6 +75,36 @@ def test_healthy_server_acknowledges_every_attempt_on_time(conninfo: str, tmp_pa
     assert set(attempts.rows["timeline"]) == {1}
     assert 0 <= attempts.schedule_error_p99_ms() < 100
     assert_all_counted(attempts, conninfo)
+
+
+def test_steady_service_is_waited_for(conninfo: str, tmp_path: Path) -> None:
+    """A table that refuses every fourth write is not steady; once it takes all, it is."""
+    refuses = f"ALTER TABLE {TABLE} ADD CONSTRAINT one CHECK (id % 4 > 0) NOT VALID"
+    with Prober(lanes(conninfo), TABLE, tmp_path, in_time=0.5) as prober:
+        with psycopg.connect(conninfo, autocommit=True) as session:
+            session.execute(refuses)
+            with pytest.raises(DeadlineError, match="attempts fail or are late"):
+                prober.wait_until_steady(0.5, within=3)
+            session.execute(f"ALTER TABLE {TABLE} DROP CONSTRAINT one")
+        well = time.monotonic()
+        prober.wait_until_steady(1.0, within=20)
+    found = prober.result().steady_after(well, 500, 1.0)
+    assert found is not None
+
+
+def test_late_and_unanswered_attempts_are_not_steady(
+    scratch_postgres: ScratchPostgres, conninfo: str, tmp_path: Path
+) -> None:
+    """An ack after the limit counts as late, an attempt without an answer as overdue."""
+    with Prober(lanes(conninfo), TABLE, tmp_path, deadline=3, in_time=0.1) as prober:
+        with frozen(scratch_postgres):
+            pause(0.6)
+            overdue = prober.look()
+        prober.wait_for_acks(20, within=10)
+        late = prober.look()
+    for lane in ("fresh", "held"):
+        assert overdue[lane].overdue > 0
+        assert late[lane].late > 0
 
 
 def test_gap_of_a_killed_server_is_the_real_outage(

@@ -288,6 +288,21 @@ def test_single_attempts_are_drawn_where_their_answers_came(whole: RunDir) -> No
     assert "fresh: answers/s" in splice(whole.path).read_text()
 
 
+def test_each_second_of_service_is_drawn_where_it_was_counted(tmp_path: Path) -> None:
+    """Seconds below 99 % stand out; a trial of an older run has no such picture."""
+    run = bare(tmp_path / "service")
+    one = trial("primary-kill", 1, 2.0, START + 60)
+    run.keep(one)
+    page = splice(run.path).read_text()
+    assert "second 2 to 3: 61.4 % in time" in page
+    assert "for a window of 5 s" in page
+    assert str(plots.service(one)).count('class="refused"') == 3
+    older = one.model_copy(update={"service": None, "steady": None})
+    assert not plots.service(older)
+    run.keep(older)
+    assert "not seen" in splice(run.path).read_text()
+
+
 def test_budget_of_a_lane_is_drawn_for_that_lane(tmp_path: Path) -> None:
     """A promise that names one lane is not drawn for the other."""
     run = bare(tmp_path / "lanes")

@@ -245,6 +245,7 @@ SUITE = Suite(
                 WEAK_SETTINGS.kind,
             ),
         ),
+        Question("When is service steady again?", (failover.STEADY,)),
         Question("Can two members accept writes at once?", (failover.TWO_WRITERS.kind,)),
         Question("How long until it is fully redundant again?", (failover.REDUNDANCY.kind,)),
     ),
