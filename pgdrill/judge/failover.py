@@ -192,10 +192,7 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
         written = all(t.ledger.acked for t in trials)
         # Not judged where nobody could look at a member: the platform says so before.
         straight = any(t.members or t.lanes.keys() - set(CLIENT_LANES) for t in trials)
-        of_members = (
-            (DIVERGED, [len(t.diverged) for t in trials]),
-            (TWO_WRITERS, [t.two_writers for t in trials]),
-        )
+        of_members = ((DIVERGED, [len(t.diverged) for t in trials]),)
         for budget, counts in (
             (LOST, [t.ledger.acked_lost for t in trials]),
             (PHANTOM, [t.ledger.refused_present for t in trials]),
@@ -205,6 +202,8 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
             # Without a single acknowledged write, zero lost ones prove nothing; one does.
             rows = sum(counts) if written or any(counts) else None
             verdicts.check(budget, rows, subject, f"of {acked} acked", about)
+        if straight:
+            _two_writers(trials, verdicts, subject, about)
         late = worst([t.schedule_error_p99_ms for t in trials])
         verdicts.check(SCHEDULE_ERROR, late, subject, about=about)
 
@@ -229,6 +228,21 @@ def _steady(
         never = f"not within {len(service.shares)} s, " if latest == math.inf else ""
         note = f"{never}{min(shares):.0f} % in time in its worst second"
     verdicts.check(promised, latest, subject, note, about)
+
+
+def _two_writers(trials: Sequence[Trial], verdicts: Verdicts, subject: str, about: About) -> None:
+    """Judge the longest overlap, and say how short a one would have been seen.
+
+    Where no lane straight to a member was acknowledged anything, nobody looked; an overlap counts.
+    """
+    seen = max(t.two_writers for t in trials)
+    unseen = worst([t.unseen_overlap for t in trials])
+    note = "" if unseen is None else f"one below {unseen:.2f} s may go unseen"
+    looked = seen or all(
+        t.ledger.acked and sum(r.acked for name, r in t.lanes.items() if name not in CLIENT_LANES)
+        for t in trials
+    )
+    verdicts.check(TWO_WRITERS, seen if looked else None, subject, note, about)
 
 
 def _timelines(trials: Sequence[Trial], *, must_move: bool) -> tuple[Budget, int | None, str]:

@@ -82,6 +82,7 @@ class Trial(Record, file="trials.jsonl"):
     steady: float | None  # fault to 99 % of attempts back inside their SLO, for a window
     service: Service | None = None  # None: the run is older, and steady was not waited for
     two_writers: float  # seconds in which two members both acknowledged writes
+    unseen_overlap: float | None = None  # shorter ones may go unseen; None: the run is older
     parts: tuple[Part, ...]
     schedule_error_p99_ms: float
     attempts_file: str

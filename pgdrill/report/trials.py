@@ -135,7 +135,7 @@ def all_trials(m: RunData) -> list[Trial]:
 def is_routed(lane: str) -> bool:
     """Whether a lane takes the load balancer's way, as users do.
 
-    A direct one (fresh@pg-1) may reach a standby; its purpose is to find two writers.
+    A direct one (held@pg-1) may reach a standby; its purpose is to find two writers.
     """
     return "@" not in lane
 

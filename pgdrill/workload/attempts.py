@@ -164,6 +164,20 @@ class Attempts:
         ]
         return max([0, *overlaps]) / NS
 
+    def unseen_overlap(self) -> float | None:
+        """Seconds for which two members may both have accepted writes without two_writers above 0.
+
+        Each was asked at intervals: what counts begins with an answer of the later one and ends
+        with a write to the earlier one. None: no direct lane was acknowledged anything.
+        """
+        began = [np.sort(self.lane_rows(lane)["started"]) for lane in self.direct]
+        interval = max((int(np.diff(at).max()) for at in began if at.size > 1), default=None)
+        direct = [place for place, lane in enumerate(self.lanes) if lane in self.direct]
+        acked = self.of(Outcome.ACKED)
+        acked = acked[np.isin(acked["lane"], direct)]
+        answer = percentile(np.sort(acked["ended"] - acked["started"]), 0, 990)
+        return None if interval is None or answer is None else (2 * interval + answer) / NS
+
     def steady_after(self, injected_at: float, limit_ms: float, window: float) -> float | None:
         """Seconds after a fault until service is back inside its limit, to stay.
 

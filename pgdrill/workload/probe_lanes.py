@@ -168,7 +168,7 @@ class HeldRun(LaneRun):
 
     def _connect(self) -> None:
         # A new object each time: events that were meant for the old one must not reach it.
-        session = Session(self.loop.selector, self)
+        session = Session(self.loop.selector, self, stays=self.lane.direct)
         self._began[session] = time.monotonic_ns()
         self.loop.at(self._began[session] + RECONNECT_WITHIN, lambda: self._hurry(session))
         session.connect(self.names.conninfo)

@@ -89,10 +89,17 @@ class Owner(Protocol):
 
 
 class Session:
-    """A connection that tells its owner what happens; libpq is never allowed to wait."""
+    """A connection that tells its owner what happens; libpq is never allowed to wait.
 
-    def __init__(self, selector: selectors.BaseSelector, owner: Owner) -> None:
+    stays: at a server that refuses to write, too. It is asked for what it will do, and a standby
+    that is promoted keeps its sessions.
+    """
+
+    def __init__(
+        self, selector: selectors.BaseSelector, owner: Owner, *, stays: bool = False
+    ) -> None:
         self.state = State.CLOSED
+        self._stays = stays
         self._selector = selector
         self._owner = owner
         self._conn: Connection | None = None
@@ -203,7 +210,8 @@ class Session:
         assert conn is not None
         self.state = State.IDLE
         # A read-only server is a demoted one that still answers: it will not become writable.
-        if conn.status == ConnStatus.BAD or self._told_to_go or answer.reason == READ_ONLY:
+        wrong = answer.reason == READ_ONLY and not self._stays
+        if conn.status == ConnStatus.BAD or self._told_to_go or wrong:
             self.close()
         self._owner.answered(self, answer)
 

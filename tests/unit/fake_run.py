@@ -117,7 +117,7 @@ def trial(experiment: str, number: int, fresh: float | None, at: float) -> Trial
         lanes={
             "fresh": lane(fresh, at, number),
             "held": lane(None if fresh is None else fresh + rng.uniform(0.1, 0.9), at, number),
-            "fresh@pg-1": lane(None, at, number),  # straight to a standby: no ack, and no harm
+            "held@pg-1": lane(None, at, number),  # straight to a standby: no ack, and no harm
         },
         ledger=LedgerCount(
             acked_present=5400 + number,

@@ -166,6 +166,25 @@ def test_primary_that_comes_back_later_is_no_second_writer(tmp_path: Path) -> No
     assert story.told().two_writers() == 0
 
 
+def test_an_overlap_that_is_longer_than_may_go_unseen_is_seen(tmp_path: Path) -> None:
+    """Two servers take writes at once for just that long, at any phase of their lanes."""
+    for phase in (0.0, 0.03, 0.07):
+        story = Story(tmp_path, ("fresh", "held@a", "held@b"), direct="held@a")
+        story.steady(10, 15, lane=1, server="a")
+        blind = story.told().unseen_overlap() or 0.0
+        assert blind == pytest.approx(2 * STEP + QUICK)
+        begins = 15 - STEP - blind + phase
+        for k in range(5):
+            story.attempt(begins + k * STEP, lane=2, server="b", timeline=2)
+        overlap = story.told().two_writers()
+        assert overlap == pytest.approx(15 - STEP - begins - QUICK)
+    none = Story(tmp_path, ("fresh", "held@a"), direct="held@a")
+    none.steady(10, 12)
+    none.attempt(11, Outcome.REFUSED, lane=1)
+    none.attempt(12, Outcome.REFUSED, lane=1)
+    assert none.told().unseen_overlap() is None, "it was refused everything: nobody looked"
+
+
 def test_steady_begins_where_a_whole_window_is_in_time(tmp_path: Path) -> None:
     """Failures and slow answers both count; a relapse inside the window starts it anew."""
     story = Story(tmp_path, ("fresh", "fresh@b"), direct="fresh@b")

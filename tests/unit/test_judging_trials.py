@@ -82,6 +82,21 @@ def test_trials_of_older_runs_are_not_judged_for_service(tmp_path: Path, good: T
     assert older == {k: v for k, v in outcomes(tmp_path, good).items() if "steady" not in k}
 
 
+def test_two_writers_are_judged_by_what_could_be_seen(tmp_path: Path, good: Trial) -> None:
+    """The verdict says how short an overlap may go unseen; without an ack nobody looked."""
+    key = "primary_kill: time with two writable members"
+    verdicts = Verdicts(None)
+    two = [good.model_copy(update={"unseen_overlap": seconds}) for seconds in (0.11, 0.13)]
+    failover.judge(two, FAULTS["primary_kill"], LOCAL, verdicts)
+    (said,) = (v for v in verdicts.given if v.budget == failover.TWO_WRITERS)
+    assert said.note == "one below 0.13 s may go unseen"
+    direct = good.lanes["held@pg-1"].model_copy(update={"acked": 0})
+    silent = good.model_copy(update={"lanes": good.lanes | {"held@pg-1": direct}})
+    assert outcomes(tmp_path, good)[key] == "met"
+    assert outcomes(tmp_path, silent)[key] == "invalid"
+    assert outcomes(tmp_path, silent.model_copy(update={"two_writers": 0.2}))[key] == "broken"
+
+
 def test_service_may_take_as_long_as_its_parts() -> None:
     """The gap's own limit, and what sessions and attempts need after it."""
     for where in FAULTS["primary_kill"].cost:
@@ -115,5 +130,5 @@ def test_members_that_nobody_could_look_at_are_not_judged(tmp_path: Path, good: 
     afar = good.model_copy(update={"members": {}, "diverged": (), "lanes": lanes})
     names = {failover.DIVERGED.name, failover.TWO_WRITERS.name}
     assert not names & {key.partition(": ")[2] for key in outcomes(tmp_path, afar)}
-    seen = good.model_copy(update={"members": {}, "lanes": lanes | {"fresh@pg-1": lanes["fresh"]}})
+    seen = good.model_copy(update={"members": {}, "lanes": lanes | {"held@pg-1": lanes["fresh"]}})
     assert names <= {key.partition(": ")[2] for key in outcomes(tmp_path, seen)}
