@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
 # make bench DURATION=300 CLIENTS=16 is the same as PGDRILL_DURATION=300 PGDRILL_CLIENTS=16 make bench
-OPTIONS := PLATFORM ENGINE PROFILE CONTEXT DURATION CLIENTS RATE ROWS SEED TRIALS RUN_ID REPORTS_DIR \
+OPTIONS := PLATFORM ENGINE PROFILE CONTEXT DURATION CLIENTS RATE ROWS RESEED SEED TRIALS RUN_ID REPORTS_DIR \
   PORT_OFFSET REQUIRE_CAPABILITIES IMAGES TIMING OPERATOR POSTGRES KUBERNETES NODE_IMAGE REGISTRY_MIRROR RELEASE_MIRROR ARCHIVE BUDGET SLOW KEEP
 # (only from the command line: a stray SEED or PLATFORM in the environment is ignored).
 $(foreach option,$(OPTIONS),$(if $(filter command%,$(origin $(option))),$(eval export PGDRILL_$(option) := $($(option)))))
@@ -43,7 +43,7 @@ up: venv ## bring the cluster up (twice is once)
 	@$(BIN)/python -m pgdrill up
 down: venv ## remove everything that up made
 	@$(BIN)/python -m pgdrill down
-seed: venv ## load >= 1M relational rows (twice is once) and print their checksums
+seed: venv ## load >= 1M relational rows (twice is once) and print their checksums (RESEED=1: anew where they are damaged)
 	@$(BIN)/python -m pgdrill seed
 status: venv ## show what is running
 	@$(BIN)/python -m pgdrill status

@@ -33,6 +33,7 @@ from pgdrill.provision.supply import Supply
 from pgdrill.report import compare, markdown
 from pgdrill.settings import BY_KEY, OPTIONS, Option, Settings, resolve
 from pgdrill.workload import user_database
+from pgdrill.workload.dataset import DatasetError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -203,7 +204,10 @@ def _seed(platform: Platform, settings: Settings, reporter: Reporter) -> None:
     with platform.lock():
         if isinstance(platform, NeedsPermission):
             platform.permit("load")
-        seed = seeding.seed_cluster(platform.cluster(), settings, reporter)
+        try:
+            seed = seeding.seed_cluster(platform, platform.cluster(), settings, reporter)
+        except DatasetError as error:
+            raise PgdrillError(str(error)) from None
     for line in seeding.summary(seed):
         reporter.line(line)
 
@@ -464,8 +468,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit code.
 
-    0, 1 a run that is worse than another, a watch that saw a promise broken or a platform that
-    differs, 2 environment, 4 usage, 130 interrupted.
+    0, 1 a run that is worse than another, a watch that saw a promise broken, a platform that
+    differs or a dataset that is damaged, 2 environment, 4 usage, 130 interrupted.
     """
     process_environment.prepare()
     process_environment.install_signal_handler(_interrupt)

@@ -277,6 +277,14 @@ OPTIONS: tuple[Option, ...] = (
     Option("clients", _whole(1, 1000), "concurrent pgbench clients", 16),
     Option("rate", _rate, "pgbench transactions/s; auto: a share of what calibration reached", 0.0),
     Option("rows", _whole(MIN_ROWS, 10**9), "rows of the seeded shop, over all tables", 1_000_000),
+    Option(
+        "reseed",
+        _flag,
+        "load the dataset anew where its rows are not as they were loaded, which is an error"
+        " otherwise",
+        False,
+        is_flag=True,
+    ),
     Option("seed", _whole(0, 2**31 - 1), "seed of the dataset and of the faults' phases", 42),
     Option("trials", _whole(1, 1000), "repeats of each fault", by_profile=_per_profile(1, 3, 9)),
     Option("run-id", _run_id, "name of the run's directory; default: time, platform, profile", ""),
@@ -398,6 +406,7 @@ class Settings:
     clients: int
     rate: float
     rows: int
+    reseed: bool
     seed: int
     trials: int
     run_id: str

@@ -78,7 +78,7 @@ def run_point_in_time(context: DrillContext, number: int, *, failover: bool = Fa
         BrokenEnvironmentError: there is no archive to speak of, or the restore failed.
         DeadlineError: the cluster was not healthy before, or clients never wrote again.
     """
-    cluster = context.cluster
+    platform, cluster = context.platform, context.cluster
     scene = _prepare(context, "failover" if failover else "oops", number)
     archive, prober, table = scene.archive, scene.prober, scene.table
     phase = scene.random.uniform(0, SPREAD)
@@ -105,7 +105,8 @@ def run_point_in_time(context: DrillContext, number: int, *, failover: bool = Fa
             came = _look(restored, attempts, table, point, roles)
     finally:
         archive.discard()
-        seed_cluster(cluster, context.settings, context.reporter)
+        # What was destroyed here on purpose is no finding.
+        seed_cluster(platform, cluster, context.settings, context.reporter, reseed=True)
     recovery = _record(
         scene.name,
         number,
@@ -165,7 +166,7 @@ def run_total_loss(context: DrillContext, number: int) -> Recovery:
         with context.reporter.task("the platform, made again"):
             platform.down()
             platform.up(context.settings)
-        seed_cluster(platform.cluster(), context.settings, context.reporter)
+        seed_cluster(platform, platform.cluster(), context.settings, context.reporter)
     recovery = _record(
         "everything gone",
         number,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pgdrill.platforms.base import Cluster
+from pgdrill.platforms.base import Cluster, Platform, free_bytes
 from pgdrill.platforms.checkpoints import write_out
 from pgdrill.progress import Reporter, Update
 from pgdrill.records import Seed
@@ -10,8 +10,17 @@ from pgdrill.settings import Settings
 from pgdrill.workload import dataset
 
 
-def seed_cluster(cluster: Cluster, settings: Settings, reporter: Reporter) -> Seed:
+def seed_cluster(
+    platform: Platform,
+    cluster: Cluster,
+    settings: Settings,
+    reporter: Reporter,
+    *,
+    reseed: bool = False,
+) -> Seed:
     """Load the dataset, or recognise it, and compare its checksums on every member.
+
+    reseed: load it anew where it is damaged, whatever the settings say.
 
     After a load every member checkpoints: a fault that follows would otherwise measure the load,
     too. The next switchover waits for what is dirty, and pg_rewind needs all WAL since then.
@@ -23,6 +32,8 @@ def seed_cluster(cluster: Cluster, settings: Settings, reporter: Reporter) -> Se
             rows=settings.rows,
             seed=settings.seed,
             progress=_show(update),
+            free=lambda: free_bytes(platform),
+            reseed=reseed or settings.reseed,
         )
     if not seed.reused:
         write_out(cluster, reporter)

@@ -268,6 +268,9 @@ class Volume(Protocol):
     def used(self) -> float:
         """Return the share in use, 0 to 1."""
 
+    def free(self) -> int:
+        """Return the bytes that a member may still write; its part, where others write there."""
+
     def fill(self, share: float) -> None:
         """Fill with a file of our own until share is in use."""
 
@@ -276,6 +279,15 @@ class Volume(Protocol):
 
     def release(self) -> None:
         """Remove that file; safe to repeat."""
+
+
+def free_bytes(platform: Platform) -> dict[str, int]:
+    """Return the bytes that are free for each member's data; nothing where that is not reached."""
+    if isinstance(platform, NeedsPermission):
+        return {}
+    return {
+        member.name: platform.volume(member.name).free() for member in platform.engine.members()
+    }
 
 
 def health(engine: Engine) -> Health:

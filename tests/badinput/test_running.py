@@ -20,6 +20,7 @@ from tests.badinput.orphans import processes
 
 HEALS = 90.0  # seconds to be redundant again; a frozen primary has to be rewound
 INTERRUPTED = 2  # pytest's own exit code
+BROKEN = 1  # of a command that found what should not be
 COUNT = "--rows=2000"
 
 
@@ -132,6 +133,34 @@ def test_interrupted_restore(running: Running) -> None:
     installation.pgdrill("restore", "latest", within=180).succeeds()
     installation.pgdrill("discard", within=60).succeeds()
     assert not processes(installation.state / "members/restored")
+
+
+def test_more_rows_than_the_volumes_hold(running: Running) -> None:
+    """`seed` refuses before the first row, says what fits, and leaves what is there."""
+    installation, platform = running.installation, running.platform
+    if not platform.layout.mounts:
+        pytest.skip("members have no volume of their own here")
+    installation.pgdrill("seed", COUNT, within=90).succeeds()
+    installation.pgdrill("seed", "--rows=1000000000", within=90).refuses(
+        ENVIRONMENT, "1000000000 rows need", "GB are free for them on pg", "ask for --rows="
+    )
+    assert "nothing to do" in installation.pgdrill("seed", COUNT, within=90).succeeds().output
+
+
+def test_damaged_rows_are_mended_when_asked_to(running: Running) -> None:
+    """`seed` names the table that changed, and changes nothing; with --reseed it loads anew."""
+    installation, platform = running.installation, running.platform
+    installation.pgdrill("seed", COUNT, within=90).succeeds()
+    with platform.cluster().connect() as session:
+        session.execute("DELETE FROM shop.reviews WHERE id = 1")
+    for _ in range(2):
+        installation.pgdrill("seed", COUNT, within=90).refuses(
+            BROKEN, "shop.reviews on", "make seed RESEED=1"
+        )
+    mended = installation.pgdrill("seed", COUNT, "--reseed", within=90).succeeds().output
+    assert "loaded in" in mended
+    again = installation.pgdrill("seed", COUNT, "--reseed", within=90).succeeds().output
+    assert "nothing to do" in again, "an undamaged dataset is kept"
 
 
 def test_database_down(running: Running) -> None:

@@ -20,10 +20,20 @@ def plant(
     rows: int = MIN_ROWS,
     within: float = WITHIN,
     progress: Progress | None = None,
+    reseed: bool = False,
+    free: int | None = None,
 ) -> Seed:
-    """Seed one server that is its own only member."""
-    members = {"one": conninfo}
-    return dataset.seed(conninfo, members, rows=rows, seed=seed, progress=progress, within=within)
+    """Seed one server that is its own only member; free is what its volume has left."""
+    return dataset.seed(
+        conninfo,
+        {"one": conninfo},
+        rows=rows,
+        seed=seed,
+        progress=progress,
+        within=within,
+        reseed=reseed,
+        free=lambda: {} if free is None else {"one": free, "two": 2 * free},
+    )
 
 
 def query(conninfo: str, text: str) -> list[tuple[Any, ...]]:

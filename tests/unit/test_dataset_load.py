@@ -4,12 +4,21 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import psycopg
 import pytest
 
+from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.settings import MIN_ROWS
 from pgdrill.waiting import DeadlineError
 from pgdrill.workload import dataset
 from pgdrill.workload.dataset.generate import generate
+from pgdrill.workload.dataset.load import (
+    KEPT_WAL,
+    ROW_DISK,
+    ROW_WAL,
+    SHOP,
+    must_fit_on_volumes,
+)
 from pgdrill.workload.dataset.schema import SCHEMA, TABLES, split
 from tests.unit.conftest import ScratchPostgres
 from tests.unit.shop import WITHIN, execute, plant, query
@@ -113,8 +122,10 @@ def test_another_seed_or_size_replaces(copied: str, rows: int, seed: int) -> Non
     ],
     ids=["value", "missing row", "swapped keys", "every row twice", "missing table"],
 )  # fmt: skip
-def test_changed_rows_are_seen_and_repaired(copied: str, change: str, table: str) -> None:
-    """verify names the table that changed, whatever the change; seed puts it right."""
+def test_changed_rows_are_seen_and_replaced_when_asked_to(
+    copied: str, change: str, table: str
+) -> None:
+    """verify and seed name the table that changed, whatever the change; reseed puts it right."""
     execute(copied, change)
     with pytest.raises(
         dataset.DatasetError, match=f"shop.{table} .*the read-write address"
@@ -122,8 +133,14 @@ def test_changed_rows_are_seen_and_repaired(copied: str, change: str, table: str
         dataset.verify(copied, {"one": copied}, within=WITHIN)
     others = [name for name in TABLES if f"shop.{name} " in str(told.value)]
     assert others == [table], "a table was blamed that did not change"
-    assert not plant(copied).reused
+    tables = "SELECT oid, relfilenode FROM pg_class WHERE relnamespace = 'shop'::regnamespace"
+    before = query(copied, tables)
+    with pytest.raises(dataset.DatasetError, match=rf"shop.{table} .*make seed RESEED=1"):
+        plant(copied)
+    assert query(copied, tables) == before, "what was found is evidence, and stays"
+    assert not plant(copied, reseed=True).reused
     assert dataset.verify(copied, {"one": copied}, within=WITHIN) is not None
+    assert plant(copied, reseed=True).reused
 
 
 def test_writes_of_a_load_do_not_change_the_dataset(copied: str) -> None:
@@ -131,6 +148,61 @@ def test_writes_of_a_load_do_not_change_the_dataset(copied: str) -> None:
     execute(copied, "INSERT INTO shop.page_views (customer_id, product_id) VALUES (1, 2)")
     execute(copied, "INSERT INTO shop.carts (customer_id, product_id) VALUES (1, 2)")
     assert plant(copied).reused
+
+
+def test_member_that_differs_is_an_error_of_the_seed(planted: str, copied: str) -> None:
+    """Rows that changed on a member alone are as wrong as on the primary."""
+    execute(copied, "UPDATE shop.cities SET name = 'Atlantis' WHERE id = 3")
+    with pytest.raises(dataset.DatasetError, match=r"shop\.cities on pg-2 .*RESEED"):
+        dataset.seed(planted, {"pg-2": copied}, rows=MIN_ROWS, seed=42, within=WITHIN)
+
+
+def test_rows_that_do_not_fit_on_a_volume_are_refused_before_the_first(copied: str) -> None:
+    """With what fits on the member that has least; what is there is dropped, so its room counts."""
+    before = query(copied, "SELECT rows, loaded_at FROM shop.manifest")
+    with pytest.raises(
+        BrokenEnvironmentError, match=r"on one: ask for --rows=(\d+) or fewer"
+    ) as told:
+        plant(copied, rows=200_000, free=10_000_000)
+    assert query(copied, "SELECT rows, loaded_at FROM shop.manifest") == before
+    fits = int(str(told.value).rpartition("--rows=")[2].split()[0])
+    assert 9_000_000 / 285 <= fits < 200_000
+    with pytest.raises(BrokenEnvironmentError, match=f"--rows={fits} "):
+        plant(copied, rows=fits + 1000, free=10_000_000)
+    assert not plant(copied, rows=fits, free=10_000_000).reused
+    assert plant(copied, rows=fits, free=0).reused, "nothing is written: it needs no room"
+
+
+def test_wal_is_kept_as_far_as_the_settings_say(scratch_postgres: ScratchPostgres) -> None:
+    """Beyond that a row takes what its table and indexes take."""
+    conninfo = scratch_postgres.database("kept")
+    with psycopg.connect(conninfo, autocommit=True) as control:
+        row = control.execute(KEPT_WAL).fetchone()
+        assert row
+        wal = int(row[0])
+        assert wal > 2**20
+        rows = 10 * wal // ROW_WAL
+        room = rows * ROW_DISK + wal
+        must_fit_on_volumes(rows, {"one": room * 10 // 9 + 10}, control)
+        with pytest.raises(BrokenEnvironmentError, match=f"--rows={rows // 1000 * 1000} "):
+            must_fit_on_volumes(rows + 1001, {"one": room * 10 // 9 + 10}, control)
+        with pytest.raises(BrokenEnvironmentError, match="on one: make room there"):
+            must_fit_on_volumes(MIN_ROWS, {"two": room, "one": 1000}, control)
+
+
+def test_a_row_takes_what_is_asked_for(scratch_postgres: ScratchPostgres) -> None:
+    """Tables, indexes and WAL of a load stay below what it is refused by, and near it."""
+    conninfo = scratch_postgres.database("measured")
+    rows = 100_000
+    with psycopg.connect(conninfo, autocommit=True) as control:
+        before = control.execute("SELECT pg_current_wal_lsn()::text").fetchone()
+        plant(conninfo, rows=rows)
+        size = control.execute(SHOP).fetchone()
+        wal = control.execute("SELECT pg_current_wal_lsn() - %s::pg_lsn", before).fetchone()
+    assert size
+    assert wal
+    assert 0.7 * ROW_DISK < int(size[0]) / rows < ROW_DISK
+    assert 0.7 * ROW_WAL < int(wal[0]) / rows < 1.1 * ROW_WAL
 
 
 def test_member_that_differs_is_named(planted: str, copied: str) -> None:

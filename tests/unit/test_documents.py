@@ -105,6 +105,7 @@ EXECUTED = {
     (".github/workflows/ci.yml", "run: .ci/run kind"): [".ci/run"],
     (".github/workflows/ci.yml", "run: make manifests"): ["make manifests"],
     ("tests/badinput/test_hostile_shell.py", '.pgdrill("seed"'): ["make seed"],
+    ("tests/badinput/test_running.py", '"--reseed"'): ["make seed RESEED=1"],
     ("tests/badinput/test_running.py", '.pgdrill("status"'): ["make status"],
     ("tests/badinput/test_running.py", '.pgdrill("backup"'): ["make backup"],
     ("tests/badinput/test_running.py", '.pgdrill("restore", str(at[0]'): [

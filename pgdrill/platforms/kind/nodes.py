@@ -87,6 +87,11 @@ class NodeVolume(Hangable):
         blocks, free, available, _ = self._blocks()
         return (blocks - free) / (blocks - free + available)
 
+    def free(self) -> int:
+        """Return the bytes that anybody but root may still write."""
+        _, _, available, size = self._blocks()
+        return available * size
+
     def fill(self, share: float) -> None:
         """Fill with a file of our own until share is in use.
 

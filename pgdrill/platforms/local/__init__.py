@@ -397,7 +397,8 @@ class LocalPlatform:
 
     def volume(self, member: str) -> Volume:
         """Return the file system that holds a member's data."""
-        return DirectoryVolume(self.layout.volume(member))
+        sharers = 1 if self.layout.mounts else len(layouts.MEMBERS)
+        return DirectoryVolume(self.layout.volume(member), sharers)
 
     def versions(self) -> dict[str, str]:
         """Versions of every running part, as each binary prints them."""

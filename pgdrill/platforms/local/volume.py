@@ -15,9 +15,10 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class DirectoryVolume(Hangable):
-    """A mounted file system, seen through its mount point."""
+    """A mounted file system, seen through its mount point, or a directory of a shared one."""
 
     path: Path
+    sharers: int = 1  # members whose data is on the same file system
 
     @property
     def _filler(self) -> Path:
@@ -28,6 +29,11 @@ class DirectoryVolume(Hangable):
         stat = os.statvfs(self.path)
         used = stat.f_blocks - stat.f_bfree
         return used / (used + stat.f_bavail)
+
+    def free(self) -> int:
+        """Return the bytes that anybody but root may still write, shared with the other members."""
+        stat = os.statvfs(self.path)
+        return stat.f_bavail * stat.f_frsize // self.sharers
 
     def fill(self, share: float) -> None:
         """Fill with a file of our own until share is in use.

@@ -20,18 +20,22 @@ shop.carts(customer_id primary key, product_id, quantity, changed_at): both star
 no checksum, so the dataset can be verified at any time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pgdrill.records import Seed
 from pgdrill.workload.dataset import manifest
-from pgdrill.workload.dataset.checksum import DatasetError, demand, differences, survey
-from pgdrill.workload.dataset.load import Loader, Progress, must_fit
+from pgdrill.workload.dataset.checksum import DatasetError, compare, demand, survey
+from pgdrill.workload.dataset.load import Loader, Progress, must_fit, must_fit_on_volumes
 from pgdrill.workload.dataset.schema import SCHEMA, TABLES, Table, split
 from pgdrill.workload.dataset.sessions import Sessions
 
 __all__ = ["SCHEMA", "TABLES", "DatasetError", "Table", "seed", "split", "verify"]
 
 PRIMARY = "the read-write address"
+REMEDY = (
+    "nothing of pgdrill's writes to these tables once they are loaded; find out what did, then"
+    " load them anew with --reseed (`make seed RESEED=1`)"
+)
 
 
 def seed(
@@ -42,19 +46,22 @@ def seed(
     seed: int,
     progress: Progress | None = None,
     within: float = 600,
+    free: Callable[[], Mapping[str, int]] = dict,
+    reseed: bool = False,
 ) -> Seed:
     """Make sure that the dataset of this seed is there, whole and the same on every member.
 
-    A complete one is checked and kept; anything else in schema shop (another seed, a load that
-    was interrupted, changed rows) is replaced. primary and the members are libpq connection
-    strings; within is seconds for all of it. progress gets (table or phase, done, total, per
-    second), from several threads but one call at a time. Seed.seconds is how long loading and
-    checking took when the rows were loaded.
+    A complete one is checked and kept; another seed or size, or a load that was interrupted, is
+    replaced. Rows that are no longer as they were loaded are replaced with reseed only. primary and
+    the members are libpq connection strings; within is seconds for all of it. progress gets (table
+    or phase, done, total, per second), from several threads but one call at a time. free tells the
+    bytes that are left on each member's volume, as far as that is known. Seed.seconds is how long
+    loading and checking took when the rows were loaded.
 
     Raises:
-        BrokenEnvironmentError: no usable database, another seed at work, too little memory, or the
-            primary was lost.
-        DatasetError: a member holds something else than the primary.
+        BrokenEnvironmentError: no usable database, another seed at work, too little memory or room
+            on a volume, or the primary was lost.
+        DatasetError: rows that were loaded before have changed, or a member holds others.
         DeadlineError: a member did not replay the load in time.
     """
     tell = progress or (lambda what, done, total, rate: None)
@@ -64,8 +71,12 @@ def seed(
         if known and known.describes(rows, seed):
             tell("checksum", 0, len(members), 0.0)
             primary_holds, seen = survey(sessions, control, members)
-            if not differences(known.tables, primary_holds, PRIMARY):
-                return _record(known, demand(known.tables, seen), reused=True)
+            wrong = compare(known.tables, {PRIMARY: primary_holds} | seen)
+            if not wrong:
+                return _record(known, tuple(seen), reused=True)
+            if not reseed:
+                raise DatasetError(f"{'; '.join(wrong)}: {REMEDY}")
+        must_fit_on_volumes(rows, free(), control)
         must_fit(rows)
         sessions.doing = "making the schema"
         manifest.clear(control)

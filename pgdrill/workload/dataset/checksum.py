@@ -85,9 +85,14 @@ def demand(expected: Checksums, seen: Mapping[str, Checksums]) -> tuple[str, ...
     Raises:
         DatasetError: naming each table and member that differs.
     """
-    if wrong := [line for name in seen for line in differences(expected, seen[name], name)]:
+    if wrong := compare(expected, seen):
         raise DatasetError("; ".join(wrong))
     return tuple(seen)
+
+
+def compare(expected: Checksums, seen: Mapping[str, Checksums]) -> list[str]:
+    """One line for each table that is not as expected on someone's, by their names."""
+    return [line for name in seen for line in differences(expected, seen[name], name)]
 
 
 def _catch_up(member: Connection, name: str, lsn: str, within: float) -> None:
