@@ -362,7 +362,7 @@ def _budgets(settings: Settings, reporter: Reporter) -> None:
     for key, budget in catalogue.known().items():
         budget = own.apply(budget)
         sign = "≤" if budget.better == "lower" else "≥"
-        limit = "yours" if budget.limit == math.inf else f"{sign} {budget.limit:g} {budget.unit}"
+        limit = "yours" if math.isinf(budget.limit) else f"{sign} {budget.limit:g} {budget.unit}"
         table.add_row(key, limit, budget.because)
     reporter.console.print(table)
 

@@ -19,6 +19,16 @@ NO_WAKING = Budget(
     better="lower",
     because="PgFailoverHappened is info, and holds back what follows from a moved role",
 )
+# Critical alerts of a primary that clients cannot write to.
+FAILED_PRIMARY = frozenset({"PgNoPrimary", "PgCommitsWait", "PgNoNewSession", "PgWayInDown"})
+KNOWN = Budget(
+    key="failed-primary.person-knows",
+    name="failed primary to page",
+    limit=30,
+    unit="s",
+    better="lower",
+    because="whatever intervals and `for` run: half a minute of an outage, and a person knows",
+)
 UNHEARD = total(
     "watchdog gone to page",
     # pgdrill/observe/deadman.py
@@ -80,6 +90,10 @@ def judge(life: AlertLife, verdicts: Verdicts) -> None:
         ):
             seen, note = (None, life.doubt) if life.doubt else _lasted(start, end, life.ended)
             verdicts.check(budget, seen, f"{called} {stage}", note, about)
+        if life.alert in FAILED_PRIMARY:
+            seen, note = _lasted(life.condition, life.paged, life.ended)
+            seen, note = (None, life.doubt) if life.doubt else (seen, note)
+            verdicts.check(KNOWN, seen, f"{called} paged", note, about)
 
 
 def rejudge(records: Records, verdicts: Verdicts) -> None:

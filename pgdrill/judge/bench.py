@@ -56,12 +56,23 @@ def reality(bench: Bench) -> tuple[Claim, ...]:
     )
 
 
+def judge_capacity(bench: Bench, verdicts: Verdicts) -> None:
+    """Judge what calibration reached, where its user has set a floor.
+
+    The load follows the calibration, so that a database that has become slow as a whole keeps
+    every objective.
+    """
+    if budgets.CAPACITY.id in verdicts.limits.own:
+        verdicts.check(budgets.CAPACITY, bench.calibration_tps, SUBJECT)
+
+
 def rejudge(records: Records, verdicts: Verdicts) -> None:
     """Judge the load again, and the time that its dataset took."""
     bench, seed = records.one(Bench), records.one(Seed)
     if bench is None:
         return
     check((*reality(bench), *objectives(bench)), SUBJECT, verdicts)
+    judge_capacity(bench, verdicts)
     if seed:
         seeded(seed, verdicts)
 

@@ -38,6 +38,14 @@ DELIVERED_LOAD = Budget(
     better="higher",
     because="below this the server was not under the load that the percentiles speak of",
 )
+CAPACITY = Budget(
+    key="capacity",
+    name="transactions/s that calibration reached",
+    limit=-math.inf,
+    unit="/s",
+    better="higher",
+    because="shown; judged where you set a floor: the load is a share of it and follows it down",
+)
 ABORTED_CLIENTS = Budget(
     name="aborted clients",
     limit=0,
@@ -75,6 +83,15 @@ PUBLISHER_COST = Budget(
     unit="% of a core",
     better="lower",
     because="the load and the cluster share the machine: a hundredth of one core goes unseen",
+)
+
+
+UNCOUNTED_COMMITS = Budget(
+    name="told commits that the server does not count",
+    limit=0,
+    unit="commits",
+    better="lower",
+    because="sessions, autovacuum and observers add to the server's count, and nothing takes away",
 )
 
 

@@ -42,7 +42,7 @@ class Limits:
         if limit is None:
             return budget
         promised = f"; pgdrill promises {budget.limit:g}: {budget.because}"
-        because = f"set by you{promised if budget.limit < math.inf else ''}"
+        because = f"set by you{promised if math.isfinite(budget.limit) else ''}"
         return budget.model_copy(update={"limit": limit, "because": because, "terms": ()})
 
 

@@ -9,6 +9,9 @@ from pgdrill.judge.verdicts import Verdicts
 from pgdrill.records import BOUNDS_MS, Bench, Commits, Published, ScriptResult, SloComparison
 from pgdrill.rundir import Records
 
+SUBJECT = "client's log and Prometheus"
+COMMITS = budgets.same_commits(1, 0, 0)  # its limit depends on the load
+
 
 def compare_objectives(
     bench: Bench, published: Published | None, note: str = ""
@@ -83,7 +86,10 @@ def rejudge(records: Records, verdicts: Verdicts) -> None:
 
 
 def judge(found: Iterable[SloComparison], verdicts: Verdicts) -> None:
-    """Judge the difference of each comparison."""
+    """Judge the difference of each comparison, and commits that one side alone knows of."""
     with verdicts.together():
         for one in found:
-            verdicts.check(one.budget, one.difference, "client's log and Prometheus", one.note)
+            verdicts.check(one.budget, one.difference, SUBJECT, one.note)
+            if one.budget.kind == COMMITS.kind:
+                uncounted = None if one.prometheus is None else max(0, one.client - one.prometheus)
+                verdicts.check(budgets.UNCOUNTED_COMMITS, uncounted, SUBJECT, one.note)

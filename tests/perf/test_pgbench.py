@@ -40,6 +40,11 @@ def test_bad_transactions_objective(bench: Bench, verdicts: Verdicts) -> None:
     judged.check([judged.bad_transactions(bench)], judged.SUBJECT, verdicts)
 
 
+def test_capacity_is_above_its_floor(bench: Bench, verdicts: Verdicts) -> None:
+    """Calibration reached what its user asks for, where somebody does (--budget=capacity=500)."""
+    judged.judge_capacity(bench, verdicts)
+
+
 @pytest.mark.usefixtures("bench")
 def test_load_leaves_the_dataset_as_it_was(cluster: Cluster) -> None:
     """After the load every member holds the seeded rows, by checksum."""

@@ -51,6 +51,34 @@ def test_an_alert_is_in_time_only_after_what_it_is_about(
             assert (verdict.outcome == "met") == (end - start <= promise.limit)
 
 
+@given(instants, instants, st.sampled_from(sorted(alerting.FAILED_PRIMARY)), st.booleans())
+def test_a_person_knows_of_a_failed_primary_within_half_a_minute_whatever_runs(
+    condition: float | None, paged: float | None, alert: str, doubt: bool
+) -> None:
+    """Intervals that add up to minutes keep their own promise, and not this one."""
+    slow = PATH.model_copy(update={"scrape": 60, "hold": 600})
+    life: AlertLife = LIFE.model_copy(
+        update={
+            "alert": alert,
+            "condition": condition,
+            "alertmanager": paged,
+            "paged": paged,
+            "path": slow,
+            "ended": 100.0,
+            "doubt": "strangers" if doubt else "",
+        }
+    )
+    verdicts = Verdicts(None)
+    with suppress(BrokenBudgetError):
+        alerting.judge(life, verdicts)
+    (known,) = (v for v in verdicts.given if v.budget == alerting.KNOWN)
+    if doubt or condition is None or (paged is not None and paged < condition):
+        assert known.outcome == "invalid"
+    else:
+        in_time = paged is not None and paged - condition <= 30
+        assert known.outcome == ("met" if in_time else "broken")
+
+
 IN_TIME = Budget(name="fault to alert", limit=10, unit="s", better="lower", because="made up")
 MEMBERS = ("", "pg-1", "pg-2")
 ALERTS = ("PgNoPrimary", "PgOther")

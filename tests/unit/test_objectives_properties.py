@@ -1,6 +1,7 @@
 """What holds of a load's objectives, and of two ways to count them, whatever was counted."""
 
 from bisect import bisect_left
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgdrill.judge import bench as judged
-from pgdrill.judge import budgets, slos
+from pgdrill.judge import budgets, catalogue, slos
+from pgdrill.judge.promises import Limits
+from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
 from pgdrill.records import BOUNDS_MS, Bench, Commits, Published, ScriptResult
+from tests.unit import fake_run
 
 counts = st.integers(0, 10**6)
 latencies = st.floats(0.1, 60_000)
@@ -133,6 +137,49 @@ def test_commits_differ_by_what_sessions_and_observers_add_and_no_more(
     assert outcome(told + observers) == "met"
     assert outcome(told + observers + limit + 1) == "broken"
     assert outcome(max(0, told + observers) - limit - 1) == "broken"
+
+
+@given(st.integers(1, 64), counts, counts)
+def test_a_commit_that_clients_were_told_of_and_nobody_counts_is_one_too_many(
+    clients: int, told: int, total: int
+) -> None:
+    """Within what sessions and observers may add there is no room for one that is missing."""
+    counted = Commits(member="pg-1", since=0.0, until=60.0, total=total, observers=0)
+    verdicts = Verdicts(None)
+    with suppress(BrokenBudgetError):
+        slos.judge([slos.compare_commits(clients, told, counted)], verdicts)
+    _, uncounted = verdicts.given
+    assert uncounted.budget == budgets.UNCOUNTED_COMMITS
+    assert uncounted.observed == max(0, told - total)
+    assert (uncounted.outcome == "met") == (told <= total)
+
+
+def test_commits_that_nobody_could_count_are_no_evidence() -> None:
+    """Zero of an unknown number proves nothing; other comparisons know no commits."""
+    verdicts = Verdicts(None)
+    with suppress(BrokenBudgetError):
+        slos.judge([slos.compare_commits(4, 2000, None, "why")], verdicts)
+    assert [v.outcome for v in verdicts.given] == ["invalid", "invalid"]
+    others = Verdicts(None)
+    with suppress(BrokenBudgetError):
+        slos.judge(fake_run.slos(), others)
+    assert budgets.UNCOUNTED_COMMITS not in [v.budget for v in others.given]
+
+
+@given(st.floats(1, 5000))
+def test_capacity_is_judged_where_its_user_sets_a_floor(floor: float) -> None:
+    """A database that is slow as a whole keeps every share of what it reached, and not this."""
+    bench = fake_run.bench()
+    free = Verdicts(None)
+    judged.judge_capacity(bench, free)
+    assert free.given == []
+    own = Limits.of({"capacity": floor}, catalogue.known())
+    bound = Verdicts(None, limits=own)
+    with suppress(BrokenBudgetError):
+        judged.judge_capacity(bench, bound)
+    (verdict,) = bound.given
+    assert verdict.budget.because == "set by you"
+    assert (verdict.outcome == "met") == (bench.calibration_tps >= floor)
 
 
 @given(st.integers(1, 10**8), st.integers(1, 10**8))

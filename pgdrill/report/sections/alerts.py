@@ -137,7 +137,11 @@ SUITE = Suite(
     questions=(
         Question(
             "Would anyone be paged?",
-            (*(budget.kind for budget in alerting.nominal()), alerting.NO_WAKING.kind),
+            (
+                *(budget.kind for budget in alerting.nominal()),
+                alerting.KNOWN.kind,
+                alerting.NO_WAKING.kind,
+            ),
         ),
     ),
     sections=(Section("alerts", "Alerts", _alerts), Section("detection", "Detection", _detection)),

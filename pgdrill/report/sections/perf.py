@@ -164,6 +164,7 @@ SUITE = Suite(
             (
                 budgets.P99.kind,
                 budgets.BAD_TRANSACTIONS.kind,
+                budgets.CAPACITY.kind,
                 budgets.seed_time(1).kind,
             ),
         ),
@@ -177,6 +178,7 @@ SUITE = Suite(
                 budgets.SAME_ERROR_SHARE.kind,
                 budgets.same_p99(1).kind,
                 budgets.same_commits(1, 0, 0).kind,
+                budgets.UNCOUNTED_COMMITS.kind,
                 budgets.PUBLISHER_COST.kind,
                 budgets.SCHEDULE_ERROR.kind,
                 budgets.PROBER_MEMORY.kind,
