@@ -137,7 +137,10 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
         fault.place()
         before = wait_settled(platform.engine, within=timeouts.REDUNDANT_BEFORE)
     table = f"ledger_{experiment.name}_{number}_{int(time.time())}"
-    _retry("an empty ledger", lambda: ledger.create_table(cluster.conninfo(), table))
+    _retry(
+        "an empty ledger",
+        lambda: ledger.create_table(cluster.conninfo(), table, with_parts=True),
+    )
     parts = (experiment.name, failover.other_timing(platform.tuning_name), str(number))
     raw = context.run.raw / "-".join(filter(None, parts))
     journal_file = context.run.journals / f"{raw.name}.json"
@@ -145,7 +148,14 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
         context.reporter.task(f"{experiment.name} {number}/{context.settings.trials}") as update,
         platform.observers() as observers,
         FailoverWatch(observers, context.events) as watch,
-        Prober(lanes(cluster), table, raw, deadline=DEADLINE, in_time=in_time_ms / 1000) as prober,
+        Prober(
+            lanes(cluster),
+            table,
+            raw,
+            deadline=DEADLINE,
+            in_time=in_time_ms / 1000,
+            parts=ledger.parts_of(table),
+        ) as prober,
     ):
         prober.wait_for_acks(40, within=timeouts.FIRST_ACKS)
         update(1, f"writing; fault in {phase:.2f} s (seed {seed})")
@@ -169,6 +179,7 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
     after = platform.engine.members()
     old = next(m for m in before if m.name == journal.target)
     ids = _retry("the ledger read", lambda: ledger.read_ids(cluster.conninfo(), table))
+    torn = _retry("its parts read", lambda: ledger.torn(cluster.conninfo(), table))
     keep_suspects(raw / "suspects.json", attempts, ids)
     held = _holdings(cluster, table)
     primary = held.get(platform.engine.primary().name)
@@ -193,6 +204,7 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
             for lane in lanes(cluster)
         },
         ledger=ledger.reconcile(attempts, ids),
+        torn=torn,
         members={name: holding.rows for name, holding in held.items()},
         diverged=tuple(name for name, holding in held.items() if holding != primary),
         redundancy=redundancy,

@@ -43,6 +43,13 @@ DUPLICATE = Budget(
     better="lower",
     because="no attempt is ever sent twice",
 )
+TORN = Budget(
+    name="transactions that are there in part",
+    limit=0,
+    unit="transactions",
+    better="lower",
+    because="each attempt is one transaction of three rows in two tables: all of them, or none",
+)
 TWO_WRITERS = Budget(
     name="time with two writable members",
     limit=0,
@@ -202,6 +209,10 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
             # Without a single acknowledged write, zero lost ones prove nothing; one does.
             rows = sum(counts) if written or any(counts) else None
             verdicts.check(budget, rows, subject, f"of {acked} acked", about)
+        parts = [t.torn for t in trials if t.torn is not None]  # older runs wrote one row each
+        if parts:
+            torn = sum(parts) if written or any(parts) else None
+            verdicts.check(TORN, torn, subject, f"of {acked} acked", about)
         if straight:
             _two_writers(trials, verdicts, subject, about)
         late = worst([t.schedule_error_p99_ms for t in trials])

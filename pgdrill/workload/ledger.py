@@ -21,6 +21,14 @@ CREATE = SQL(
     "CREATE TABLE {} (id bigint NOT NULL, lane text NOT NULL,"
     " at timestamptz NOT NULL DEFAULT clock_timestamp())"
 )
+# The second table of the same transactions: PARTS rows for each row of the first.
+CREATE_PARTS = SQL("CREATE TABLE {} (id bigint NOT NULL, part integer NOT NULL)")
+PARTS = 2
+TORN = SQL(
+    "SELECT count(*) FROM (SELECT DISTINCT id FROM {}) whole"
+    " FULL JOIN (SELECT id, count(*) AS rows FROM {} GROUP BY id) parts USING (id)"
+    " WHERE whole.id IS NULL OR parts.rows IS DISTINCT FROM {}"
+)
 # COPY's binary format: 11 bytes of signature, flags, length of an extension; then a row is its
 # number of columns, and each value after its length; a trailer of two bytes (manual, COPY).
 _HEADER, _TRAILER = 19, 2
@@ -70,8 +78,17 @@ def named(table: str) -> Identifier:
     return Identifier(*table.split("."))
 
 
-def create_table(conninfo: str, name: str, *, within: float = 30.0) -> None:
+def parts_of(name: str) -> str:
+    """Return the name of a ledger's second table."""
+    return f"{name}_parts"
+
+
+def create_table(
+    conninfo: str, name: str, *, within: float = 30.0, with_parts: bool = False
+) -> None:
     """Make an empty ledger of that name; one of an earlier trial is dropped.
+
+    with_parts: with the second table that transactions write to.
 
     Raises:
         BrokenEnvironmentError: the database does not do it within so many seconds.
@@ -80,8 +97,11 @@ def create_table(conninfo: str, name: str, *, within: float = 30.0) -> None:
     with Sessions(within) as sessions:
         sessions.doing = f"creating ledger {name}"
         with sessions.open(conninfo) as connection, connection.transaction():
-            connection.execute(SQL("DROP TABLE IF EXISTS {}").format(table))
-            connection.execute(CREATE.format(table))
+            # The ledger itself comes last: whoever looks for the newest one finds it.
+            second = [(named(parts_of(name)), CREATE_PARTS)] if with_parts else []
+            for made, create in (*second, (table, CREATE)):
+                connection.execute(SQL("DROP TABLE IF EXISTS {}").format(made))
+                connection.execute(create.format(made))
 
 
 def read_ids(conninfo: str, table: str, *, within: float = 60.0, user_owned: bool = False) -> Ids:
@@ -155,6 +175,30 @@ def reconcile(attempts: Attempts, ids: Ids) -> LedgerCount:
         refused_present=there[Outcome.REFUSED],
         duplicate=ids.size - distinct.size,
     )
+
+
+def torn(conninfo: str, table: str, *, within: float = 60.0) -> int:
+    """Count the transactions that are there in part: a row without its two others, or these alone.
+
+    Both tables are read as of one moment: an attempt without an answer may be committed late.
+
+    Raises:
+        BrokenEnvironmentError: the database does not deliver within so many seconds.
+    """
+    second = parts_of(table)
+    query = TORN.format(named(table), named(second), PARTS)
+    try:
+        with Sessions(within) as sessions:
+            sessions.doing = f"comparing ledger {table} with its parts"
+            with sessions.open(conninfo) as connection:
+                row = connection.execute(query).fetchone()
+                return int(row[0]) if row else 0
+    except BrokenEnvironmentError as error:
+        if not isinstance(error.__cause__, psycopg.errors.UndefinedTable):
+            raise
+    # One table is gone: what is left in the other one is there in part.
+    left = (read_ids(conninfo, name, within=within) for name in (table, second))
+    return int(np.unique(np.concatenate(list(left))).size)
 
 
 def as_of(attempts: Attempts, ids: Ids, point: tuple[float, float]) -> AsOf:

@@ -36,11 +36,20 @@ PATIENCE = 0.1  # seconds between two looks at whether a signal came
 _INSERT = SQL("INSERT INTO {} (id, lane) VALUES ($1, $2) RETURNING {}, {}")
 
 
-def insert(table: str, identity: Collection[str]) -> bytes:
-    """Return the statement of an attempt on a table (a schema before it, perhaps, and a dot)."""
+# One transaction: two rows of another table, without which the row is none.
+_WITH_PARTS = SQL("WITH parts AS (INSERT INTO {} (id, part) VALUES ($1::bigint, 1), ($1, 2)) ")
+
+
+def insert(table: str, identity: Collection[str], parts: str = "") -> bytes:
+    """Return the statement of an attempt on a table (a schema before it, perhaps, and a dot).
+
+    parts: the table that takes two rows more of each attempt; '' for none.
+    """
     server = IDENTITY_SQL["address"] + (IDENTITY_SQL["since"] if "since" in identity else SQL(""))
     timeline = next((IDENTITY_SQL[name] for name in TIMELINES if name in identity), SQL("'0'"))
-    return _INSERT.format(Identifier(*table.split(".")), server, timeline).as_bytes(None)
+    first = _WITH_PARTS.format(Identifier(*parts.split("."))) if parts else SQL("")
+    row = _INSERT.format(Identifier(*table.split(".")), server, timeline)
+    return (first + row).as_bytes(None)
 
 
 class Loop:
@@ -53,10 +62,11 @@ class Loop:
         deadline: float,
         identity: Collection[str] = IDENTITY_ALWAYS,
         in_time: float | None = None,
+        parts: str = "",
     ) -> None:
         self.selector = selectors.DefaultSelector()
         self.log = AttemptLog(lanes, deadline)
-        self.insert = insert(table, identity)
+        self.insert = insert(table, identity, parts)
         self.deadline = int(deadline * SECOND)
         self.in_time = int((deadline if in_time is None else in_time) * SECOND)
         self.stopping = False
@@ -187,7 +197,9 @@ def main() -> None:
     """Read the configuration, probe until told to stop, save."""
     config = json.loads(_first_line())
     lanes = [Lane(**lane) for lane in config["lanes"]]
-    loop = Loop(lanes, config["table"], config["deadline"], config["identity"], config["in_time"])
+    loop = Loop(
+        lanes, *(config[key] for key in ("table", "deadline", "identity", "in_time", "parts"))
+    )
     loop.selector.register(0, selectors.EVENT_READ, _Control(loop).ready)
 
     def abort(*_: object) -> None:

@@ -60,7 +60,9 @@ class Prober:
 
     The block begins once each lane but direct ones has had a write acknowledged. deadline is
     seconds from when an attempt is due, and in_time those within which clients want their answer
-    (None: the deadline). identity: what the server is asked of itself in each write.
+    (None: the deadline). identity: what the server is asked of itself in each write. parts: a
+    second table, to which the transaction of each attempt adds two rows ('': it is one row of the
+    first).
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Prober:
         start_within: float = 10.0,
         identity: Collection[str] = IDENTITY_ALWAYS,
         in_time: float | None = None,
+        parts: str = "",
     ) -> None:
         if len({lane.name for lane in lanes}) != len(lanes) or not lanes:
             raise ValueError("a prober needs lanes, each with a name of its own")
@@ -87,6 +90,7 @@ class Prober:
             "deadline": deadline,
             "identity": list(identity),
             "in_time": in_time,
+            "parts": parts,
             "file": str(self.file.absolute()),
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -278,6 +278,7 @@ class Tampering:
 def _newest_ledger(session: psycopg.Connection[tuple[Any, ...]]) -> str:
     row = session.execute(
         r"SELECT relname FROM pg_class WHERE relname LIKE 'ledger\_control\_%'"
+        r" AND relname NOT LIKE '%\_parts'"
         " ORDER BY oid DESC LIMIT 1"
     ).fetchone()
     assert row is not None, "no ledger to tamper with"

@@ -129,6 +129,7 @@ def trial(experiment: str, number: int, fresh: float | None, at: float) -> Trial
             duplicate=0,
         ),
         members=dict.fromkeys(MEMBERS, 5407 + number),
+        torn=0,
         redundancy=end + rng.uniform(2, 6),
         steady=end + rng.uniform(0.5, 3),
         service=Service(

@@ -82,6 +82,16 @@ def test_trials_of_older_runs_are_not_judged_for_service(tmp_path: Path, good: T
     assert older == {k: v for k, v in outcomes(tmp_path, good).items() if "steady" not in k}
 
 
+def test_a_transaction_that_is_there_in_part_is_broken(tmp_path: Path, good: Trial) -> None:
+    """Runs of when an attempt was one row have none, and nobody judges it."""
+    key = "primary_kill: transactions that are there in part"
+    assert outcomes(tmp_path, good)[key] == "met"
+    assert outcomes(tmp_path, good.model_copy(update={"torn": 1}))[key] == "broken"
+    assert key not in outcomes(tmp_path, good.model_copy(update={"torn": None}))
+    nothing = good.ledger.model_copy(update={"acked_present": 0})
+    assert outcomes(tmp_path, good.model_copy(update={"ledger": nothing}))[key] == "invalid"
+
+
 def test_two_writers_are_judged_by_what_could_be_seen(tmp_path: Path, good: Trial) -> None:
     """The verdict says how short an overlap may go unseen; without an ack nobody looked."""
     key = "primary_kill: time with two writable members"

@@ -16,7 +16,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.records import LaneResult
 from pgdrill.waiting import DeadlineError, eventually, pause
 from pgdrill.workload.attempts import Attempts
-from pgdrill.workload.ledger import create_table, read_ids, reconcile
+from pgdrill.workload.ledger import create_table, parts_of, read_ids, reconcile, torn
 from pgdrill.workload.prober import Prober
 from tests.unit.conftest import ScratchPostgres
 
@@ -75,6 +75,38 @@ def test_healthy_server_acknowledges_every_attempt_on_time(conninfo: str, tmp_pa
     assert set(attempts.rows["timeline"]) == {1}
     assert 0 <= attempts.schedule_error_p99_ms() < 100
     assert_all_counted(attempts, conninfo)
+
+
+def test_each_attempt_is_one_transaction_of_two_tables(
+    scratch_postgres: ScratchPostgres, conninfo: str, tmp_path: Path
+) -> None:
+    """All three rows are there or none, also of attempts that a killed server cut off."""
+    create_table(conninfo, TABLE, with_parts=True)
+    read_only = make_conninfo(conninfo, options="-c default_transaction_read_only=on")
+    standby = Lane("held@standby", "held", read_only, 20, direct=True)
+    probed = [*lanes(conninfo), standby]
+    with Prober(probed, TABLE, tmp_path, deadline=1, parts=parts_of(TABLE)) as prober:
+        pause(0.3)
+        os.kill(scratch_postgres.pid(), signal.SIGKILL)
+        eventually("restart", lambda: restarted(scratch_postgres), within=20, every=0.1)
+        prober.wait_for_acks(10, within=10)
+    attempts = prober.result()
+    assert_all_counted(attempts, conninfo)
+    assert reasons(attempts, Outcome.REFUSED) >= {"25006"}
+
+    def parts() -> int:
+        return torn(conninfo, TABLE)
+
+    assert read_ids(conninfo, TABLE).size > 20
+    assert parts() == 0
+    with psycopg.connect(conninfo, autocommit=True) as session:
+        first = f"(SELECT min(id) FROM {TABLE})"
+        session.execute(f"DELETE FROM {parts_of(TABLE)} WHERE id = {first} AND part = 2")
+        assert parts() == 1
+        session.execute(f"DELETE FROM {TABLE} WHERE id IN (SELECT max(id) FROM {TABLE})")
+        assert parts() == 2
+        session.execute(f"DROP TABLE {parts_of(TABLE)}")
+    assert parts() == read_ids(conninfo, TABLE).size, "a table that is gone is a loss"
 
 
 def test_steady_service_is_waited_for(conninfo: str, tmp_path: Path) -> None:

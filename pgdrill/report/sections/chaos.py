@@ -239,6 +239,7 @@ SUITE = Suite(
                 failover.LOST.kind,
                 failover.PHANTOM.kind,
                 failover.DUPLICATE.kind,
+                failover.TORN.kind,
                 failover.DIVERGED.kind,
                 recheck.LOST_LATER.kind,
                 recheck.OLD_ROWS.kind,
