@@ -121,13 +121,13 @@ class RestoringArchive(ABC):
             BrokenEnvironmentError: it failed, with the reason; nothing of it is left.
         """
         self.clear()
+        backup = self._begin_with(target)
         earlier = self.restored()
         if earlier and not replace:
             raise BrokenEnvironmentError(
                 f"a cluster restored to {earlier.target} is here already: REPLACE=1 (--replace)"
                 " puts another in its place, `make discard` removes it"
             )
-        backup = self._begin_with(target)
         update(0, "storing the last WAL")
         last = self._store_what_was_written()
         if target.kind == "lsn" and last and position(target.text) > position(last):

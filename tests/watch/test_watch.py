@@ -214,7 +214,8 @@ def test_a_closed_terminal_ends_it_with_a_page(
         seen.process.stdout.close()
         seen.process.send_signal(signal.SIGHUP)
         eventually("its end", lambda: seen.process.poll() is not None, within=30)
-    assert seen.process.returncode == 0
+    # What it printed nobody has read: its verdicts show why it ended otherwise.
+    assert seen.process.returncode == 0, seen.run.file(Verdict).read_text()
     assert seen.record().reason == "the terminal was closed"
     assert seen.run.report.is_file()
     assert schemas(kept.conninfo) == []
