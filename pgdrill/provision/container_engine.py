@@ -180,6 +180,10 @@ def _endpoint() -> str:
         return SOCKET  # a client too old for contexts
 
 
+# It runs on when this process ends. To drop its object before is a warning, which fails a test.
+_started: list["subprocess.Popen[bytes]"] = []
+
+
 def _start(say: Say) -> None:
     """Start dockerd as an ordinary process: there may be no systemd here."""
     home = _home()
@@ -202,6 +206,7 @@ def _start(say: Say) -> None:
             start_new_session=True,
             env=unmarked(),
         )
+    _started.append(process)
 
     def ready() -> bool:
         if process.poll() is not None:
