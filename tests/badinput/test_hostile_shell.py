@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pgdrill.settings import cache_dir
+from pgdrill.settings import Settings, cache_dir
 from tests.badinput.commands import Installation
 from tests.badinput.conftest import UP
 
@@ -50,9 +50,10 @@ def _make_locale(name: str) -> None:
         subprocess.run(command, capture_output=True, timeout=60)
 
 
-def test_a_drill_in_a_strangers_shell(hostile: Installation) -> None:
+def test_a_drill_in_a_strangers_shell(hostile: Installation, pgdrill_settings: Settings) -> None:
     """Up, seeded, asked and drilled with a killed primary: every promise kept, no row lost."""
     _make_locale(HOSTILE["LC_ALL"])
+    slow = ["--slow"] if pgdrill_settings.slow else []
     mask = os.umask(0o077)
     try:
         hostile.pgdrill("up", within=UP).succeeds()
@@ -60,7 +61,7 @@ def test_a_drill_in_a_strangers_shell(hostile: Installation) -> None:
         told = json.loads(hostile.pgdrill("status", "--json").succeeds().output)
         drilled = hostile.pytest(
             "-m", "smoke or chaos", "--profile=quick", "--rows=2000", "-k",
-            "test_topology or (primary_kill and not defaults)", within=240,
+            "test_topology or (primary_kill and not defaults)", *slow, within=240,
         )  # fmt: skip
     finally:
         os.umask(mask)
