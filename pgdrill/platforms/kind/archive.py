@@ -119,7 +119,7 @@ class KindArchive(RestoringArchive):
                 status,
                 lambda seen: seen.get("phase") in ("completed", "failed"),
                 within=timeouts.BACKUP_TAKEN,
-                every=0.2,
+                every=self.look_every,
             )
         except DeadlineError:
             raise BrokenEnvironmentError(
