@@ -101,7 +101,10 @@ EXECUTED = {
     (".ci/run", "make up PLATFORM=kind"): ["make up PLATFORM=kind"],
     (".ci/run", "make down PLATFORM=kind"): ["make down PLATFORM=kind"],
     (".ci/run", "make bench PLATFORM=kind"): ["make bench"],
-    (".ci/run", "make recovery PLATFORM=kind"): ["make recovery"],
+    (".ci/run", "make recovery PLATFORM=kind"): [
+        "make recovery",
+        "make recovery PLATFORM=kind ARCHIVE=1",
+    ],
     (".github/workflows/ci.yml", "run: .ci/run kind"): [".ci/run"],
     (".github/workflows/ci.yml", "run: make manifests"): ["make manifests"],
     ("tests/badinput/test_hostile_shell.py", '.pgdrill("seed"'): ["make seed"],

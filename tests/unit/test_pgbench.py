@@ -53,7 +53,8 @@ def killed(scratch_postgres: ScratchPostgres) -> Iterator[ScratchPostgres]:
 def _signal(server: ScratchPostgres, number: signal.Signals) -> None:
     postmaster = psutil.Process(server.pid())
     for process in [postmaster, *postmaster.children()]:
-        process.send_signal(number)
+        with suppress(psutil.NoSuchProcess):  # a session of the load has just ended
+            process.send_signal(number)
 
 
 def _run(conninfo: str, directory: Path, **options: Any) -> Bench:  # noqa: ANN401  # as run() takes them
