@@ -32,13 +32,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Pass over suites that `-m "one or another"` does not name: importing them takes seconds."""
-    suites = re.fullmatch(r"\s*(\w+)(\s+or\s+\w+)*\s*", config.option.markexpr)
-    named = set(re.split(r"\s+or\s+", config.option.markexpr.strip())) if suites else set()
-    given = config.args_source is config.ArgsSource.ARGS
-    if given or not named or collection_path.parent != TESTS or not collection_path.is_dir():
+    if collection_path.parent != TESTS or not collection_path.is_dir():
         return None
+    given = config.args_source is config.ArgsSource.ARGS
+    named = set(re.split(r"\s+or\s+", config.option.markexpr.strip()))
     ours = {path.name for path in TESTS.iterdir()}
-    return True if named <= ours and collection_path.name not in named else None
+    return True if not given and named <= ours and collection_path.name not in named else None
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
