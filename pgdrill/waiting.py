@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from pgdrill.errors import BrokenEnvironmentError
+
 T = TypeVar("T")
 
 PATIENCE = 3.0  # seconds of a wait before it is announced
@@ -102,6 +104,25 @@ def eventually(
         if began >= within:
             raise DeadlineError(f"{what}: not within {within:g} s, saw\n{story}") from cause
         time.sleep(max(0.0, min(every, within - story.elapsed())))
+
+
+def retry(what: str, call: Callable[[], T], *, within: float, every: float = 0.5) -> T:
+    """Call again while the environment refuses; within and every are seconds.
+
+    Raises:
+        BrokenEnvironmentError: it did not succeed in that time; the last refusal.
+    """
+    try:
+        return eventually(
+            what,
+            call,
+            lambda _: True,
+            within=within,
+            every=every,
+            not_yet=(BrokenEnvironmentError,),
+        )
+    except DeadlineError as late:
+        raise (late.__cause__ or late) from None
 
 
 def throughout(

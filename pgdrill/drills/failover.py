@@ -25,7 +25,7 @@ from pgdrill.progress import Reporter
 from pgdrill.records import Detection, Trial
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
-from pgdrill.waiting import DeadlineError, eventually, pause
+from pgdrill.waiting import DeadlineError, eventually, pause, retry
 from pgdrill.workload import ledger
 from pgdrill.workload.attempts import Attempts
 from pgdrill.workload.prober import Prober
@@ -137,7 +137,7 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
         fault.place()
         before = wait_settled(platform.engine, within=timeouts.REDUNDANT_BEFORE)
     table = f"ledger_{experiment.name}_{number}_{int(time.time())}"
-    _retry(
+    _from_address(
         "an empty ledger",
         lambda: ledger.create_table(cluster.conninfo(), table, with_parts=True),
     )
@@ -178,8 +178,8 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
     ended = time.monotonic()
     after = platform.engine.members()
     old = next(m for m in before if m.name == journal.target)
-    ids = _retry("the ledger read", lambda: ledger.read_ids(cluster.conninfo(), table))
-    torn = _retry("its parts read", lambda: ledger.torn(cluster.conninfo(), table))
+    ids = _from_address("the ledger read", lambda: ledger.read_ids(cluster.conninfo(), table))
+    torn = _from_address("its parts read", lambda: ledger.torn(cluster.conninfo(), table))
     keep_suspects(raw / "suspects.json", attempts, ids)
     held = _holdings(cluster, table)
     primary = held.get(platform.engine.primary().name)
@@ -220,7 +220,7 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
     return trial
 
 
-def _retry(what: str, call: Callable[[], T]) -> T:
+def _from_address(what: str, call: Callable[[], T]) -> T:
     """Try again when the address does not answer once, which may happen long after a fault.
 
     On `kind` a node remembers a SYN that nobody answered, for 5 s (by default 120), and leads
@@ -230,16 +230,7 @@ def _retry(what: str, call: Callable[[], T]) -> T:
     Raises:
         BrokenEnvironmentError: it did not answer within timeouts.ADDRESS_ANSWERS seconds.
     """
-    try:
-        return eventually(
-            what,
-            call,
-            lambda _: True,
-            within=timeouts.ADDRESS_ANSWERS,
-            not_yet=(BrokenEnvironmentError,),
-        )
-    except DeadlineError as late:
-        raise (late.__cause__ or late) from None
+    return retry(what, call, within=timeouts.ADDRESS_ANSWERS)
 
 
 def keep_suspects(file: Path, attempts: Attempts, ids: ledger.Ids) -> None:

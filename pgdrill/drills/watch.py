@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import TypeVar
 
 from pgdrill import __version__, openfiles, process_environment
 from pgdrill.attempt_log import Lane, Outcome
@@ -35,14 +34,12 @@ from pgdrill.records import (
 from pgdrill.report import splice, terminal
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
-from pgdrill.waiting import DeadlineError, eventually, ticks
+from pgdrill.waiting import retry, ticks
 from pgdrill.workload import ledger
 from pgdrill.workload.attempts import NS, Attempts, Change
 from pgdrill.workload.prober import LaneState, Prober
 from pgdrill.workload.read_poller import ReadPoller, staleness
 from pgdrill.workload.user_database import PREFIX, QUIET, STALE, UserDatabase
-
-T = TypeVar("T")
 
 RATE = 50.0  # attempts/s: a gap is known to 25 ms, and the load on a small server is negligible
 FRESH_SHARE = 0.2  # of them on a new connection, which costs the server a process and a handshake
@@ -206,31 +203,17 @@ def _schema(database: UserDatabase, schema: str, say: Callable[[str], object]) -
         yield
     finally:
         try:
-            _retry("the schema's removal", lambda: database.remove(schema), REMOVE_WITHIN)
+            retry(
+                "the schema's removal",
+                lambda: database.remove(schema),
+                within=REMOVE_WITHIN,
+                every=1.0,
+            )
         except (BrokenEnvironmentError, KeyboardInterrupt) as error:
             why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
             say(f"schema {schema} is left in {database.label} ({why}): `{CLEAN}` removes it")
             if isinstance(error, KeyboardInterrupt):
                 raise
-
-
-def _retry(what: str, call: Callable[[], T], within: float) -> T:
-    """Retry while the database refuses.
-
-    Raises:
-        BrokenEnvironmentError: it did not succeed within so many seconds.
-    """
-    try:
-        return eventually(
-            what,
-            call,
-            lambda _: True,
-            within=within,
-            every=1.0,
-            not_yet=(BrokenEnvironmentError,),
-        )
-    except DeadlineError as late:
-        raise (late.__cause__ or late) from None
 
 
 @dataclass(frozen=True)
@@ -357,10 +340,11 @@ def _record(
     attempts = seen.prober.result()
     ids, count, unread = None, None, ""
     try:
-        ids = _retry(
+        ids = retry(
             "the ledger read",
             lambda: ledger.read_ids(database.conninfo, table, user_owned=True),
-            READ_WITHIN,
+            within=READ_WITHIN,
+            every=1.0,
         )
         count = ledger.reconcile(attempts, ids)
     except BrokenEnvironmentError as error:

@@ -87,6 +87,7 @@ class CnpgEngine:
         self.edition = f"{self.name} {version}".rstrip()
         self.namespace = namespace
         self.cluster = cluster
+        self._object = (GROUP, VERSION, namespace, PLURAL, cluster)
         self._routed = routed
         self._api = api
         self._core = client.CoreV1Api(api)
@@ -104,12 +105,7 @@ class CnpgEngine:
         """
         try:
             found = self._custom.get_namespaced_custom_object(
-                GROUP,
-                VERSION,
-                self.namespace,
-                PLURAL,
-                self.cluster,
-                _request_timeout=timeouts.KUBERNETES_ANSWERS,
+                *self._object, _request_timeout=timeouts.KUBERNETES_ANSWERS
             )
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"no Cluster {self.cluster}: {_why(error)}") from None
@@ -123,12 +119,7 @@ class CnpgEngine:
         """
         try:
             self._custom.delete_namespaced_custom_object(
-                GROUP,
-                VERSION,
-                self.namespace,
-                PLURAL,
-                self.cluster,
-                _request_timeout=timeouts.KUBERNETES_ANSWERS,
+                *self._object, _request_timeout=timeouts.KUBERNETES_ANSWERS
             )
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"{self.cluster} stays: {_why(error)}") from None
@@ -229,9 +220,8 @@ class CnpgEngine:
         }
         try:
             self._custom.patch_namespaced_custom_object_status(
-                GROUP, VERSION, self.namespace, PLURAL, self.cluster, change,
-                _request_timeout=timeouts.KUBERNETES_ANSWERS,
-            )  # fmt: skip
+                *self._object, change, _request_timeout=timeouts.KUBERNETES_ANSWERS
+            )
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"switchover was refused: {_why(error)}") from None
 
@@ -323,9 +313,8 @@ class CnpgEngine:
     def _patch(self, change: Mapping[str, Any]) -> None:
         try:
             self._custom.patch_namespaced_custom_object(
-                GROUP, VERSION, self.namespace, PLURAL, self.cluster, dict(change),
-                _request_timeout=timeouts.KUBERNETES_ANSWERS,
-            )  # fmt: skip
+                *self._object, dict(change), _request_timeout=timeouts.KUBERNETES_ANSWERS
+            )
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(f"the change was refused: {_why(error)}") from None
 

@@ -82,18 +82,16 @@ def judge(life: AlertLife, verdicts: Verdicts) -> None:
     called = f"{life.alert}({life.member})" if life.member else life.alert
     about = About(alert=life.alert, member=life.member)
     told = ("logged", life.logged) if life.severity == "info" else ("paged", life.paged)
+    known = (KNOWN, "paged", life.condition, life.paged)
     with verdicts.together():
         for budget, stage, start, end in (
             (fires(path), "at Alertmanager", life.condition, life.alertmanager),
             (fires(path), told[0], life.condition, told[1]),
             (resolves(path), "resolved", life.healed, life.resolved),
+            *([known] if life.alert in FAILED_PRIMARY else []),
         ):
             seen, note = (None, life.doubt) if life.doubt else _lasted(start, end, life.ended)
             verdicts.check(budget, seen, f"{called} {stage}", note, about)
-        if life.alert in FAILED_PRIMARY:
-            seen, note = _lasted(life.condition, life.paged, life.ended)
-            seen, note = (None, life.doubt) if life.doubt else (seen, note)
-            verdicts.check(KNOWN, seen, f"{called} paged", note, about)
 
 
 def rejudge(records: Records, verdicts: Verdicts) -> None:

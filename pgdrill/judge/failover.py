@@ -203,20 +203,18 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
         written = all(t.ledger.acked for t in trials)
         # Not judged where nobody could look at a member: the platform says so before.
         straight = any(t.members or t.lanes.keys() - set(CLIENT_LANES) for t in trials)
-        of_members = ((DIVERGED, [len(t.diverged) for t in trials]),)
         for budget, counts in (
             (LOST, [t.ledger.acked_lost for t in trials]),
             (PHANTOM, [t.ledger.refused_present for t in trials]),
             (DUPLICATE, [t.ledger.duplicate for t in trials]),
-            *(of_members if straight else ()),
+            (DIVERGED, [len(t.diverged) for t in trials] if straight else []),
+            # Older runs wrote one row each.
+            (TORN, [t.torn for t in trials if t.torn is not None]),
         ):
-            # Without a single acknowledged write, zero lost ones prove nothing; one does.
-            rows = sum(counts) if written or any(counts) else None
-            verdicts.check(budget, rows, subject, f"of {acked} acked", about)
-        parts = [t.torn for t in trials if t.torn is not None]  # older runs wrote one row each
-        if parts:
-            torn = sum(parts) if written or any(parts) else None
-            verdicts.check(TORN, torn, subject, f"of {acked} acked", about)
+            if counts:
+                # Without a single acknowledged write, zero lost ones prove nothing; one does.
+                rows = sum(counts) if written or any(counts) else None
+                verdicts.check(budget, rows, subject, f"of {acked} acked", about)
         if straight:
             _two_writers(trials, verdicts, subject, about)
         late = worst([t.schedule_error_p99_ms for t in trials])

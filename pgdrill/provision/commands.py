@@ -21,6 +21,10 @@ HEARTBEAT = 8.0  # seconds between progress lines of a program without output
 _running: set[subprocess.Popen[bytes]] = set()  # what logged() waits for, in any thread
 
 
+class TimeUpError(BrokenEnvironmentError):
+    """A command was ended because it took too long."""
+
+
 def mark(state: Path) -> None:
     """Mark whatever this process starts from now on as an installation's: see orphans.sweep."""
     os.environ[MARK] = str(state)
@@ -90,7 +94,8 @@ def logged(
     command is ended early; it ends what the command itself has started.
 
     Raises:
-        BrokenEnvironmentError: it failed, or took more than within seconds.
+        TimeUpError: it took more than within seconds.
+        BrokenEnvironmentError: it failed.
     """
     words = [str(word) for word in command]
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +108,7 @@ def logged(
         try:
             _wait(process, within, poll)
         except subprocess.TimeoutExpired:
-            raise BrokenEnvironmentError(f"{what}: no end after {within:g} s, see {log}") from None
+            raise TimeUpError(f"{what}: no end after {within:g} s, see {log}") from None
         finally:
             _running.discard(process)
             if end is not None and process.poll() is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.progress import Update
 from pgdrill.provision import wheels
-from pgdrill.provision.commands import Say, logged
+from pgdrill.provision.commands import Say, TimeUpError, logged
 from pgdrill.settings import ROOT, cache_dir
 
 LOCK = ROOT / "requirements/collections.lock"  # why this package: see collections.in
@@ -97,7 +97,7 @@ def play(
         )
     except BrokenEnvironmentError as error:
         complaints = re.findall(r"^(?:fatal|failed|\[?ERROR)\W.*", log.read_text(), re.M)
-        if not complaints and "no end after" in str(error):
+        if not complaints and isinstance(error, TimeUpError):
             raise
         why = complaints[0][:400] if complaints else "no reason given"
         raise BrokenEnvironmentError(f"the playbook failed: {why} (log: {log}){remedy}") from None

@@ -172,9 +172,8 @@ class Attempts:
         """
         began = [np.sort(self.lane_rows(lane)["started"]) for lane in self.direct]
         interval = max((int(np.diff(at).max()) for at in began if at.size > 1), default=None)
-        direct = [place for place, lane in enumerate(self.lanes) if lane in self.direct]
         acked = self.of(Outcome.ACKED)
-        acked = acked[np.isin(acked["lane"], direct)]
+        acked = acked[self._straight(acked)]
         answer = percentile(np.sort(acked["ended"] - acked["started"]), 0, 990)
         return None if interval is None or answer is None else (2 * interval + answer) / NS
 
@@ -213,10 +212,14 @@ class Attempts:
         shares = tuple(100 * int(g) / int(d) if d else None for g, d in zip(good, due, strict=True))
         return Service(limit_ms=limit_ms, window=window, shares=shares)
 
+    def _straight(self, rows: Rows) -> NDArray[np.bool_]:
+        """Return which attempts are those of direct lanes."""
+        direct = [place for place, lane in enumerate(self.lanes) if lane in self.direct]
+        return np.isin(rows["lane"], direct)
+
     def _clients(self, limit_ms: float) -> tuple[Rows, NDArray[np.bool_]]:
         """Return the attempts of all lanes but direct ones, and which were not in time."""
-        direct = [place for place, lane in enumerate(self.lanes) if lane in self.direct]
-        rows: Rows = self.rows[~np.isin(self.rows["lane"], direct)]
+        rows: Rows = self.rows[~self._straight(self.rows)]
         late = rows["ended"] - rows["due"] > limit_ms * 1e6
         return rows, (rows["outcome"] != Outcome.ACKED) | late
 

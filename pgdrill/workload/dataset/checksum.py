@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from pgdrill.records import TableSeed
 from pgdrill.waiting import eventually
 from pgdrill.workload.dataset.schema import TABLES
-from pgdrill.workload.dataset.sessions import Connection, Sessions
+from pgdrill.workload.dataset.sessions import Connection, Sessions, value
 
 # A sum of row hashes needs no order, and unlike bit_xor a row that is there twice does not cancel
 # out. The hash covers the whole row, so values swapped between rows or columns change it. Hashing
@@ -61,12 +60,12 @@ def survey(
         BrokenEnvironmentError: a member does not answer.
     """
     sessions.doing = "comparing checksums"
-    lsn = str(_value(control, "SELECT pg_current_wal_flush_lsn()"))
-    home = _value(control, IDENTITY)
+    lsn = str(value(control, "SELECT pg_current_wal_flush_lsn()"))
+    home = value(control, IDENTITY)
 
     def look(name: str) -> Checksums | None:
         with sessions.open(members[name]) as member:
-            if _value(member, IDENTITY) == home:
+            if value(member, IDENTITY) == home:
                 return None  # the primary under its own address: once is enough
             _catch_up(member, name, lsn, sessions.left())
             return read(member)
@@ -103,13 +102,8 @@ def _catch_up(member: Connection, name: str, lsn: str, within: float) -> None:
 
     eventually(
         f"{name} to replay what was loaded (bytes behind)",
-        lambda: _value(member, query, lsn),
+        lambda: value(member, query, lsn),
         lambda lag: lag == 0,
         within=within,
         every=0.05,
     )
-
-
-def _value(connection: Connection, query: str, *values: str) -> Any:  # noqa: ANN401  # any column
-    row = connection.execute(query, values).fetchone()
-    return row[0] if row else None

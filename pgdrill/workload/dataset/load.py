@@ -13,7 +13,7 @@ from pgdrill.settings import MIN_ROWS
 from pgdrill.workload.dataset.encode import Column, stream
 from pgdrill.workload.dataset.generate import ROW_MEMORY, generate
 from pgdrill.workload.dataset.schema import LOAD_TABLES, SCHEMA, TABLES, Table
-from pgdrill.workload.dataset.sessions import Connection, Sessions
+from pgdrill.workload.dataset.sessions import Connection, Sessions, value
 
 Job = TypeVar("Job")
 Progress = Callable[[str, int, int, float], None]
@@ -62,7 +62,7 @@ def must_fit_on_volumes(rows: int, free: Mapping[str, int], control: Connection)
     if not free:
         return
     least = min(free, key=lambda name: free[name])
-    dropped, wal = (_number(control, query) for query in (SHOP, KEPT_WAL))
+    dropped, wal = (int(value(control, query)) for query in (SHOP, KEPT_WAL))
     room = 9 * free[least] // 10 + dropped
     needed = rows * ROW_DISK + min(rows * ROW_WAL, wal)
     if needed <= room:
@@ -73,11 +73,6 @@ def must_fit_on_volumes(rows: int, free: Mapping[str, int], control: Connection)
         f"{rows} rows need {needed / 1e9:.1f} GB on each member's volume, WAL included,"
         f" {room / 1e9:.1f} GB are free for them on {least}: {remedy}"
     )
-
-
-def _number(connection: Connection, query: str) -> int:
-    row = connection.execute(query).fetchone()
-    return int(row[0]) if row else 0
 
 
 class Loader:

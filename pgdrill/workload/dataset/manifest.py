@@ -8,7 +8,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.records import TableSeed
 from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload.dataset.generate import VERSION
-from pgdrill.workload.dataset.sessions import Connection
+from pgdrill.workload.dataset.sessions import Connection, value
 
 OWNER = "dataset of pgdrill"  # comment on the schema: only what we made may be dropped
 LOCK = int.from_bytes(b"pgdrill", "big")  # advisory lock: one seed at a time in a database
@@ -44,7 +44,7 @@ def lock(connection: Connection) -> None:
             f"PostgreSQL {connection.info.server_version // 10_000} is too old for the dataset's"
             " checksums: use 14 or newer"
         )
-    if _value(connection, "SELECT pg_is_in_recovery()"):
+    if value(connection, "SELECT pg_is_in_recovery()"):
         raise BrokenEnvironmentError(
             "the read-write address leads to a standby: wait until the cluster has a primary,"
             " then run this again"
@@ -52,12 +52,12 @@ def lock(connection: Connection) -> None:
     try:
         eventually(
             "the lock on the dataset",
-            lambda: _value(connection, f"SELECT pg_try_advisory_lock({LOCK})"),
+            lambda: value(connection, f"SELECT pg_try_advisory_lock({LOCK})"),
             within=LET_GO,
             every=0.1,
         )
     except DeadlineError:
-        holder = _value(
+        holder = value(
             connection,
             "SELECT min(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
             f" AND (classid::bigint << 32 | objid::bigint) = {LOCK}"
@@ -71,7 +71,7 @@ def lock(connection: Connection) -> None:
 
 def find(connection: Connection) -> Manifest | None:
     """Read the manifest; None when no load was completed."""
-    if _value(connection, "SELECT to_regclass('shop.manifest')") is None:
+    if value(connection, "SELECT to_regclass('shop.manifest')") is None:
         return None
     row = connection.execute(
         "SELECT rows, seed, seconds, version, tables FROM shop.manifest"
@@ -89,7 +89,7 @@ def clear(connection: Connection) -> None:
     Raises:
         BrokenEnvironmentError: it exists and is not ours.
     """
-    owner = _value(
+    owner = value(
         connection,
         "SELECT coalesce(obj_description(oid, 'pg_namespace'), '') FROM pg_namespace"
         " WHERE nspname = 'shop'",
@@ -119,8 +119,3 @@ def write(connection: Connection, manifest: Manifest) -> None:
             " VALUES (%s, %s, %s, %s, %s)",
             [manifest.rows, manifest.seed, manifest.seconds, manifest.version, tables],
         )
-
-
-def _value(connection: Connection, query: str) -> object:
-    row = connection.execute(query).fetchone()
-    return row[0] if row else None

@@ -22,6 +22,12 @@ CONNECT = 10  # seconds to wait for a connection
 GRACE = 1  # seconds after the deadline for the server to end by itself what it does
 
 
+def value(connection: Connection, query: str, *values: str) -> Any:  # noqa: ANN401  # any column
+    """Return the first column of a query's first row; None where there is no row."""
+    row = connection.execute(query, values or None).fetchone()
+    return row[0] if row else None
+
+
 class Sessions:
     """Autocommit sessions sharing a deadline; use as a context manager.
 
