@@ -154,7 +154,7 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
             raw,
             deadline=DEADLINE,
             in_time=in_time_ms / 1000,
-            parts=ledger.parts_of(table),
+            with_parts=True,
         ) as prober,
     ):
         prober.wait_for_acks(40, within=timeouts.FIRST_ACKS)
@@ -180,6 +180,9 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
     old = next(m for m in before if m.name == journal.target)
     ids = _from_address("the ledger read", lambda: ledger.read_ids(cluster.conninfo(), table))
     torn = _from_address("its parts read", lambda: ledger.torn(cluster.conninfo(), table))
+    lost_updates = _from_address(
+        "its counters read", lambda: ledger.lost_updates(cluster.conninfo(), table)
+    )
     keep_suspects(raw / "suspects.json", attempts, ids)
     held = _holdings(cluster, table)
     primary = held.get(platform.engine.primary().name)
@@ -205,6 +208,7 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
         },
         ledger=ledger.reconcile(attempts, ids),
         torn=torn,
+        lost_updates=lost_updates,
         members={name: holding.rows for name, holding in held.items()},
         diverged=tuple(name for name, holding in held.items() if holding != primary),
         redundancy=redundancy,

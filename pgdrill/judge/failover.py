@@ -50,6 +50,13 @@ TORN = Budget(
     better="lower",
     because="each attempt is one transaction of three rows in two tables: all of them, or none",
 )
+LOST_UPDATES = Budget(
+    name="updates lost or made up",
+    limit=0,
+    unit="updates",
+    better="lower",
+    because="each attempt adds one to a counter: that is the number of its rows",
+)
 TWO_WRITERS = Budget(
     name="time with two writable members",
     limit=0,
@@ -210,6 +217,7 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
             (DIVERGED, [len(t.diverged) for t in trials] if straight else []),
             # Older runs wrote one row each.
             (TORN, [t.torn for t in trials if t.torn is not None]),
+            (LOST_UPDATES, [t.lost_updates for t in trials if t.lost_updates is not None]),
         ):
             if counts:
                 # Without a single acknowledged write, zero lost ones prove nothing; one does.

@@ -13,6 +13,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.records import LedgerCount, NearbyWrite
 from pgdrill.workload.attempts import NS, Attempts
 from pgdrill.workload.dataset.sessions import Sessions
+from pgdrill.workload.probe_loop import SLOTS, counters_of, parts_of
 
 Ids = NDArray[np.int64]
 
@@ -28,6 +29,15 @@ TORN = SQL(
     "SELECT count(*) FROM (SELECT DISTINCT id FROM {}) whole"
     " FULL JOIN (SELECT id, count(*) AS rows FROM {} GROUP BY id) parts USING (id)"
     " WHERE whole.id IS NULL OR parts.rows IS DISTINCT FROM {}"
+)
+# The third one: each transaction adds one to a counter.
+CREATE_COUNTERS = SQL(
+    "CREATE TABLE {} (slot integer PRIMARY KEY, value bigint NOT NULL) WITH (fillfactor = 50)"
+)
+FILL_COUNTERS = SQL("INSERT INTO {} SELECT slot, 0 FROM generate_series(0, {} - 1) AS slot")
+LOST_UPDATES = SQL(
+    "SELECT coalesce(sum(abs(coalesce(counted.rows, 0) - coalesce(value, 0))), 0) FROM {} counters"
+    " FULL JOIN (SELECT id % {} AS slot, count(*) AS rows FROM {} GROUP BY 1) counted USING (slot)"
 )
 # COPY's binary format: 11 bytes of signature, flags, length of an extension; then a row is its
 # number of columns, and each value after its length; a trailer of two bytes (manual, COPY).
@@ -78,17 +88,12 @@ def named(table: str) -> Identifier:
     return Identifier(*table.split("."))
 
 
-def parts_of(name: str) -> str:
-    """Return the name of a ledger's second table."""
-    return f"{name}_parts"
-
-
 def create_table(
     conninfo: str, name: str, *, within: float = 30.0, with_parts: bool = False
 ) -> None:
     """Make an empty ledger of that name; one of an earlier trial is dropped.
 
-    with_parts: with the second table that transactions write to.
+    with_parts: with the two other tables that transactions write to.
 
     Raises:
         BrokenEnvironmentError: the database does not do it within so many seconds.
@@ -98,10 +103,13 @@ def create_table(
         sessions.doing = f"creating ledger {name}"
         with sessions.open(conninfo) as connection, connection.transaction():
             # The ledger itself comes last: whoever looks for the newest one finds it.
-            second = [(named(parts_of(name)), CREATE_PARTS)] if with_parts else []
-            for made, create in (*second, (table, CREATE)):
+            counters = named(counters_of(name))
+            others = [(named(parts_of(name)), CREATE_PARTS), (counters, CREATE_COUNTERS)]
+            for made, create in (*(others if with_parts else ()), (table, CREATE)):
                 connection.execute(SQL("DROP TABLE IF EXISTS {}").format(made))
                 connection.execute(create.format(made))
+            if with_parts:
+                connection.execute(FILL_COUNTERS.format(counters, SLOTS))
 
 
 def read_ids(conninfo: str, table: str, *, within: float = 60.0, user_owned: bool = False) -> Ids:
@@ -187,18 +195,39 @@ def torn(conninfo: str, table: str, *, within: float = 60.0) -> int:
     """
     second = parts_of(table)
     query = TORN.format(named(table), named(second), PARTS)
+    found = _counted(conninfo, f"comparing ledger {table} with its parts", query, within)
+    if found is not None:
+        return found
+    # One table is gone: what is left in the other one is there in part.
+    left = (read_ids(conninfo, name, within=within) for name in (table, second))
+    return int(np.unique(np.concatenate(list(left))).size)
+
+
+def lost_updates(conninfo: str, table: str, *, within: float = 60.0) -> int:
+    """Count by how much the counters differ from the number of rows that each has counted.
+
+    One that is too small has lost an update, though the transaction's row is there.
+
+    Raises:
+        BrokenEnvironmentError: the database does not deliver within so many seconds.
+    """
+    query = LOST_UPDATES.format(named(counters_of(table)), SLOTS, named(table))
+    found = _counted(conninfo, f"comparing ledger {table} with its counters", query, within)
+    return read_ids(conninfo, table, within=within).size if found is None else found
+
+
+def _counted(conninfo: str, doing: str, query: Composed, within: float) -> int | None:
+    """Return what a query counts; None where a table of it is gone."""
     try:
         with Sessions(within) as sessions:
-            sessions.doing = f"comparing ledger {table} with its parts"
+            sessions.doing = doing
             with sessions.open(conninfo) as connection:
                 row = connection.execute(query).fetchone()
                 return int(row[0]) if row else 0
     except BrokenEnvironmentError as error:
-        if not isinstance(error.__cause__, psycopg.errors.UndefinedTable):
-            raise
-    # One table is gone: what is left in the other one is there in part.
-    left = (read_ids(conninfo, name, within=within) for name in (table, second))
-    return int(np.unique(np.concatenate(list(left))).size)
+        if isinstance(error.__cause__, psycopg.errors.UndefinedTable):
+            return None
+        raise
 
 
 def as_of(attempts: Attempts, ids: Ids, point: tuple[float, float]) -> AsOf:

@@ -36,20 +36,42 @@ PATIENCE = 0.1  # seconds between two looks at whether a signal came
 _INSERT = SQL("INSERT INTO {} (id, lane) VALUES ($1, $2) RETURNING {}, {}")
 
 
-# One transaction: two rows of another table, without which the row is none.
-_WITH_PARTS = SQL("WITH parts AS (INSERT INTO {} (id, part) VALUES ($1::bigint, 1), ($1, 2)) ")
+# Counters. So many attempts are due in longer than the deadline of one: none waits for the lock of
+# another whose client has not given up yet.
+SLOTS = 512
+# One transaction: two rows of another table, and one more in a counter.
+_WITH_PARTS = SQL(
+    "WITH parts AS (INSERT INTO {} (id, part) VALUES ($1::bigint, 1), ($1, 2)),"
+    " counted AS (UPDATE {} SET value = value + 1 WHERE slot = $1::bigint % {}) "
+)
 
 
-def insert(table: str, identity: Collection[str], parts: str = "") -> bytes:
+def parts_of(table: str) -> str:
+    """Return the name of a ledger's second table."""
+    return f"{table}_parts"
+
+
+def counters_of(table: str) -> str:
+    """Return the name of a ledger's table of counters."""
+    return f"{table}_counters"
+
+
+def insert(table: str, identity: Collection[str], *, with_parts: bool = False) -> bytes:
     """Return the statement of an attempt on a table (a schema before it, perhaps, and a dot).
 
-    parts: the table that takes two rows more of each attempt; '' for none.
+    with_parts: the two other tables of a ledger take part in each attempt.
     """
     server = IDENTITY_SQL["address"] + (IDENTITY_SQL["since"] if "since" in identity else SQL(""))
     timeline = next((IDENTITY_SQL[name] for name in TIMELINES if name in identity), SQL("'0'"))
-    first = _WITH_PARTS.format(Identifier(*parts.split("."))) if parts else SQL("")
-    row = _INSERT.format(Identifier(*table.split(".")), server, timeline)
+    row = _INSERT.format(_name(table), server, timeline)
+    first = _WITH_PARTS.format(_name(parts_of(table)), _name(counters_of(table)), SLOTS)
+    if not with_parts:
+        return row.as_bytes(None)
     return (first + row).as_bytes(None)
+
+
+def _name(table: str) -> Identifier:
+    return Identifier(*table.split("."))
 
 
 class Loop:
@@ -62,11 +84,12 @@ class Loop:
         deadline: float,
         identity: Collection[str] = IDENTITY_ALWAYS,
         in_time: float | None = None,
-        parts: str = "",
+        *,
+        with_parts: bool = False,
     ) -> None:
         self.selector = selectors.DefaultSelector()
         self.log = AttemptLog(lanes, deadline)
-        self.insert = insert(table, identity, parts)
+        self.insert = insert(table, identity, with_parts=with_parts)
         self.deadline = int(deadline * SECOND)
         self.in_time = int((deadline if in_time is None else in_time) * SECOND)
         self.stopping = False
@@ -198,7 +221,9 @@ def main() -> None:
     config = json.loads(_first_line())
     lanes = [Lane(**lane) for lane in config["lanes"]]
     loop = Loop(
-        lanes, *(config[key] for key in ("table", "deadline", "identity", "in_time", "parts"))
+        lanes,
+        *(config[key] for key in ("table", "deadline", "identity", "in_time")),
+        with_parts=config["with_parts"],
     )
     loop.selector.register(0, selectors.EVENT_READ, _Control(loop).ready)
 

@@ -60,9 +60,8 @@ class Prober:
 
     The block begins once each lane but direct ones has had a write acknowledged. deadline is
     seconds from when an attempt is due, and in_time those within which clients want their answer
-    (None: the deadline). identity: what the server is asked of itself in each write. parts: a
-    second table, to which the transaction of each attempt adds two rows ('': it is one row of the
-    first).
+    (None: the deadline). identity: what the server is asked of itself in each write.
+    with_parts: each attempt also adds two rows to a second table, and one to a counter.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class Prober:
         start_within: float = 10.0,
         identity: Collection[str] = IDENTITY_ALWAYS,
         in_time: float | None = None,
-        parts: str = "",
+        with_parts: bool = False,
     ) -> None:
         if len({lane.name for lane in lanes}) != len(lanes) or not lanes:
             raise ValueError("a prober needs lanes, each with a name of its own")
@@ -90,7 +89,7 @@ class Prober:
             "deadline": deadline,
             "identity": list(identity),
             "in_time": in_time,
-            "parts": parts,
+            "with_parts": with_parts,
             "file": str(self.file.absolute()),
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -16,6 +16,7 @@ from pgdrill.observe.prometheus import Prometheus
 from pgdrill.platforms.base import Platform
 from pgdrill.platforms.kubernetes.platform import KubernetesPlatform
 from pgdrill.waiting import eventually, pause
+from pgdrill.workload.probe_loop import counters_of
 
 LOSING = 1.0  # seconds of acknowledged writes that no standby receives; some 70 of them
 TAKES_EFFECT = 15.0  # seconds for the engine to change how commits wait
@@ -36,6 +37,10 @@ REFUSED_APPEAR = (
 )
 ONE_VANISHES = "DELETE FROM {0} WHERE ctid = (SELECT ctid FROM {0} ORDER BY at, id LIMIT 1)"
 ONE_DOUBLES = "INSERT INTO {0} SELECT * FROM {0} ORDER BY at, id LIMIT 1"
+UPDATES_VANISH = (
+    "UPDATE {1} SET value = value - 10 WHERE slot ="
+    " (SELECT slot FROM {1} ORDER BY slot DESC LIMIT 1 FOR UPDATE SKIP LOCKED)"
+)
 
 
 class NoFault:
@@ -252,20 +257,24 @@ class Tampering:
         """Change the newest ledger behind the back of its prober."""
         primary = self._platform.engine.primary().name
         with self._platform.cluster().connect() as session, session.transaction():
-            table = Identifier(_newest_ledger(session))
+            name = _newest_ledger(session)
+            table, counters = Identifier(name), Identifier(counters_of(name))
             session.execute(SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(table))
             self._changed = tuple(
-                session.execute(SQL(change).format(table)).rowcount
-                for change in (REFUSED_APPEAR, ONE_VANISHES, ONE_DOUBLES)
+                session.execute(SQL(change).format(table, counters)).rowcount
+                for change in (REFUSED_APPEAR, ONE_VANISHES, ONE_DOUBLES, UPDATES_VANISH)
             )
             pause(HELD)
         return primary
 
     def verify_injected(self) -> str:
         """Every change found its rows."""
-        if self._changed != (3, 1, 1):
-            raise FaultNotRealError(f"rows changed: {self._changed}, not 3, 1 and 1")
-        return f"one row deleted, one doubled, three made up, writers held up for {HELD:g} s"
+        if self._changed != (3, 1, 1, 1):
+            raise FaultNotRealError(f"rows changed: {self._changed}, not 3, 1, 1 and 1")
+        return (
+            "one row deleted, one doubled, three made up, a counter put back,"
+            f" writers held up for {HELD:g} s"
+        )
 
     def heal(self) -> None:
         """The lock went with its transaction."""
@@ -278,7 +287,7 @@ class Tampering:
 def _newest_ledger(session: psycopg.Connection[tuple[Any, ...]]) -> str:
     row = session.execute(
         r"SELECT relname FROM pg_class WHERE relname LIKE 'ledger\_control\_%'"
-        r" AND relname NOT LIKE '%\_parts'"
+        r" AND relname NOT LIKE '%\_parts' AND relname NOT LIKE '%\_counters%'"
         " ORDER BY oid DESC LIMIT 1"
     ).fetchone()
     assert row is not None, "no ledger to tamper with"

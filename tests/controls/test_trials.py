@@ -88,16 +88,26 @@ def test_kill_that_misses_is_invalid(
     "refused-writes-present",
     "transactions-that-are-there-in-part",
     "trials-without-a-failover",
+    "updates-lost-or-made-up",
 )
 def test_tampered_ledger_is_broken(trials: Trials, control: Control) -> None:
     """A row that vanished, doubled or was refused is found, and a wait of all writers is a gap."""
     gap = trials.promised("standby_kill").gap
-    promised = (gap, failover.LOST, failover.DUPLICATE, failover.PHANTOM, failover.TORN)
+    promised = (
+        gap,
+        failover.LOST,
+        failover.DUPLICATE,
+        failover.PHANTOM,
+        failover.TORN,
+        failover.LOST_UPDATES,
+    )
     with control.must_be("broken", "rows and writers tampered with", *promised) as verdicts:
         trial = trials.run("standby_kill", Tampering(trials.platform))
         trials.judge(trial, verdicts, like="standby_kill")
     assert (trial.ledger.acked_lost, trial.ledger.duplicate) == (1, 1), trial.ledger
     assert trial.torn == 4  # one whose row vanished, three whose rows were made up
+    # Those and the row that doubled, each in a counter of its own, and ten updates that are gone.
+    assert trial.lost_updates == 5 + 10
     unmoved = failover.NO_FAILOVER
     with control.must_be("broken", "a primary's kill that misses it", unmoved) as verdicts:
         trials.judge(trial, verdicts, like="primary_kill")

@@ -8,7 +8,7 @@ import pytest
 from pgdrill.faults.catalogue import FAULTS, LOCAL
 from pgdrill.judge import failover
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
-from pgdrill.records import Service, Trial
+from pgdrill.records import Budget, Service, Trial
 from tests.unit.fake_run import trial
 
 pytestmark = pytest.mark.unit
@@ -82,12 +82,17 @@ def test_trials_of_older_runs_are_not_judged_for_service(tmp_path: Path, good: T
     assert older == {k: v for k, v in outcomes(tmp_path, good).items() if "steady" not in k}
 
 
-def test_a_transaction_that_is_there_in_part_is_broken(tmp_path: Path, good: Trial) -> None:
+@pytest.mark.parametrize(
+    ("field", "promise"), [("torn", failover.TORN), ("lost_updates", failover.LOST_UPDATES)]
+)
+def test_a_transaction_that_is_there_in_part_is_broken(
+    tmp_path: Path, good: Trial, field: str, promise: Budget
+) -> None:
     """Runs of when an attempt was one row have none, and nobody judges it."""
-    key = "primary_kill: transactions that are there in part"
+    key = f"primary_kill: {promise.name}"
     assert outcomes(tmp_path, good)[key] == "met"
-    assert outcomes(tmp_path, good.model_copy(update={"torn": 1}))[key] == "broken"
-    assert key not in outcomes(tmp_path, good.model_copy(update={"torn": None}))
+    assert outcomes(tmp_path, good.model_copy(update={field: 1}))[key] == "broken"
+    assert key not in outcomes(tmp_path, good.model_copy(update={field: None}))
     nothing = good.ledger.model_copy(update={"acked_present": 0})
     assert outcomes(tmp_path, good.model_copy(update={"ledger": nothing}))[key] == "invalid"
 

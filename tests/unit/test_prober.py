@@ -16,7 +16,8 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.records import LaneResult
 from pgdrill.waiting import DeadlineError, eventually, pause
 from pgdrill.workload.attempts import Attempts
-from pgdrill.workload.ledger import create_table, parts_of, read_ids, reconcile, torn
+from pgdrill.workload.ledger import create_table, lost_updates, read_ids, reconcile, torn
+from pgdrill.workload.probe_loop import counters_of, parts_of
 from pgdrill.workload.prober import Prober
 from tests.unit.conftest import ScratchPostgres
 
@@ -77,15 +78,15 @@ def test_healthy_server_acknowledges_every_attempt_on_time(conninfo: str, tmp_pa
     assert_all_counted(attempts, conninfo)
 
 
-def test_each_attempt_is_one_transaction_of_two_tables(
+def test_each_attempt_is_one_transaction_of_three_tables(
     scratch_postgres: ScratchPostgres, conninfo: str, tmp_path: Path
 ) -> None:
-    """All three rows are there or none, also of attempts that a killed server cut off."""
+    """All its rows and its update are there or none, also where a killed server cut it off."""
     create_table(conninfo, TABLE, with_parts=True)
     read_only = make_conninfo(conninfo, options="-c default_transaction_read_only=on")
     standby = Lane("held@standby", "held", read_only, 20, direct=True)
     probed = [*lanes(conninfo), standby]
-    with Prober(probed, TABLE, tmp_path, deadline=1, parts=parts_of(TABLE)) as prober:
+    with Prober(probed, TABLE, tmp_path, deadline=1, with_parts=True) as prober:
         pause(0.3)
         os.kill(scratch_postgres.pid(), signal.SIGKILL)
         eventually("restart", lambda: restarted(scratch_postgres), within=20, every=0.1)
@@ -98,15 +99,20 @@ def test_each_attempt_is_one_transaction_of_two_tables(
         return torn(conninfo, TABLE)
 
     assert read_ids(conninfo, TABLE).size > 20
-    assert parts() == 0
+    assert (parts(), lost_updates(conninfo, TABLE)) == (0, 0)
     with psycopg.connect(conninfo, autocommit=True) as session:
         first = f"(SELECT min(id) FROM {TABLE})"
         session.execute(f"DELETE FROM {parts_of(TABLE)} WHERE id = {first} AND part = 2")
         assert parts() == 1
         session.execute(f"DELETE FROM {TABLE} WHERE id IN (SELECT max(id) FROM {TABLE})")
         assert parts() == 2
-        session.execute(f"DROP TABLE {parts_of(TABLE)}")
-    assert parts() == read_ids(conninfo, TABLE).size, "a table that is gone is a loss"
+        assert lost_updates(conninfo, TABLE) == 1, "a counter is ahead of its rows"
+        counters = counters_of(TABLE)
+        session.execute(f"UPDATE {counters} SET value = value - 1 WHERE slot IN (1, 2)")
+        assert lost_updates(conninfo, TABLE) == 3
+        session.execute(f"DROP TABLE {parts_of(TABLE)}, {counters}")
+    left = read_ids(conninfo, TABLE).size
+    assert parts() == lost_updates(conninfo, TABLE) == left, "a table that is gone is a loss"
 
 
 def test_steady_service_is_waited_for(conninfo: str, tmp_path: Path) -> None:

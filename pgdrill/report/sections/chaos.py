@@ -240,6 +240,7 @@ SUITE = Suite(
                 failover.PHANTOM.kind,
                 failover.DUPLICATE.kind,
                 failover.TORN.kind,
+                failover.LOST_UPDATES.kind,
                 failover.DIVERGED.kind,
                 recheck.LOST_LATER.kind,
                 recheck.OLD_ROWS.kind,
