@@ -86,7 +86,7 @@ def test_an_alert_that_was_raised_before_says_nothing() -> None:
     blind = detection("f", 2).model_copy(update={"before": ("PgFailover", "PgOther(pg-3)")})
     verdicts = Verdicts(None)
     promises.judge([detection("f", 1, seen("PgFailover", "info", 2)), blind], PROMISED, verdicts)
-    assert verdicts.given[0].note == "1 of 2 trials can tell"
+    assert verdicts.given[0].note == "1 of 2 trials are evidence"
     with pytest.raises(BrokenBudgetError, match="invalid: f, PgFailover"):
         promises.judge([blind], PROMISED, verdicts)
 
