@@ -1,4 +1,4 @@
-"""The matrix of faults and alerts: who saw what, after how many seconds."""
+"""The matrix of faults and alerts: which alert detected which fault, after how many seconds."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ class Column:
 
     @property
     def words(self) -> list[str]:
-        """The words of the alert's name: a line may break between them."""
+        """The words of the alert's name, for line breaks between them."""
         return re.split(r"(?<=[a-z])(?=[A-Z])", self.alert)
 
 

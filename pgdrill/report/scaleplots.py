@@ -20,7 +20,7 @@ def pods(s: Scaling) -> list[str]:
 
 
 def peak_cpu(s: Scaling, name: str) -> float | None:
-    """Return the most CPU that a pod was seen to use, in cores."""
+    """Return the highest CPU use of a pod, in cores."""
     seen = [point.pods[name].cpu for point in s.points if name in point.pods]
     return max((cores for cores in seen if cores is not None), default=None)
 
