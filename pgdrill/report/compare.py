@@ -207,9 +207,7 @@ def compare(paths: Sequence[Path], margin: float = MARGIN) -> Comparison:
         raise BadUsageError("name at least two runs to compare: the last with the first")
     found = Comparison(tuple(read_run(path) for path in paths), margin)
     if not any(one.comparable for one in found.measures):
-        raise BadUsageError(
-            f"{found.names[0]} and {found.names[-1]} have measured nothing that both know"
-        )
+        raise BadUsageError(f"{found.names[0]} and {found.names[-1]} have no measurement in common")
     return found
 
 

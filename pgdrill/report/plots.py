@@ -161,10 +161,10 @@ def trial(trial: Trial, traces: Sequence[Trace]) -> Markup:
     outages = [] if traces else [_outage(trial, n, r) for n, r in lanes.items()]
     label = f"Trial {trial.number} of {trial.experiment}"
     gaps = {name: result.gap for name, result in lanes.items()}
-    return lived(label, (low, high), marks, traces, gaps, "seconds after the fault", outages)
+    return observed(label, (low, high), marks, traces, gaps, "seconds after the fault", outages)
 
 
-def lived(
+def observed(
     label: str,
     span: tuple[float, float],
     marks: Sequence[Mark],
@@ -327,10 +327,10 @@ def alert(life: AlertLife, limit: float | None) -> Markup:
 def _alert_bar(canvas: Canvas, x: Scale, top: float, at: dict[str, float]) -> None:
     stretches = (
         ("condition true", "quiet", "quiet before"),
-        ("pending", "waiting", "true, not yet seen"),
+        ("pending", "waiting", "true, not yet pending"),
         ("firing", "pending", "pending: the rule's for"),
-        ("at Alertmanager", "firing", "firing, on its way"),
-        ("resolved", "known", "known to Alertmanager"),
+        ("at Alertmanager", "firing", "firing, not yet at Alertmanager"),
+        ("resolved", "known", "at Alertmanager"),
     )
     before = x.low
     for end, kind, tip in stretches:

@@ -30,7 +30,9 @@ def course(watch: Watch) -> Markup:
     ]
     span = (0.0, (watch.ended - watch.began) / size)
     label = f"{unit} since the watch began"
-    return plots.lived("The watch", span, _marks(watch, watch.began, size), [], {}, label, outages)
+    return plots.observed(
+        "The watch", span, _marks(watch, watch.began, size), [], {}, label, outages
+    )
 
 
 def close_ups(run: Path, watch: Watch) -> list[tuple[str, Markup]]:
@@ -54,7 +56,7 @@ def close_ups(run: Path, watch: Watch) -> list[tuple[str, Markup]]:
         marks.insert(0, (0.0, "last acknowledged write", "fault"))
         gaps = {lane: _gap(watch, lane, begin, end) for lane in watch.lanes}
         label = "seconds after the last acknowledged write"
-        found.append((name, plots.lived(name, span, sorted(marks), traces, gaps, label)))
+        found.append((name, plots.observed(name, span, sorted(marks), traces, gaps, label)))
     return found
 
 
