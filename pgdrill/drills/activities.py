@@ -14,14 +14,14 @@ from pgdrill.platforms.select import choose
 from pgdrill.settings import resolve
 from pgdrill.waiting import DeadlineError, eventually
 
-NOBODY = "nobody"  # took over
+NOBODY = "nobody"  # the result if no member took over
 
 _bound: list[Platform] = []
 _hit: dict[str, str] = {}  # the member that each fault hit last
 
 
 def bind(platform: Platform) -> None:
-    """Use this platform object, with the faults it remembers, for every later activity."""
+    """Use this platform object, with the state of its faults, for every later activity."""
     _bound[:] = [platform]
 
 
@@ -63,7 +63,7 @@ def accepts_writes() -> bool:
         return eventually(
             "the read-write address accepts writes",
             writable,
-            within=_patience(),
+            within=_longest_wait(),
             every=0.2,
             not_yet=(psycopg.Error,),
         )
@@ -71,11 +71,11 @@ def accepts_writes() -> bool:
         return False
 
 
-def _patience() -> float:
-    """Return for how long to look: a number in a file would be shorter than some outage's promise.
+def _longest_wait() -> float:
+    """Return how long to wait: a fixed number would be shorter than the promise of some outages.
 
-    On the operator's defaults a deleted primary may cost minutes, and whether it refuses new
-    sessions already when it is checked right after the fault is chance.
+    With the operator's defaults a deleted primary may cause an outage of minutes, and it is chance
+    whether it already refuses new sessions when it is checked right after the fault.
     """
     return failover.patience(where(_platform()))
 
@@ -83,7 +83,7 @@ def _patience() -> float:
 def primary_moved(from_fault: str) -> str:
     """Wait until a member other than the one that was hit is primary; return its name.
 
-    NOBODY after the patience: a failover that never comes is a broken promise, not an invalid
+    NOBODY after that time: a failover that never comes is a broken promise, not an invalid
     fault, so the fault is healed and the write gap judged.
     """
     platform = _platform()
@@ -94,7 +94,7 @@ def primary_moved(from_fault: str) -> str:
                 f"a primary other than {hit}",
                 observers["promoted"],
                 lambda name: bool(name) and name != hit and "," not in name,
-                within=_patience(),
+                within=_longest_wait(),
                 every=0.1,
             )
         except DeadlineError:
@@ -104,7 +104,7 @@ def primary_moved(from_fault: str) -> str:
 def primary_replaced(from_fault: str) -> str:
     """Wait until a primary answers that is not the process that was hit; return its name.
 
-    Another member, or the same one restarted in place. NOBODY after the patience: a primary that
+    Another member, or the same one restarted in place. NOBODY after that time: a primary that
     never comes is a broken promise, not an invalid fault.
     """
     platform = _platform()
@@ -121,7 +121,7 @@ def primary_replaced(from_fault: str) -> str:
             f"a primary in place of {hit}",
             replaced,
             bool,
-            within=_patience(),
+            within=_longest_wait(),
             every=1.0,
             not_yet=(NoPrimaryError,),
         )

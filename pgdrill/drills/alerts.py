@@ -30,7 +30,7 @@ def wait_monitoring_ready(client: Prometheus, *, within: float = ABLE) -> None:
         eventually("monitoring", lambda: _failures(client), lambda a: not a, within=within)
         return
     raise BrokenEnvironmentError(
-        f"monitoring at {client.url} is not able: {'; '.join(_failures(client))}:"
+        f"monitoring at {client.url} does not work: {'; '.join(_failures(client))}:"
         " `make up` restarts what is down"
     )
 
@@ -39,7 +39,7 @@ def wait_monitoring_ready(client: Prometheus, *, within: float = ABLE) -> None:
 def open_watch(
     platform: Platform, prometheus: Prometheus, events: EventLog
 ) -> Iterator[AlertWatch]:
-    """Watch every alert and receive every page in this block, which begins when none is left."""
+    """Watch every alert and receive every page in this block; it begins when no alert is left."""
     alertmanager = Alertmanager(platform.alertmanager_url)
     with AlertWatch(prometheus, alertmanager, event_recorder(events)) as watch:
         watch.settle(within=OLD_ALERTS_GONE)
@@ -69,14 +69,14 @@ def event_recorder(events: EventLog) -> Callable[[Sighting], object]:
 def life_of(watch: AlertWatch, played: ScenarioResult) -> AlertLife:
     """Return the record of an alert's life, complete for its judgement.
 
-    It is no evidence where an alert of no scenario came meanwhile: its owner, and the alerts
+    It is no evidence if an alert of no scenario came in that time: its cause, and the alerts
     that it inhibited, are not known.
     """
     doubt = ""
     if played.strangers:
         doubt = (
-            f"{', '.join(played.strangers)} came during {played.course.scenario}, beside"
-            f" {', '.join(played.beside)}: of which is not known"
+            f"{', '.join(played.strangers)} came during {played.course.scenario}, in parallel"
+            f" with {', '.join(played.beside)}: the cause is not known"
         )
     of = played.course.of
     return played.life.model_copy(

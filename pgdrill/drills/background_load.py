@@ -19,9 +19,9 @@ from pgdrill.workload.pgbench_program import Program
 
 Say = Callable[[str], None]
 
-# So few that a closed loop, where each client waits and counts once, would see 4 slow ones of many.
+# Of so few clients, a closed loop would hide a stall: each one would wait, and count it once.
 CLIENTS = 4
-# Transactions/s: far below what two busy cores carry, so that its latency is not its own doing.
+# Transactions/s: far below the capacity of two busy cores, so that it does not slow itself down.
 RATE = 50.0
 LASTS = 900  # seconds at most: it ends with the activity
 
@@ -32,7 +32,7 @@ class _EndedError(Exception):
 
 @dataclass
 class ShopLoad:
-    """A load that runs, or ran; read once it is over, when pgbench has written its log."""
+    """A load that runs or ran; its latencies can be read once it is over."""
 
     directory: Path
     # What a monotonic instant has to be increased by to be one of Unix time.
@@ -57,7 +57,7 @@ class ShopLoad:
 
 
 def prepare(program: Program, cluster: Cluster, settings: Settings, say: Say) -> None:
-    """Make sure of the tables, at the scale of the perf suite, so that those serve here too."""
+    """Make sure that the tables exist; their scale is the perf suite's, so that both share them."""
     pgbench.prepare(program, cluster.conninfo(), pgbench.scale_for(settings.clients), say)
 
 
@@ -73,7 +73,7 @@ def offer(
     """Run the load for so many seconds; its logs are left in directory.
 
     Raises:
-        BrokenEnvironmentError: the tables are not there, or no load came about.
+        BrokenEnvironmentError: the tables are not there, or there was no load.
     """
     return pgbench.run(
         program,
@@ -102,7 +102,7 @@ def offered(
 ) -> Iterator[Future[None]]:
     """Run the load for the time of the block, at most so many seconds.
 
-    Yields a holder of the load's error, if it failed, once the block is over.
+    Yields a future; once the block is over, it has the error of a load that failed.
     """
     over = threading.Event()
 
@@ -136,4 +136,4 @@ def shop_load(
     try:
         running.result()
     except BrokenEnvironmentError as error:
-        say(f"the load beside it: {error}")
+        say(f"background load: {error}")

@@ -1,7 +1,7 @@
-"""A fault of the catalogue as a chaostoolkit experiment, run so that its result can be believed.
+"""A fault of the catalogue as a chaostoolkit experiment, whose result is checked.
 
-chaostoolkit calls a run `completed` when an action failed or hit nothing, and swallows Ctrl-C; here
-every activity must have succeeded, the journal is kept, and faults are healed whatever happens.
+chaostoolkit reports a run as `completed` even if an action failed or hit nothing, and it ignores
+Ctrl-C. Here every activity must succeed, the journal is kept, and faults are healed in any case.
 """
 
 import json
@@ -47,7 +47,7 @@ def of(spec: FaultSpec) -> Experiment:
     """Return the experiment of a fault, checked.
 
     Raises:
-        chaoslib.exceptions.InvalidExperiment: it is none.
+        chaoslib.exceptions.InvalidExperiment: it is not valid.
     """
     return _checked(Experiment(spec.name, spec.name, render(spec, spec.name)))
 
@@ -56,7 +56,7 @@ def control_of(spec: FaultSpec, fault: str = "") -> Experiment:
     """Return a fault's experiment as that of a control, perhaps with another fault in its place.
 
     Raises:
-        chaoslib.exceptions.InvalidExperiment: it is none.
+        chaoslib.exceptions.InvalidExperiment: it is not valid.
     """
     injected = fault or spec.name
     document = render(spec, injected)
@@ -71,7 +71,7 @@ def _checked(experiment: Experiment) -> Experiment:
 def render(spec: FaultSpec, fault: str) -> dict[str, Any]:
     """Return an experiment as `chaos run` reads it: inject, verify, wait where it must, heal.
 
-    The bound of the wait for recovery depends on engine and settings; no experiment holds it.
+    The bound of the wait for recovery depends on engine and settings, so no experiment contains it.
     """
     method = [
         _activity("action", "inject", {"fault": fault}),
@@ -113,7 +113,7 @@ def run(experiment: Experiment, platform: Platform, journal_file: Path) -> Journ
         KeyboardInterrupt: Ctrl-C, after the fault was healed.
     """
     if experiment.fault not in platform.faults:
-        raise BrokenEnvironmentError(f"{platform.name} knows no fault {experiment.fault}")
+        raise BrokenEnvironmentError(f"{platform.name} has no fault {experiment.fault}")
     with healing(platform.faults[experiment.fault]):
         raw = run_experiment(
             dict(experiment.document),
@@ -128,23 +128,23 @@ def run(experiment: Experiment, platform: Platform, journal_file: Path) -> Journ
 
 
 def check(raw: Mapping[str, Any]) -> Journal:
-    """Believe a journal only when everything in it succeeded and it names the member hit.
+    """Accept a journal only if everything in it succeeded and it names the member hit.
 
     A steady state that did not come back is accepted: that is an effect of the fault, and verdicts
     on the prober's attempts judge it.
 
     Raises:
-        FaultNotRealError: it does not.
+        FaultNotRealError: it is not accepted.
     """
     before = raw.get("steady_states", {}).get("before") or {}
     if not before.get("steady_state_met"):
-        raise FaultNotRealError(f"no steady state before the fault: {_story(before)}")
+        raise FaultNotRealError(f"no steady state before the fault: {_message(before)}")
     activities = [*raw["run"], *raw["rollbacks"]]
     for activity in activities:
         if activity["status"] != "succeeded":
-            raise FaultNotRealError(f"{activity['activity']['name']} failed: {_story(activity)}")
+            raise FaultNotRealError(f"{activity['activity']['name']} failed: {_message(activity)}")
     if raw["status"] != "completed" or not raw["steady_states"].get("after"):
-        raise FaultNotRealError(f"the experiment is {raw['status']}, not looked at to its end")
+        raise FaultNotRealError(f"the experiment is {raw['status']}, without a check at its end")
     outputs = {a["activity"]["provider"]["func"]: a["output"] for a in raw["run"]}
     healed = [
         activity["output"]["at"]
@@ -162,7 +162,7 @@ def check(raw: Mapping[str, Any]) -> Journal:
     )
 
 
-def _story(part: Mapping[str, Any]) -> str:
+def _message(part: Mapping[str, Any]) -> str:
     exception = part.get("exception") or []
     text = exception[-1] if isinstance(exception, list) and exception else part
     return " ".join(str(text).split())[:600]

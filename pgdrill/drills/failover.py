@@ -34,13 +34,13 @@ T = TypeVar("T")
 
 FRESH_RATE = 20.0  # attempts/s; the resolution of the gap is its inverse, 50 ms
 HELD_RATE = 50.0
-# Attempts/s straight to each member, on sessions that stay with a standby: measured on two cores,
+# Attempts/s directly to each member, on sessions that stay with a standby: measured on two cores,
 # with a password to check, they cost less than 4/s on new connections (16 % of a core for a primary
 # and a standby instead of 21 %, where 20/s on new ones took 40 %).
 DIRECT_RATE = 20.0
 DIRECT_SESSIONS = 4
 DEADLINE = 2.0  # seconds an attempt may take before its client gives up
-STEADY_LOOK = 60.0  # seconds to look for steady service, once the cluster is redundant again
+STEADY_LOOK = 60.0  # seconds to wait for steady service, once the cluster is redundant again
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class DrillContext:
 def observe_alerts(
     platform: Platform, spec: FaultSpec, watch: AlertWatch | None
 ) -> AlertObserver | None:
-    """Return who looks at the alerts while a fault is drilled; None where nothing is monitored."""
+    """Return the observer of the alerts during a fault; None without monitoring."""
     if watch is None:
         return None
     here = where(platform)
@@ -78,10 +78,10 @@ def run_trials(
     trials: list[Trial],
     found: list[Detection],
 ) -> None:
-    """Run every trial of an experiment that is not there yet; keep each, and what monitoring saw.
+    """Run every trial of an experiment that is missing; keep each, and its detection.
 
-    Only the first waits for old alerts to go: an alert that looks back half a minute would make
-    every trial wait for the one before it. What is still raised then is not judged.
+    Only the first waits until old alerts are resolved: an alert with a look-back of half a minute
+    would make every trial wait for the one before it. Alerts that are still raised are not judged.
     """
     numbers = range(len(trials) + 1, context.settings.trials + 1)
     if observer and numbers:
@@ -98,9 +98,9 @@ def run_trials(
 
 
 def lanes(cluster: Cluster) -> list[Lane]:
-    """Return both kinds of client through the load balancer, and one straight to each member.
+    """Return both kinds of client through the load balancer, and one to each member directly.
 
-    The last ones are to see two members that accept writes at once.
+    The direct ones detect two members that accept writes at the same time.
     """
     return [
         Lane("fresh", "fresh", cluster.conninfo(), FRESH_RATE),
@@ -120,15 +120,15 @@ def lanes(cluster: Cluster) -> list[Lane]:
 
 
 def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Trial:
-    """Run one trial and keep its record; leave a cluster that was given time to recover.
+    """Run one trial and keep its record; the cluster has time to recover.
 
     Raises:
         FaultNotRealError: the fault hit nothing, or was not undone.
-        DeadlineError: the cluster was not healthy before, or nobody could write to it.
+        DeadlineError: the cluster was not healthy before, or accepted no writes.
     """
     platform, cluster = context.platform, context.cluster
     seed = context.settings.seed * 1000 + number
-    # The instant of the fault falls anywhere in the engine's period, or all trials see one phase.
+    # The fault comes at a random phase of the engine's period, so that trials differ in it.
     phase = random.Random(f"{experiment.name} {seed}").uniform(0, platform.engine.period)
     recover, in_time_ms = failover.patience(where(platform)), budgets.P99.limit
     before = wait_settled(platform.engine, within=timeouts.REDUNDANT_BEFORE)
@@ -225,11 +225,11 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
 
 
 def _from_address(what: str, call: Callable[[], T]) -> T:
-    """Try again when the address does not answer once, which may happen long after a fault.
+    """Retry a call: the address may fail to answer once, even long after a fault.
 
-    On `kind` a node remembers a SYN that nobody answered, for 5 s (by default 120), and leads
-    whoever comes from the same port to where nobody is: "no route to host", for a few of the
-    prober's connections, and with the 120 s for one reader of a ledger in 60 trials.
+    On `kind` a node keeps the entry of an unanswered SYN for 5 s (by default 120). It routes a new
+    connection from the same port to the same place, where no server is: "no route to host". That
+    hit a few of the prober's connections and, with 120 s, one read of a ledger in 60 trials.
 
     Raises:
         BrokenEnvironmentError: it did not answer within timeouts.ADDRESS_ANSWERS seconds.
@@ -238,7 +238,7 @@ def _from_address(what: str, call: Callable[[], T]) -> T:
 
 
 def keep_suspects(file: Path, attempts: Attempts, ids: ledger.Ids) -> None:
-    """Write down each write that broke its promise: who acknowledged it, and when."""
+    """Write each write that broke its promise into a file, with its server and instants."""
     broken = {"lost": ledger.lost(attempts, ids), "phantom": ledger.phantoms(attempts, ids)}
     if any(broken.values()):
         named = {kind: [asdict(one) for one in found] for kind, found in broken.items()}
@@ -257,7 +257,7 @@ def _redundancy(platform: Platform, injected_at: float, within: float) -> float 
 def _holdings(cluster: Cluster, table: str) -> dict[str, ledger.Holding]:
     """Return what each member holds of the ledger, once all agree or the time is up.
 
-    Nothing where no address leads straight to a member.
+    Empty if the members have no addresses of their own.
     """
     if not cluster.members:
         return {}
@@ -282,7 +282,7 @@ def _holdings(cluster: Cluster, table: str) -> dict[str, ledger.Holding]:
 
 
 def _holding(conninfo: str, table: str) -> ledger.Holding:
-    """Return what a member holds at last; nothing where it does not answer, which differs."""
+    """Return what a member holds in the end; if it does not answer, a value that differs."""
     try:
         return ledger.rows_on(conninfo, table, within=timeouts.LEDGER_REPLAYED)
     except BrokenEnvironmentError:

@@ -26,7 +26,7 @@ from pgdrill.workload import pgbench
 from pgdrill.workload.pgbench_program import Program
 from pgdrill.workload.pgbench_tail import Tail
 
-CALIBRATION = 8  # seconds; enough to order magnitudes, and it warms the caches
+CALIBRATION = 8  # seconds; enough for the order of magnitude, and it warms the caches
 WAITS_WITHIN = 1.0  # seconds for one look at the sessions, which takes 1 ms
 
 
@@ -36,12 +36,12 @@ def bench_cluster(
     settings: Settings,
     directory: Path,
     reporter: Reporter,
-    in_the_quiet: Callable[[], None] = lambda: None,
+    before_load: Callable[[], None] = lambda: None,
 ) -> Bench:
-    """Prepare, calibrate and run one and the same pgbench through the read-write address.
+    """Prepare, calibrate and run the same pgbench through the read-write address.
 
-    in_the_quiet is called when preparations are over and nothing of the load was sent yet, not
-    even to warm up. Raw logs go to directory. A run during which the server died gives a Bench too.
+    before_load is called after the preparations, before the warm-up. Raw logs go to directory. A
+    run during which the server failed gives a Bench, too.
 
     Raises:
         BrokenEnvironmentError: the database does not answer, holds no shop, answered nothing, or a
@@ -61,10 +61,10 @@ def bench_cluster(
             seed=settings.seed,
             on_progress=lambda second, tps, ms: update(second, _note(tps, ms)),
         )
-    # What calibration left dirty the kernel would write back some seconds into the run: 76 late
-    # transactions in one second were seen, four times what a run of 30 s is allowed.
+    # The kernel would write the dirty pages of the calibration some seconds into the run: that once
+    # caused 76 late transactions in one second, four times what a run of 30 s is allowed.
     write_out(cluster, reporter)
-    in_the_quiet()
+    before_load()
     rate = pgbench.offered_rate(settings.rate, reached)
     reporter.line(f"calibration reached {reached:.0f}/s; offering {rate:g}/s")
     with reporter.task(f"pgbench, {clients} clients, {rate:g}/s", settings.duration) as update:
@@ -121,10 +121,10 @@ class Load:
         return self._bench is not None or self._error is not None
 
     def measure(self) -> Bench:
-        """Run it, or return (or raise) what the one run gave; the record is in the run directory.
+        """Run it once; return (or raise) its result. The record is in the run directory.
 
         Raises:
-            BrokenEnvironmentError: there was no load to speak of.
+            BrokenEnvironmentError: there was no load.
         """
         if not self.measured:
             try:
@@ -156,17 +156,17 @@ class Load:
         return bench
 
     def _carry(self, waits: WaitWatch, before: Callable[[], None]) -> Bench:
-        """Run the load; watch its sessions from the quiet before it to its end."""
+        """Run the load; watch its sessions from just before it to its end."""
         with ExitStack() as watching:
 
-            def in_the_quiet() -> None:
+            def before_load() -> None:
                 before()
                 watching.enter_context(waits)
 
-            return bench_cluster(*self._what, in_the_quiet)
+            return bench_cluster(*self._what, before_load)
 
     def _begin(self, prometheus: Prometheus) -> None:
-        """Let the members be scraped in the quiet; a missing scrape does not spoil the load."""
+        """Wait for a scrape of every member before the load; a missing one does not stop it."""
         now = time.time()
         try:
             with self._reporter.task("a scrape of every member"):
@@ -180,7 +180,7 @@ class Load:
 def watch_waits(cluster: Cluster) -> WaitWatch:
     """Return the watch of the load's sessions on the primary, whichever member that is.
 
-    From another database: PostgreSQL's own count of commits in the load's has to be the load's.
+    It uses another database, so that it adds no commits to the count in the load's database.
     """
     conninfo = make_conninfo(
         cluster.conninfo(database="postgres", timeout=2), target_session_attrs="primary"
@@ -191,7 +191,7 @@ def watch_waits(cluster: Cluster) -> WaitWatch:
 def objectives_twice(
     bench: Bench, publication: Publication, prometheus: Prometheus
 ) -> tuple[SloComparison, ...]:
-    """Compare the objectives with what Prometheus makes of the publication."""
+    """Compare the objectives with those that Prometheus has of the publication."""
     if publication.at is None:
         return slos.compare_objectives(bench, None, publication.trouble)
     try:
@@ -210,5 +210,5 @@ def commits_twice(load: Load, bench: Bench, database: str, prometheus: Prometheu
             since = counted.since
         except NoDataError as error:
             note = str(error)
-    told = pgbench.committed(load.directory, since)
-    return slos.compare_commits(bench.clients, told, counted, note)
+    acknowledged = pgbench.committed(load.directory, since)
+    return slos.compare_commits(bench.clients, acknowledged, counted, note)

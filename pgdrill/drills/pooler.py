@@ -1,4 +1,4 @@
-"""One rise and fall of the pooler: a surge of clients, more pods, fewer pods, and the ledger."""
+"""One scale-up and scale-down of the pooler under a surge of clients, and its ledger."""
 
 import time
 from contextlib import suppress
@@ -18,18 +18,17 @@ from pgdrill.workload.pgbench_program import Program, described
 from pgdrill.workload.prober import Prober
 
 CLIENTS = 8
-# Connections/s: 160m of CPU where one costs 0.8 ms, three pods at 60 % of 100m. More would be the
-# clients' own load: a log-in costs them more. Each holds a local port for 60 s more, of 28,000.
+# Connections/s: at 0.8 ms each, 160m of CPU, three pods at 60 % of 100m. More would mostly load the
+# clients, for which a login costs more. Each keeps one of 28,000 local ports for another 60 s.
 RATE = 200.0
 # Seconds: longer than the 90 that the first new pod is allowed, so that a late one is measured.
 SECONDS = 120
 # Attempts/s: few, so that what they cost the pooler (5m of CPU) does not keep it from shrinking.
 FRESH_RATE = 5.0
 HELD_RATE = 20.0
-AT_REST = (
-    240.0  # seconds: metrics-server needs 90 on a new cluster, an earlier load's pods 130 to go
-)
-SHRUNK = 300.0  # seconds we are willing to look; the budget is shorter
+# Seconds: metrics-server needs 90 on a new cluster; the pods of an earlier load need 130 to stop.
+AT_REST = 240.0
+SHRUNK = 300.0  # seconds to wait; the budget is shorter
 
 
 def lanes(conninfo: str) -> list[Lane]:
@@ -43,10 +42,10 @@ def lanes(conninfo: str) -> list[Lane]:
 def run_scaling(context: DrillContext) -> Scaling:
     """Load the pooler, wait until it is small again, and keep the record.
 
-    The prober writes through the pooler all the while.
+    The prober writes through the pooler during all of this.
 
     Raises:
-        DeadlineError: the pooler was not at rest to begin with; with the autoscaler's reason.
+        DeadlineError: the pooler was not at rest before; the message has the autoscaler's reason.
         BrokenEnvironmentError: no write came through the pooler at all, or there is no pgbench.
     """
     platform = context.platform
@@ -58,7 +57,7 @@ def run_scaling(context: DrillContext) -> Scaling:
     scale = pgbench.scale_for(context.settings.clients)
     with context.reporter.task(f"pgbench tables, scale {scale}") as update:
         pgbench.prepare(program, direct, scale, lambda line: update(0, line))
-    with context.reporter.task("pooler at rest, its CPU known") as update:
+    with context.reporter.task("pooler at rest, with a CPU metric") as update:
         limits = _at_rest(autoscaler, update)
     table = f"ledger_scaling_{int(time.time())}"
     raw = context.run.raw / table
@@ -71,7 +70,7 @@ def run_scaling(context: DrillContext) -> Scaling:
         load = _surge(context, program, pooled, scale, raw)
         with context.reporter.task("the pooler shrinks") as update:
             _shrink(watch, limits, load.ended_at, update)
-        with suppress(DeadlineError):  # a silent lane has no gap, which the judgement sees
+        with suppress(DeadlineError):  # a lane without acks has no gap, which is judged
             prober.wait_for_acks(20, within=timeouts.FIRST_ACKS)
     attempts = prober.result()
     ids = ledger.read_ids(direct, table)
@@ -98,7 +97,7 @@ def run_scaling(context: DrillContext) -> Scaling:
 def _at_rest(autoscaler: Autoscaler, update: Update) -> Limits:
     limits = autoscaler.limits()
     eventually(
-        "a small pooler, ready, its CPU known to the autoscaler",
+        "a small pooler, ready, with a CPU metric",
         lambda: _note_reason(why_not_at_rest(autoscaler.look(), limits), update),
         lambda why: not why,
         within=AT_REST,

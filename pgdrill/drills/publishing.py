@@ -20,7 +20,7 @@ from pgdrill.records import BOUNDS_MS, Bench
 from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload.pgbench_tail import Tail, Tally
 
-# One group for all runs, which each run replaces: nothing old is left, even by a killed one.
+# One group for all runs, which each run replaces: nothing old is left, even after a killed one.
 JOB = "pgdrill_load"
 
 
@@ -37,7 +37,7 @@ class Publication:
 
 
 class LoadPublisher:
-    """Follows the logs of one run for the time of a block, and takes its metrics away again.
+    """Follows the logs of one run for the time of a block, and removes its metrics at the end.
 
     An older run's logs in the same directory would be counted, too.
     """

@@ -1,4 +1,4 @@
-"""Whether what was there before the faults of a run is there after the last of them."""
+"""Checking that the data from before the faults of a run is there after the last fault."""
 
 from pgdrill.platforms.base import Cluster
 from pgdrill.records import Kept, Trial, read_lines

@@ -34,12 +34,12 @@ KINDS = ("time", "lsn", "name")  # how the point is named, restore by restore
 ACKS = 40  # acknowledged writes of each lane before the point, and as many after it
 FRESH_RATE, HELD_RATE = 5.0, 40.0  # attempts a second
 SPREAD = 5.0  # seconds in which the point is chosen at random
-LOOK_WITHIN = 120.0  # seconds for one look through the restored database
+LOOK_WITHIN = 120.0  # seconds for one check of the restored database
 REBUILT_WITHIN = 120.0  # seconds for a standby to be rebuilt
 NEAR = 1.0  # seconds around the point: these attempts are kept one by one, for the report
 
-# What somebody does who is on the wrong host: a table goes, and with it what refers to it, and
-# another one is overwritten.
+# Mistakes of a user on the wrong host: a table is dropped with what refers to it, and another one
+# is overwritten.
 DESTRUCTION = (
     "DROP TABLE shop.orders CASCADE",
     "UPDATE shop.products SET name = 'oops'",
@@ -70,12 +70,12 @@ class RestoredContent:
 def run_point_in_time(context: DrillContext, number: int, *, failover: bool = False) -> Recovery:
     """Restore to the moment before destructive statements, and keep the record.
 
-    The prober writes all the while, and the shop's load runs until its tables are gone. failover:
-    the primary is killed between backup and point, so that recovery has to follow the timeline. The
-    restored cluster is removed again and the dataset loaded again, whatever happens.
+    The prober writes during all of this, and the shop's load runs until its tables are gone.
+    failover: the primary is killed between backup and point, so that recovery has to follow the
+    timeline. The restored cluster is removed again and the dataset loaded again, whatever happens.
 
     Raises:
-        BrokenEnvironmentError: there is no archive to speak of, or the restore failed.
+        BrokenEnvironmentError: there is no usable archive, or the restore failed.
         DeadlineError: the cluster was not healthy before, or clients never wrote again.
     """
     platform, cluster = context.platform, context.cluster
@@ -105,7 +105,7 @@ def run_point_in_time(context: DrillContext, number: int, *, failover: bool = Fa
             came = _look(restored, attempts, table, point, roles)
     finally:
         archive.discard()
-        # What was destroyed here on purpose is no finding.
+        # This destruction is intentional, so it is not a finding.
         seed_cluster(platform, cluster, context.settings, context.reporter, reseed=True)
     recovery = _record(
         scene.name,
@@ -129,14 +129,14 @@ def run_total_loss(context: DrillContext, number: int) -> Recovery:
     Afterwards the platform is taken down, brought up again and seeded.
 
     Raises:
-        BrokenEnvironmentError: there is no archive to speak of, or the restore failed.
+        BrokenEnvironmentError: there is no usable archive, or the restore failed.
         DeadlineError: the cluster was not healthy before.
     """
     platform, cluster = context.platform, context.cluster
     assert isinstance(platform, HasArchive), f"{platform.name} has no archive"
     scene = _prepare(context, "everything", number)
     archive, prober, table = scene.archive, scene.prober, scene.table
-    # Long enough that a WAL file is stored because of its age, and then anywhere until the next.
+    # Long enough that a WAL file is stored because of its age, plus a random part of the next one.
     phase = scene.random.uniform(1, 2) * archive.promised_loss
     try:
         with _backed_up(context, scene) as (update, taken):
@@ -163,7 +163,7 @@ def run_total_loss(context: DrillContext, number: int) -> Recovery:
             came = _look(restored, attempts, table, point, roles)
     finally:
         archive.discard()
-        with context.reporter.task("the platform, made again"):
+        with context.reporter.task("down and up again"):
             platform.down()
             platform.up(context.settings)
         seed_cluster(platform, platform.cluster(), context.settings, context.reporter)
@@ -247,7 +247,7 @@ def _prepare_load(context: DrillContext) -> Program:
     """Return the program of the shop's load, after its tables were prepared.
 
     Raises:
-        BrokenEnvironmentError: no pgbench will do, or the tables cannot be made.
+        BrokenEnvironmentError: there is no suitable pgbench, or the tables cannot be made.
     """
     program = context.platform.pgbench()
     background_load.prepare(program, context.cluster, context.settings, context.reporter.line)
@@ -270,7 +270,7 @@ class _RestoreSetup:
 
 
 def _prepare(context: DrillContext, name: str, number: int) -> _RestoreSetup:
-    """Rest the cluster and make the ledger, the prober and the tables of the load.
+    """Let the cluster settle and make the ledger, the prober and the tables of the load.
 
     Raises:
         BrokenEnvironmentError: the ledger or the tables of the load cannot be made.
@@ -418,7 +418,7 @@ def _point(cluster: Cluster, kind: str, name: str) -> Point:
 
 
 def _destroy(cluster: Cluster) -> float:
-    """Do what should never be done, and return when it was committed."""
+    """Execute the destructive statements; return when they were committed."""
     with cluster.connect(statement_timeout=60) as connection, connection.transaction():
         for statement in DESTRUCTION:
             connection.execute(statement)
@@ -428,7 +428,7 @@ def _destroy(cluster: Cluster) -> float:
 def _look(
     restored: Restored, attempts: Attempts, table: str, point: Point, roles: frozenset[str]
 ) -> RestoredContent:
-    """Compare what came back with what was written, and look whether it is in order.
+    """Compare what was restored with what was written, and check its integrity.
 
     roles: those of the cluster that was backed up.
     """
@@ -459,7 +459,7 @@ def _differing(cluster: Cluster) -> tuple[str, ...]:
 
 
 def _diverged(cluster: Cluster, table: str) -> tuple[str, ...]:
-    """Name the members that do not hold what the primary does, once they had time to."""
+    """Name the members whose rows still differ from the primary's after the time for replay."""
 
     def differ() -> tuple[str, ...]:
         primary = ledger.rows_on(cluster.conninfo(), table)

@@ -1,4 +1,4 @@
-"""Seeding a cluster from a handle and settings, with progress and a summary for people."""
+"""Seeding a cluster, with progress and a summary for the terminal."""
 
 from collections.abc import Callable
 
@@ -20,10 +20,10 @@ def seed_cluster(
 ) -> Seed:
     """Load the dataset, or recognise it, and compare its checksums on every member.
 
-    reseed: load it anew where it is damaged, whatever the settings say.
+    reseed: load a damaged one anew, whatever the settings are.
 
-    After a load every member checkpoints: a fault that follows would otherwise measure the load,
-    too. The next switchover waits for what is dirty, and pg_rewind needs all WAL since then.
+    After a load every member checkpoints. Otherwise the next fault would measure the load, too: a
+    switchover waits until dirty pages are written, and pg_rewind needs all WAL since then.
     """
     with reporter.task(f"seed {settings.rows:,} rows", settings.rows) as update:
         seed = dataset.seed(

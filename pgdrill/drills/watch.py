@@ -41,7 +41,7 @@ from pgdrill.workload.prober import LaneState, Prober
 from pgdrill.workload.read_poller import ReadPoller, staleness
 from pgdrill.workload.user_database import PREFIX, QUIET, STALE, UserDatabase
 
-RATE = 50.0  # attempts/s: a gap is known to 25 ms, and the load on a small server is negligible
+RATE = 50.0  # attempts/s: the resolution of a gap is 25 ms, at a negligible load
 FRESH_SHARE = 0.2  # of them on a new connection, which costs the server a process and a handshake
 DEADLINE = 2.0  # seconds an attempt may take before its client gives up
 LONGEST = 86_400.0  # seconds
@@ -51,7 +51,7 @@ ANSWERS_EVERY = 1.0  # seconds between two checks of which server answers
 READS_EVERY = 0.25  # seconds between two reads through the address for reading
 READ_WITHIN = 60.0  # seconds at the end to read the ledger back
 REMOVE_WITHIN = 30.0
-PAUSE = 0.5  # seconds between two acks from which on a pause is listed
+PAUSE = 0.5  # seconds; longer pauses between two acks are listed
 MOST_PAUSES = 200
 CLEAN = "pgdrill watch --clean DSN"
 
@@ -99,7 +99,7 @@ class WatchOptions:
 
 
 class StopRequest:
-    """Signals: they end the watch while it lasts, and interrupt the command at other times."""
+    """Handles signals: they end the watch while it lasts, or interrupt the command."""
 
     def __init__(self) -> None:
         self.reason = ""
@@ -133,7 +133,7 @@ def clean(dsn: str, say: Callable[[str], object]) -> None:
     """
     database = UserDatabase.reach(dsn)
     if not _sweep(database, QUIET, say):
-        say(f"{database.label}: no watch has left anything")
+        say(f"{database.label}: no schema of a watch is left")
 
 
 def watch(order: WatchOptions, settings: Settings, screen: Screen, ending: StopRequest) -> int:
@@ -142,7 +142,7 @@ def watch(order: WatchOptions, settings: Settings, screen: Screen, ending: StopR
     Raises:
         BrokenEnvironmentError: the database does not take the first writes.
         BadUsageError: a connection string or the length is not valid.
-        KeyboardInterrupt: interrupted before it had begun, or while it was ended.
+        KeyboardInterrupt: interrupted before the watch began, or while it ended.
     """
     lasting, own = order.bounded(), limits(settings)
     openfiles.allow(0)
@@ -277,11 +277,13 @@ def _observe(
                 marks.append(events.record("mark", f"mark {len(marks) + 1}").at)
                 screen.say(f"mark {len(marks)}")
         ended = time.monotonic()
-    return Observed(prober, reads, events, began, ended, ending.reason or "its time", tuple(marks))
+    return Observed(
+        prober, reads, events, began, ended, ending.reason or "the time is over", tuple(marks)
+    )
 
 
 class _LiveStatus:
-    """Prints what the lanes have seen, as it happens."""
+    """Prints the state of the lanes, and each new server."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
@@ -292,7 +294,7 @@ class _LiveStatus:
         self._longest = 0.0
 
     def update(self, lanes: dict[str, LaneState], answers: str, reads: str) -> None:
-        """Show the present state; note another server."""
+        """Show the present state; print a line for a new server."""
         now = time.monotonic()
         latest = max(lanes.values(), key=lambda lane: lane.acked_at)
         self._note((latest.server, latest.timeline))
@@ -397,7 +399,7 @@ def _record(
 
 
 def _first_ack(attempts: Attempts, lane: str) -> float:
-    """Return when a lane first had a write acknowledged: without one the prober had not begun."""
+    """Return the instant of a lane's first ack; the prober begins only once each lane has one."""
     rows = attempts.lane_rows(lane)
     # A microsecond more: as a float, the instant may lie just before the ack itself.
     return (int(rows["ended"][rows["outcome"] == Outcome.ACKED].min()) + 1000) / NS
@@ -420,8 +422,8 @@ def _handover(attempts: Attempts, change: Change, lost: int | None) -> Handover:
     )
 
 
-def _server(told: str, timeline: int) -> Server:
-    address, _, since = told.partition(" since ")
+def _server(text: str, timeline: int) -> Server:
+    address, _, since = text.partition(" since ")
     return Server(address=address, since=int(since or 0), timeline=timeline)
 
 

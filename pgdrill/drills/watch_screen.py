@@ -27,7 +27,7 @@ def mute() -> None:
 
 
 class Screen:
-    """Lines with the time of day on them, and a state that is shown now and then."""
+    """Lines with the time of day, and a status line that is renewed."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
@@ -61,7 +61,7 @@ class Screen:
                 self._live = None
 
     def show(self, state: str) -> None:
-        """Show the state of now, unless that was done a moment ago."""
+        """Show the present state, unless the last one is too recent."""
         now = time.monotonic()
         if now - self._shown < (SHOW_EVERY if self._live else PLAIN_EVERY):
             return
@@ -96,7 +96,7 @@ def _muting() -> Iterator[None]:
 
 @contextmanager
 def _keyboard() -> Iterator[bool]:
-    """Hear single keys in this block, if a terminal is ours; whether that is so."""
+    """Read single keys in this block, if we control a terminal; yield whether we do."""
     try:
         ours = sys.stdin.isatty() and os.tcgetpgrp(0) == os.getpgrp()
         before = termios.tcgetattr(0) if ours else None

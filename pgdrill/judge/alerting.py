@@ -1,4 +1,4 @@
-"""What alerts promise: how soon each reaches a person, and what must reach nobody."""
+"""The promises about alerts: how soon each reaches a person, and which must page nobody."""
 
 import math
 from collections.abc import Mapping
@@ -7,17 +7,17 @@ from pgdrill.judge.verdicts import Verdicts
 from pgdrill.records import About, AlertLife, AlertPath, Budget, total
 from pgdrill.rundir import Records
 
-MARGIN = 5.0  # seconds beyond the intervals; alerts read recorded series, hence the second one
+MARGIN = 5.0  # seconds for WHY; alerts read recorded series, which takes a second evaluation
 WHY = "a second evaluation, a scrape that runs into its time-out, delivery"
 CONDITION, RESOLVED, FAULT = "condition to alert", "healed to resolved page", "fault to alert"
-PAGED = "condition-to-alert"  # the kind of the first, as `--budget` calls it
+PAGED = "condition-to-alert"  # the kind of the first, as in `--budget`
 
 NO_WAKING = Budget(
     name="alerts that wake somebody",
     limit=0,
     unit="alerts",
     better="lower",
-    because="PgFailoverHappened is info, and holds back what follows from a moved role",
+    because="PgFailoverHappened is info, and inhibits the alerts that follow from a moved role",
 )
 # Critical alerts of a primary that clients cannot write to.
 FAILED_PRIMARY = frozenset({"PgNoPrimary", "PgCommitsWait", "PgNoNewSession", "PgWayInDown"})
@@ -27,26 +27,26 @@ KNOWN = Budget(
     limit=30,
     unit="s",
     better="lower",
-    because="whatever intervals and `for` run: half a minute of an outage, and a person knows",
+    because="a person is paged within half a minute, whatever the intervals and `for` are",
 )
 UNHEARD = total(
     "watchdog gone to page",
     # pgdrill/observe/deadman.py
-    {"one that is under way": 5, "two that are missed, and the third": 15},
+    {"heartbeat under way": 5, "two missed heartbeats, and the third": 15},
     margin=MARGIN,
-    why="the pager looks four times a second, and a silence takes a moment to hold",
+    why="the pager checks four times a second, and a silence takes effect after a moment",
 )
 UNNOTICED = Budget(
     name="slowest write while the archive failed",
     limit=2,
     unit="s",
     better="lower",
-    because="as when a standby is lost: no commit waits for the archive",
+    because="the same as for a lost standby: no commit waits for the archive",
 )
 
 
 def nominal() -> tuple[Budget, ...]:
-    """Return the promises that depend on the rules and intervals that run, without those."""
+    """Return the promises that depend on rules and intervals, with the margin alone."""
     names = (CONDITION, RESOLVED, FAULT)
     return tuple(
         total(name, {}, margin=MARGIN, why=f"beside all intervals: {WHY}") for name in names
@@ -54,39 +54,39 @@ def nominal() -> tuple[Budget, ...]:
 
 
 def fires(path: AlertPath) -> Budget:
-    """From the condition to a page, by the intervals that run."""
+    """Return the budget from the condition to a page, by the actual intervals."""
     return _through(path, CONDITION, {"for": path.hold, "group_wait": path.group_wait})
 
 
 def resolves(path: AlertPath) -> Budget:
-    """From healed to the page that says so, by the intervals that run."""
+    """Return the budget from healed to the resolved page, by the actual intervals."""
     waits = {"look-back": path.memory, "group_interval": path.group_interval}
     return _through(path, RESOLVED, waits)
 
 
 def _through(path: AlertPath, name: str, waits: Mapping[str, float]) -> Budget:
-    """Return the promise of the whole way: what each change of an alert passes, and its waits."""
+    """Return the budget of the whole path: the intervals of every alert, and these waits."""
     intervals = {"push": path.push, "scrape": path.scrape, "evaluation": path.evaluation}
     return total(name, {**intervals, **waits}, margin=MARGIN, why=WHY)
 
 
 def judge(life: AlertLife, verdicts: Verdicts) -> None:
-    """Judge the two ways of an alert to a person, and the way back; information is but logged.
+    """Judge when an alert was at Alertmanager, paged (info: logged) and resolved.
 
     Raises:
-        ValueError: the life is of an older run: what the alert passed is not known.
+        ValueError: the life is of an older run, which did not record the path.
     """
     path = life.path
     if path is None:
-        raise ValueError(f"{life.alert}: its path to a person was not kept")
+        raise ValueError(f"{life.alert}: its path to a person was not recorded")
     called = f"{life.alert}({life.member})" if life.member else life.alert
     about = About(alert=life.alert, member=life.member)
-    told = ("logged", life.logged) if life.severity == "info" else ("paged", life.paged)
+    arrival = ("logged", life.logged) if life.severity == "info" else ("paged", life.paged)
     known = (KNOWN, "paged", life.condition, life.paged)
     with verdicts.together():
         for budget, stage, start, end in (
             (fires(path), "at Alertmanager", life.condition, life.alertmanager),
-            (fires(path), told[0], life.condition, told[1]),
+            (fires(path), arrival[0], life.condition, arrival[1]),
             (resolves(path), "resolved", life.healed, life.resolved),
             *([known] if life.alert in FAILED_PRIMARY else []),
         ):
@@ -95,18 +95,18 @@ def judge(life: AlertLife, verdicts: Verdicts) -> None:
 
 
 def rejudge(records: Records, verdicts: Verdicts) -> None:
-    """Judge every alert's life again; those of older runs lack what they are judged by."""
+    """Judge every alert's life again; those of older runs have no path to judge them by."""
     for life in records.all(AlertLife):
         if life.path:
             judge(life, verdicts)
 
 
 def _lasted(start: float | None, end: float | None, ended: float) -> tuple[float | None, str]:
-    """Return the seconds of a span; an end never seen took for ever, an early one is none."""
+    """Return the seconds of a span, and a note; no end is infinite, an early end is None."""
     if start is None:
         return None, ""
     if end is None:
         return math.inf, f"not seen within {ended - start:.0f} s"
     if end < start:
-        return None, f"came {start - end:.1f} s before what it is about"
+        return None, f"came {start - end:.1f} s before the event that it reports"
     return end - start, ""

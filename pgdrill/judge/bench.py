@@ -17,7 +17,7 @@ SUBJECT = "pgbench at the read-write address"
 
 @dataclass(frozen=True)
 class Claim:
-    """A budget and what a benchmark has to say about it; observed None: no evidence."""
+    """A budget and what a benchmark observed of it; observed None: no evidence."""
 
     budget: Budget
     observed: float | None
@@ -43,7 +43,7 @@ def objectives(bench: Bench) -> tuple[Claim, ...]:
 
 
 def reality(bench: Bench) -> tuple[Claim, ...]:
-    """What must hold for the objectives to mean anything: the load was real, to its end."""
+    """Conditions without which the objectives mean nothing: the load was real, to its end."""
     every = bench.scripts[0]
     return (
         Claim(budgets.LOAD_EXIT_STATUS, abs(bench.exit_status)),
@@ -57,9 +57,9 @@ def reality(bench: Bench) -> tuple[Claim, ...]:
 
 
 def judge_capacity(bench: Bench, verdicts: Verdicts) -> None:
-    """Judge what calibration reached, where its user has set a floor.
+    """Judge the transactions/s of the calibration, if the user has set a floor.
 
-    The load follows the calibration, so that a database that has become slow as a whole keeps
+    The load is a share of the calibration, so a database that is slow as a whole still meets
     every objective.
     """
     if budgets.CAPACITY.id in verdicts.limits.own:
@@ -85,7 +85,7 @@ def check(claims: Iterable[Claim], subject: str, verdicts: Verdicts) -> None:
 
 
 def seeded(seed: Seed, verdicts: Verdicts) -> None:
-    """Judge how fast the dataset came in."""
+    """Judge how fast the dataset was loaded."""
     when = ", when it was loaded by an earlier run" if seed.reused else ""
     verdicts.check(
         budgets.seed_time(seed.rows),

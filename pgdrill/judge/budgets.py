@@ -36,7 +36,7 @@ DELIVERED_LOAD = Budget(
     limit=95,
     unit="%",
     better="higher",
-    because="below this the server was not under the load that the percentiles speak of",
+    because="below this the percentiles are those of a smaller load",
 )
 CAPACITY = Budget(
     key="capacity",
@@ -44,14 +44,14 @@ CAPACITY = Budget(
     limit=-math.inf,
     unit="/s",
     better="higher",
-    because="shown; judged where you set a floor: the load is a share of it and follows it down",
+    because="shown only; judged if you set a floor: the load is a share of it and falls with it",
 )
 ABORTED_CLIENTS = Budget(
     name="aborted clients",
     limit=0,
     unit="clients",
     better="lower",
-    because="a client that pgbench lost sends nothing more, and nothing is faster than nothing",
+    because="an aborted client sends no more transactions, which makes the others faster",
 )
 LOAD_EXIT_STATUS = Budget(
     name="pgbench exit status",
@@ -68,7 +68,7 @@ SAME_TOTAL = Budget(
     limit=0,
     unit="transactions",
     better="lower",
-    because="final counters from zero on are read as they are, not sampled or extrapolated",
+    because="final counters, from zero on, are read exactly, not sampled or extrapolated",
 )
 SAME_ERROR_SHARE = Budget(
     name="difference of error shares",
@@ -82,7 +82,7 @@ PUBLISHER_COST = Budget(
     limit=1,
     unit="% of a core",
     better="lower",
-    because="the load and the cluster share the machine: a hundredth of one core goes unseen",
+    because="the load and the cluster share the machine: 1 % of a core does not disturb them",
 )
 
 
@@ -91,32 +91,32 @@ UNCOUNTED_COMMITS = Budget(
     limit=0,
     unit="commits",
     better="lower",
-    because="sessions, autovacuum and observers add to the server's count, and nothing takes away",
+    because="sessions, autovacuum and observers add to the server's count, and nothing reduces it",
 )
 
 
 def same_p99(bucket_ms: float) -> Budget:
-    """Two 99th percentiles, one of them from a histogram with a bucket so wide around it."""
+    """Return the budget for two 99th percentiles, one of them from a bucket of this width."""
     return Budget(
         name="difference of 99th percentiles",
         limit=bucket_ms,
         unit="ms",
         better="lower",
-        because=f"a histogram knows a percentile no better than its bucket, {bucket_ms:g} ms wide",
+        because=f"a histogram's resolution is the width of its bucket, {bucket_ms:g} ms",
     )
 
 
 def same_commits(clients: int, seconds: float, observers: float) -> Budget:
-    """Commits that clients were told of in a time, and the server's without its observers'."""
+    """Return the budget for acknowledged commits and the server's, without its observers'."""
     sessions = 2 * clients
     return Budget(
         name="difference of commits",
         limit=math.ceil(2 * sessions + seconds + observers),
         unit="commits",
         better="lower",
-        because=f"{sessions} sessions, warm-up included, each count as a commit when they begin, as"
-        " many again for preparations and one a second for autovacuum; the monitoring's"
-        f" {observers:.0f} are taken off as standbys count them, known no better than that",
+        because=f"one for the start of each of {sessions} sessions, warm-up included; as many for"
+        " preparations; one a second for autovacuum; the monitoring's"
+        f" {observers:.0f}, which are subtracted, are an estimate from the standbys' counts",
     )
 
 
@@ -143,8 +143,8 @@ def seed_time(rows: int) -> Budget:
 GROWTH = total(
     "time to a second pooler",
     {
-        "kubelet measures every": 15,
-        "metrics-server needs two scrapes": 30,
+        "kubelet's interval": 15,
+        "two scrapes of metrics-server": 30,
         "autoscaler": 15,
         "pod scheduled, started and ready": 30,
     },
@@ -154,21 +154,21 @@ FAIR_SHARE = Budget(
     limit=50,
     unit="% of a fair share",
     better="higher",
-    because="a new connection goes to any pod at random: of thousands, each gets nearly the same",
+    because="new connections go to random pods: of thousands, each pod gets nearly the same number",
 )
 
 
 def shrinkage(window: float) -> Budget:
-    """Time until the pooler is small again, for an autoscaler that waits so many seconds."""
+    """Return the budget to scale the pooler down; window: the autoscaler's, in seconds."""
     return total(
         "time to a small pooler",
         {
-            "the last sample with load in it: kubelet": 15,
+            "last sample under load: kubelet": 15,
             "metrics-server": 15,
             "autoscaler": 15,
-            "its window": window,
-            "its next look": 15,
-            "pod leaves": 10,
+            "autoscaler's window": window,
+            "autoscaler's next evaluation": 15,
+            "pod stops": 10,
         },
     )
 
@@ -180,7 +180,7 @@ SCHEDULE_ERROR = Budget(
     limit=20,
     unit="ms",
     better="lower",
-    because="a gap is known no better than the attempts are on time; a tenth of the p99 objective",
+    because="late attempts are the error of every gap; a tenth of the p99 objective",
 )
 PROBER_MEMORY = Budget(
     name="prober memory for 1M attempts",

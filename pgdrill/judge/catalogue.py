@@ -1,15 +1,15 @@
-"""Every promise that pgdrill makes, by the key that a user sets another limit with."""
+"""Every promise of pgdrill, by its key in `--budget`."""
 
 from pgdrill.judge import alerting, budgets, failover, recheck, recovery, scaling, watching
 from pgdrill.judge.promises import Limits, budgets_in, by_key
 from pgdrill.records import Budget
 from pgdrill.settings import Settings
 
-ROWS, WINDOW = 1_000_000, 60.0  # what promises that depend on something are listed for
+ROWS, WINDOW = 1_000_000, 60.0  # the values for which dependent promises are listed
 
 
 def known() -> dict[str, Budget]:
-    """Return them all; where engines, timings or sizes differ, the strictest."""
+    """Return every promise; where engines, timings or sizes differ, the strictest."""
     return by_key(
         *(
             budget
@@ -31,6 +31,6 @@ def limits(settings: Settings) -> Limits:
     """Return the limits that the user has set.
 
     Raises:
-        BadUsageError: one is of no promise.
+        BadUsageError: there is no promise for one of them.
     """
     return Limits.of(dict(settings.budget.own), known())

@@ -1,6 +1,6 @@
-"""How soon the alerts that the catalogue names must see a fault, and whether they did.
+"""Judging detection: how soon each alert in the catalogue must fire after a fault.
 
-What an alert can see is what the engine leaves undone for longer than two scrapes and its `for`.
+An alert can only fire for a condition that lasts longer than two scrapes and its `for`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,13 +14,13 @@ from pgdrill.rundir import Records
 # Alerts whose condition begins not with the fault but with the new primary.
 AFTER_PROMOTION = frozenset({"PgFailoverHappened", "PgTwoPrimaries"})
 
-UNMOVED = "the primary was back in place before another was named: no alert looks back at that"
+UNMOVED = "the primary was back before another was promoted: no alert has a look-back for that"
 
 
 def due(promised: Iterable[str], trial: Trial) -> tuple[str, ...]:
-    """Return which promised alerts a trial owes: those about a new primary only where one came.
+    """Return the promised alerts that must fire: those on a new primary only if there is one.
 
-    That one had to come is the trial's own promise, not monitoring's.
+    Whether there had to be one is a promise of the trial, not of monitoring.
     """
     moved = trial.timeline_after > trial.timeline_before
     return tuple(alert for alert in promised if moved or alert not in AFTER_PROMOTION)
@@ -54,16 +54,16 @@ def judge(found: Sequence[Detection], promised: Mapping[str, Budget], verdicts: 
             owed = [d for d in found if alert in d.expected]
             if not owed and all(d.excused for d in found):
                 continue
-            telling = [d for d in owed if not d.was_raised(alert)]
-            note = f"{len(telling)} of {len(found)} trials can tell" if telling != found else ""
+            usable = [d for d in owed if not d.was_raised(alert)]
+            note = f"{len(usable)} of {len(found)} trials are evidence" if usable != found else ""
             subject = f"{found[0].fault}, {alert}"
-            slowest = _slowest(d.arrived(alert) for d in telling)
+            slowest = _slowest(d.arrived(alert) for d in usable)
             about = About(fault=found[0].fault, alert=alert)
             verdicts.check(budget, slowest, subject, note, about)
 
 
 def rejudge(records: Records, verdicts: Verdicts) -> None:
-    """Judge what was made of each fault again; older runs lack what alerts passed on their way."""
+    """Judge the detection of each fault again; older runs lack the paths of the alerts."""
     for spec, where, _ in failover.drilled(records):
         fault = failover.named(spec.name, where)
         found = [d for d in records.all(Detection) if (d.suite, d.fault) == ("chaos", fault)]
@@ -74,6 +74,6 @@ def rejudge(records: Records, verdicts: Verdicts) -> None:
 
 
 def _slowest(arrivals: Iterable[float | None]) -> float | None:
-    """Return the slowest; infinite when one never came, None when there was nothing to see."""
+    """Return the slowest; infinite if one never came, None if there are none."""
     seconds = [float("inf") if at is None else at for at in arrivals]
     return max(seconds, default=None)

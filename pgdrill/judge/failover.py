@@ -11,12 +11,12 @@ from pgdrill.judge.verdicts import Verdicts, worst
 from pgdrill.records import About, Budget, Fingerprint, LaneResult, Trial, total
 from pgdrill.rundir import Records
 
-WRITE_GAP = "write-gap"  # the kind of the promise, as `--budget` calls it
+WRITE_GAP = "write-gap"  # the kind of the promise, as in `--budget`
 STEADY = "steady-service"  # likewise
 CLIENT_LANES = ("fresh", "held")  # through the load balancer: what a user would notice
 
 STEADY_WINDOW = 5.0  # seconds in which 99 % of attempts are in time: 350 attempts
-RECOVER = 120.0  # seconds we are willing to look for recovery, at least
+RECOVER = 120.0  # seconds to wait for recovery, at least
 REDUNDANCY = total(
     "time to full redundancy",
     {"restart": 10, "pg_rewind, or a copy of one small member": 30, "stream": 10},
@@ -62,7 +62,7 @@ TWO_WRITERS = Budget(
     limit=0,
     unit="s",
     better="lower",
-    because="the old primary must stop before the new one accepts",
+    because="the old primary must stop before the new one accepts writes",
 )
 DIVERGED = Budget(
     name="members that differ",
@@ -76,14 +76,14 @@ NO_FAILOVER = Budget(
     limit=0,
     unit="trials",
     better="lower",
-    because="the primary was hit: without a new timeline the gap is that of something else",
+    because="the primary was hit: without a new timeline the gap has another cause",
 )
 NEEDLESS_FAILOVER = Budget(
     name="trials with a needless failover",
     limit=0,
     unit="trials",
     better="lower",
-    because="the primary can go on after this fault: nobody else has to take its role",
+    because="the primary can go on after this fault: no standby has to take its role",
 )
 
 
@@ -117,7 +117,7 @@ def steady(spec: FaultSpec, where: Where) -> Budget:
         "attempts from within the gap, to their deadline": 2,
     }
     if where.platform != "local":
-        # Seen on kind, two cores: 93 to 97 % in time in the seconds 0, 1 and 4 of a lost standby.
+        # On kind, two cores: 93 to 97 % in time in seconds 0, 1 and 4 after a standby was lost.
         parts["a pod that starts on the same processors"] = 5
     return total(
         "time to steady service",
@@ -139,7 +139,7 @@ def other_timing(timing: str) -> str:
 
 
 def patience(where: Where) -> float:
-    """Return for how long to look for recovery, seconds: a broken promise is measured, too."""
+    """Return how long to wait for recovery, seconds: long enough to measure a broken promise."""
     return max(RECOVER, 1.5 * longest_gap(where))
 
 
@@ -156,16 +156,16 @@ def budgets(where: Where, spec: FaultSpec) -> FaultBudgets:
 
 
 def _after(gap: Budget) -> Budget:
-    """Return redundancy's promise where the old primary is not taken back before a new one is."""
+    """Return redundancy's promise if the old primary rejoins only after the write gap."""
     terms = {t.name: t.seconds for t in REDUNDANCY.terms}
     margin = terms.pop("margin")
     return total(REDUNDANCY.name, {"write gap, at most": gap.limit, **terms}, margin=margin)
 
 
 def drilled(records: Records) -> list[tuple[FaultSpec, Where, list[Trial]]]:
-    """Return a run's faults with their trials, no controls; those without promises are left out.
+    """Return a run's faults with their trials; controls and faults without promises are left out.
 
-    A run of before its edition was kept names the operator's version among others.
+    A run from before the edition was recorded has the operator's version among its versions.
     """
     where = records.one(Fingerprint)
     if where is None:
@@ -187,7 +187,7 @@ def rejudge(records: Records, verdicts: Verdicts) -> None:
 
 
 def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verdicts) -> None:
-    """Judge the worst of all trials; a lane without acks on both sides is no evidence."""
+    """Judge the worst of all trials; a lane without acks before and after is no evidence."""
     promised = budgets(where, spec)
     name = trials[0].experiment
     subject, about = named(name, where), About(fault=name, timing=where.timing)
@@ -195,7 +195,7 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
         for lane in CLIENT_LANES:
             seen = [trial.lanes[lane] for trial in trials]
             gaps = [_gap(one, promised.gap) for one in seen]
-            note = _spread(gaps) or ("it had not ended" if gaps[0] and not seen[0].gap else "")
+            note = _spread(gaps) or ("the gap had not ended" if gaps[0] and not seen[0].gap else "")
             on = about.model_copy(update={"lane": lane})
             verdicts.check(promised.gap, worst(gaps), f"{subject}, {lane}", note, on)
         _steady(trials, promised.steady, verdicts, subject, about)
@@ -208,22 +208,22 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
             verdicts.check(budget, wrong, subject, passed, about)
         acked = sum(t.ledger.acked for t in trials)
         written = all(t.ledger.acked for t in trials)
-        # Not judged where nobody could look at a member: the platform says so before.
-        straight = any(t.members or t.lanes.keys() - set(CLIENT_LANES) for t in trials)
+        # Not judged if no member could be read directly; the platform reports that before.
+        direct = any(t.members or t.lanes.keys() - set(CLIENT_LANES) for t in trials)
         for budget, counts in (
             (LOST, [t.ledger.acked_lost for t in trials]),
             (PHANTOM, [t.ledger.refused_present for t in trials]),
             (DUPLICATE, [t.ledger.duplicate for t in trials]),
-            (DIVERGED, [len(t.diverged) for t in trials] if straight else []),
+            (DIVERGED, [len(t.diverged) for t in trials] if direct else []),
             # Older runs wrote one row each.
             (TORN, [t.torn for t in trials if t.torn is not None]),
             (LOST_UPDATES, [t.lost_updates for t in trials if t.lost_updates is not None]),
         ):
             if counts:
-                # Without a single acknowledged write, zero lost ones prove nothing; one does.
+                # Without an acknowledged write, a count of zero proves nothing; a greater one does.
                 rows = sum(counts) if written or any(counts) else None
                 verdicts.check(budget, rows, subject, f"of {acked} acked", about)
-        if straight:
+        if direct:
             _two_writers(trials, verdicts, subject, about)
         late = worst([t.schedule_error_p99_ms for t in trials])
         verdicts.check(SCHEDULE_ERROR, late, subject, about=about)
@@ -232,7 +232,7 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
 def _steady(
     trials: Sequence[Trial], promised: Budget, verdicts: Verdicts, subject: str, about: About
 ) -> None:
-    """Judge the latest return to steady service; trials of older runs did not wait for it."""
+    """Judge the latest return to steady service; trials of older runs did not measure it."""
     found = [(trial.steady, trial.service) for trial in trials if trial.service]
     if not found:
         return
@@ -241,7 +241,7 @@ def _steady(
         for at, service in found
     ]
     latest = worst(times)
-    # The trial that decides: nobody knows less, or waited longer.
+    # The trial that decides: the first without evidence, else the slowest.
     _, service = found[times.index(latest)]
     shares = [share for share in service.shares if share is not None]
     note = ""
@@ -252,22 +252,22 @@ def _steady(
 
 
 def _two_writers(trials: Sequence[Trial], verdicts: Verdicts, subject: str, about: About) -> None:
-    """Judge the longest overlap, and say how short a one would have been seen.
+    """Judge the longest overlap; the note has how long one may last without being detected.
 
-    Where no lane straight to a member was acknowledged anything, nobody looked; an overlap counts.
+    A trial in which no direct lane had an ack is no evidence; an overlap always counts.
     """
     seen = max(t.two_writers for t in trials)
     unseen = worst([t.unseen_overlap for t in trials])
-    note = "" if unseen is None else f"one below {unseen:.2f} s may go unseen"
-    looked = seen or all(
+    note = "" if unseen is None else f"an overlap below {unseen:.2f} s may not be detected"
+    evident = seen or all(
         t.ledger.acked and sum(r.acked for name, r in t.lanes.items() if name not in CLIENT_LANES)
         for t in trials
     )
-    verdicts.check(TWO_WRITERS, seen if looked else None, subject, note, about)
+    verdicts.check(TWO_WRITERS, seen if evident else None, subject, note, about)
 
 
 def _timelines(trials: Sequence[Trial], *, must_move: bool) -> tuple[Budget, int | None, str]:
-    """Return what was promised of the timeline, in how many trials not so, and what was seen.
+    """Return the budget of the timeline, how many trials break it, and the timelines.
 
     A timeline that could not be read (0) is no evidence.
     """
@@ -279,7 +279,7 @@ def _timelines(trials: Sequence[Trial], *, must_move: bool) -> tuple[Budget, int
 
 
 def _gap(lane: LaneResult, promised: Budget) -> float | None:
-    """Return a lane's write gap; one that did not end counts once it has broken its promise."""
+    """Return a lane's write gap; an open one counts once it has broken its promise."""
     if lane.gap is None and lane.silence is not None and not promised.allows(lane.silence):
         return lane.silence
     return lane.gap

@@ -1,4 +1,4 @@
-"""What a load owes to its machine: the pace while transactions came late, and otherwise."""
+"""The machine's pace during a load: while transactions were late, and otherwise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from statistics import mean, quantiles
 
 from pgdrill.records import Bench, MachineSecond
 
-SPELL = 10  # seconds of the slowest stretch that is told: one slow second is an interrupt
+SPELL = 10  # seconds of the slowest stretch: one slow second may be an interrupt
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Pace:
 def paces(seconds: Sequence[MachineSecond]) -> list[float]:
     """Return the pace of each second, in % of the fastest tenth of them.
 
-    A machine that was equally slow all the time cannot be told from a slow machine: only a change
-    shows.
+    Only a change of the pace can be measured: a machine that was equally slow all the time looks
+    like one that is slow by design.
     """
     if len(seconds) < 2:
         return [100.0] * len(seconds)
@@ -47,7 +47,7 @@ def paces(seconds: Sequence[MachineSecond]) -> list[float]:
 
 
 def pace(bench: Bench, seconds: Sequence[MachineSecond]) -> Pace | None:
-    """Sum the machine's pace up; None when nobody looked at it during the load."""
+    """Sum up the machine's pace; None if it was not measured during the load."""
     bad = {piece.second: piece.bad for piece in bench.slices}
     timed = [
         (one.at - bench.started_at, value, one)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pgdrill.errors import BadUsageError
 from pgdrill.records import Budget
 
-MATCHES = 6  # promises that are named where one is asked for that there is not
+MATCHES = 6  # promises that the error on an unknown key lists
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Limits:
 
     @classmethod
     def of(cls, own: Mapping[str, float], known: Mapping[str, Budget]) -> "Limits":
-        """Check that each is of a promise that there is.
+        """Check that there is a promise for each key.
 
         Raises:
-            BadUsageError: one is not, with those that come near it.
+            BadUsageError: there is none for one of them; similar keys are listed.
         """
         for key in own:
             if key not in known:
@@ -37,7 +37,7 @@ class Limits:
         return cls(own)
 
     def apply(self, budget: Budget) -> Budget:
-        """Return a promise with the user's limit, if there is one, which says so."""
+        """Return a promise with the user's limit and its origin, if there is one."""
         limit = self.own.get(budget.id)
         if limit is None:
             return budget
@@ -47,7 +47,7 @@ class Limits:
 
 
 def by_key(*budgets: Budget) -> dict[str, Budget]:
-    """Return promises by what a user calls them, sorted; the strictest of those called alike."""
+    """Return promises by their keys, sorted; the strictest of those with the same key."""
     found: dict[str, Budget] = {}
     for budget in sorted(budgets, key=lambda b: (b.id, b.limit)):
         found.setdefault(budget.id, budget)

@@ -1,4 +1,4 @@
-"""What must have outlasted the faults of a run."""
+"""Judging what must still be there after the faults of a run."""
 
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.records import Budget, Kept

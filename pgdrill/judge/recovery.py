@@ -1,4 +1,4 @@
-"""What a backup and a restore promise, and what one restore proves."""
+"""The promises of backups and restores, and judging them."""
 
 from collections.abc import Iterable, Sequence
 from statistics import median_low
@@ -24,7 +24,7 @@ SURPLUS = Budget(
     because="sent after the point, or refused: recovery ends before them",
 )
 DUPLICATE = Budget(
-    name="duplicate rows", limit=0, unit="rows", better="lower", because="replayed once"
+    name="duplicate rows", limit=0, unit="rows", better="lower", because="WAL is replayed once"
 )
 DIFFERING = Budget(
     name="tables that differ",
@@ -63,7 +63,7 @@ FROM_ARCHIVE = Budget(
     better="lower",
     because="the archive has a backup: the primary only sends what came since",
 )
-ARCHIVE_METHOD = {"patroni": "pgbackrest"}  # in Patroni's own words
+ARCHIVE_METHOD = {"patroni": "pgbackrest"}  # the name that Patroni uses
 
 
 # By engine, for the million rows of the shop on two cores.
@@ -120,14 +120,14 @@ STORE = 10.0  # seconds for a WAL file to be stored
 
 
 def loss(promised: float) -> Budget:
-    """Seconds of writes that go with every member and volume."""
+    """Return the budget for writes that are lost with every member and volume, in seconds."""
     return total(
         "writes lost with every volume",
         {"archive_timeout": promised - STORE, "to store the file": STORE},
     )
 
 
-# By what a record calls the scenario: what its verdicts are about.
+# The subject of verdicts, by the scenario's name in a record.
 SUBJECTS = {
     "oops": "oops",
     "failover": "oops after a failover",
@@ -138,7 +138,7 @@ LOSS = 70.0  # archive_timeout of 60 s on every platform, and STORE
 
 
 def rejudge(records: Records, verdicts: Verdicts) -> None:
-    """Judge every restore and every standby that was made anew again."""
+    """Judge again every restore, and every standby that was rebuilt."""
     where = records.one(Fingerprint)
     if where is None or where.engine not in _BACK_UP:
         return
@@ -154,7 +154,7 @@ def rejudge(records: Records, verdicts: Verdicts) -> None:
 
 
 def claims(engine: str, found: Sequence[Recovery]) -> list[Claim]:
-    """Judge the worst of all restores to a point; nothing to bring back proves nothing."""
+    """Judge the worst of all restores to a point; without rows to restore there is no evidence."""
     wanted, late = sum(r.wanted for r in found), sum(r.late for r in found)
     real = all(r.wanted and r.late for r in found)
     rows = f"of {wanted:,} before the points and {late:,} after them"
@@ -185,7 +185,7 @@ def claims_of_loss(engine: str, promised: float, found: Sequence[Recovery]) -> l
 
 
 def claims_of_rebuild(engine: str, found: Sequence[Rebuild]) -> list[Claim]:
-    """Judge the slowest standby that was made anew, and what it cost the clients meanwhile."""
+    """Judge the slowest rebuild of a standby, and the clients' latency during it."""
     others = sorted({r.method or "unknown" for r in found} - {ARCHIVE_METHOD[engine]})
     return [
         Claim(
@@ -229,7 +229,7 @@ def _looked(recovery: Recovery) -> bool:
 
 
 def _sum(real: bool, counts: Sequence[int]) -> int | None:
-    """A count that proves nothing where nothing was written; one above zero always does."""
+    """Return the sum; None if it is zero and nothing was written, which proves nothing."""
     total = sum(counts)
     return total if real or total else None
 

@@ -18,9 +18,9 @@ class Rejudged:
     """The verdicts of a run as they are today."""
 
     verdicts: tuple[Verdict, ...]
-    kept: tuple[Verdict, ...]  # of them, what no record holds: seen live, as the run wrote it down
+    kept: tuple[Verdict, ...]  # of them, observed live, without a record: as the run wrote them
     changed: tuple[tuple[Verdict, Verdict], ...]  # of before and of today, where they differ
-    own: tuple[str, ...]  # limits of the user's
+    own: tuple[str, ...]  # the user's limits
     on: str  # the date
 
 
@@ -29,8 +29,8 @@ def rejudge(
 ) -> Rejudged:
     """Judge everything that the records of a run hold.
 
-    A verdict whose observation came from a live look stays as the run wrote it down, and so does a
-    control's, for its set-up was another; only a limit of the user's takes the place of its own.
+    A verdict on a live observation has no record, so it stays as the run wrote it, except that the
+    user's limit replaces its own. A control's verdict stays as it is: its set-up was different.
 
     judges: by the suite whose records they judge.
     """

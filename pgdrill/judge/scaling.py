@@ -1,4 +1,4 @@
-"""What a rise and fall of the pooler proves: each claim with its evidence."""
+"""Judging one scale-up and scale-down of the pooler: each claim with its evidence."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from pgdrill.rundir import Records
 
 SUBJECT = "pooler"
 SHARED_LEAST = 10.0  # seconds with all pods ready: some thousand connections, enough for shares
-TOLERANCE = 1.1  # Kubernetes' own: up to a tenth above its target an autoscaler does nothing
+TOLERANCE = 1.1  # Kubernetes' default: an autoscaler does nothing up to 10 % above its target
 
 
 def grown_after(s: Scaling) -> float | None:
@@ -21,7 +21,7 @@ def grown_after(s: Scaling) -> float | None:
 
 
 def shrunk_after(s: Scaling) -> float | None:
-    """Seconds from the end of the load to the first look with few pods, and no more to the end."""
+    """Seconds from the end of the load until the least number of pods is reached, and stays."""
     found = None
     for point in reversed(s.points):
         if point.at <= s.surge.ended_at or point.ready != s.least or point.desired != s.least:
@@ -36,16 +36,15 @@ def most_ready(s: Scaling) -> int:
 
 
 def peak_utilisation(s: Scaling) -> float | None:
-    """Highest CPU that the autoscaler saw under the load, % of what the pods request."""
+    """Highest CPU use that the autoscaler reported under the load, % of the pods' requests."""
     seen = [p.utilisation for p in _under_load(s) if p.utilisation is not None]
     return max(seen, default=None)
 
 
 def carried(s: Scaling) -> dict[str, int]:
-    """Transactions of each pod while all pods that the load brought stood together.
+    """Transactions of each pod while the greatest number of pods was ready.
 
-    Nothing where that was too short, where there never was a second pod, or where a pod did not
-    say.
+    Empty if that time was too short, if there never was a second pod, or if a pod has no count.
     """
     most = most_ready(s)
     full = [p for p in _under_load(s) if p.ready == most > s.least]
@@ -57,24 +56,24 @@ def carried(s: Scaling) -> dict[str, int]:
 
 
 def fair_share(counts: dict[str, int]) -> float | None:
-    """What the idlest pod carried, in % of the mean; None where nothing was carried."""
+    """Transactions of the least loaded pod, % of the mean; None if there were none at all."""
     total = sum(counts.values())
     return 100 * min(counts.values()) * len(counts) / total if total else None
 
 
 def rejudge(records: Records, verdicts: Verdicts) -> None:
-    """Judge every rise and fall again."""
+    """Judge every scale-up and scale-down again."""
     for one in records.all(Scaling):
         check(claims(one), SUBJECT, verdicts)
 
 
 def claims(s: Scaling) -> tuple[Claim, ...]:
-    """Everything that one rise and fall is to prove; observed None: no evidence."""
+    """Return every claim about one scale-up and scale-down; observed None: no evidence."""
     return (*_size(s), _shared(s), *_kept(s))
 
 
 def _size(s: Scaling) -> tuple[Claim, Claim]:
-    """How fast it grew and shrank; what never happened took for ever."""
+    """Return the times to grow and to shrink; infinite for one that never happened."""
     why, grown, small = _no_evidence(s), grown_after(s), budgets.shrinkage(s.window)
     if why:
         return Claim(budgets.GROWTH, None, why), Claim(small, None, why)
@@ -89,23 +88,23 @@ def _size(s: Scaling) -> tuple[Claim, Claim]:
 def _height(s: Scaling) -> str:
     return (
         f"{most_ready(s)} of at most {s.most} pods, CPU up to {peak_utilisation(s) or 0:.0f} % of"
-        f" what they request, {s.target:.0f} aimed at"
+        f" what they request, target {s.target:.0f} %"
     )
 
 
 def _shared(s: Scaling) -> Claim:
     counts = carried(s)
-    note = ", ".join(f"{count:,}" for count in counts.values())
-    told = f"transactions by pod: {note}" if counts else "never two pods long enough, or no count"
-    return Claim(budgets.FAIR_SHARE, fair_share(counts), told)
+    shares = ", ".join(f"{count:,}" for count in counts.values())
+    note = f"transactions by pod: {shares}" if counts else "no second pod for long, or no count"
+    return Claim(budgets.FAIR_SHARE, fair_share(counts), note)
 
 
 def _kept(s: Scaling) -> list[Claim]:
-    """Clients of the load that were turned away, and writes that broke their promise."""
+    """Return the claims about aborted clients of the load, and about writes in the ledger."""
     load = s.surge
     done = f"{load.transactions:,} transactions of {load.clients} clients"
     acked = s.ledger.acked
-    # A lane that fell silent, or that was never heard, did not write all the while.
+    # A lane has no gap if its acks stopped, or never came: it did not write all the time.
     silent = [name for name, lane in s.lanes.items() if lane.gap is None]
     note = f"lanes without acks to the end: {', '.join(silent)}" if silent else f"of {acked} acked"
     real = acked and not silent and not _no_evidence(s)
@@ -121,18 +120,18 @@ def _kept(s: Scaling) -> list[Claim]:
 
 
 def _no_evidence(s: Scaling) -> str:
-    """Say why nothing can be told: no load or too little, no metric, not small before; else ''."""
+    """Return why there is no evidence: too little load, no metric, too many pods before; or ''."""
     if not s.surge.transactions:
         return f"no load: pgbench exit status {s.surge.exit_status}"
     peak = peak_utilisation(s)
     if peak is None:
-        said = next((p.trouble for p in s.points if p.trouble), "it says nothing of why")
-        return f"the autoscaler had no CPU metric: {said}"
+        reason = next((p.trouble for p in s.points if p.trouble), "no reason was reported")
+        return f"the autoscaler had no CPU metric: {reason}"
     first = _under_load(s)[0].ready
     if first != s.least:
         return f"{first} pods were ready when the load began, not {s.least}"
     if grown_after(s) is None and peak <= s.target * TOLERANCE:
-        return f"too little load: CPU up to {peak:.0f} %, {s.target:.0f} aimed at"
+        return f"too little load: CPU up to {peak:.0f} %, target {s.target:.0f} %"
     return ""
 
 
@@ -145,7 +144,7 @@ def _under_load(s: Scaling) -> Sequence[ScalePoint]:
 
 
 def _counts(point: ScalePoint) -> dict[str, int]:
-    """Return what each ready pod says that it carried."""
+    """Return the number of transactions that each ready pod reports."""
     return {
         name: pod.transactions
         for name, pod in point.pods.items()

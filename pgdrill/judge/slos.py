@@ -16,7 +16,7 @@ COMMITS = budgets.same_commits(1, 0, 0)  # its limit depends on the load
 def compare_objectives(
     bench: Bench, published: Published | None, note: str = ""
 ) -> tuple[SloComparison, ...]:
-    """Compare what was due, the share that was bad, and p99; published None: no data, and why."""
+    """Compare what was due, the bad share, and p99; None: no data, note has the reason."""
     every = bench.scripts[0]
     p99_ms = as_histogram(every)
     return (
@@ -48,9 +48,9 @@ def compare_objectives(
 
 
 def compare_commits(
-    clients: int, told: int, counted: Commits | None, note: str = ""
+    clients: int, acknowledged: int, counted: Commits | None, note: str = ""
 ) -> SloComparison:
-    """Compare what clients were told of with what the server counted; None: no data, and why."""
+    """Compare acknowledged commits with the server's count; None: no data, note has the reason."""
     seconds = observers = 0.0
     if counted:
         seconds, observers = counted.until - counted.since, counted.observers
@@ -58,7 +58,7 @@ def compare_commits(
     return SloComparison(
         quantity="commits by PostgreSQL's count",
         unit="",
-        client=told,
+        client=acknowledged,
         prometheus=counted and round(counted.total - observers),
         budget=budgets.same_commits(clients, seconds, observers),
         note=note,
@@ -66,9 +66,10 @@ def compare_commits(
 
 
 def as_histogram(script: ScriptResult) -> float:
-    """Return p99 as far as a histogram knows it: beyond its last bucket it only says: beyond.
+    """Return p99 as a histogram has it: at most the bound of its last bucket.
 
-    That is also where it has what was never answered, which a Bench gives the length of the run.
+    If p99 falls among transactions without an answer, it is that bound, too. A Bench has the
+    length of the run instead.
     """
     unanswered = script.transactions < -(-99 * due(script) // 100)
     return float(BOUNDS_MS[-1]) if unanswered else min(script.p99_ms, BOUNDS_MS[-1])
@@ -81,12 +82,12 @@ def bucket_ms(latency_ms: float) -> float:
 
 
 def rejudge(records: Records, verdicts: Verdicts) -> None:
-    """Judge every comparison of a run again, by the bound that it was made with."""
+    """Judge every comparison of a run again, by the budget that was recorded with it."""
     judge(records.all(SloComparison), verdicts)
 
 
 def judge(found: Iterable[SloComparison], verdicts: Verdicts) -> None:
-    """Judge the difference of each comparison, and commits that one side alone knows of."""
+    """Judge the difference of each comparison, and the commits that the server did not count."""
     with verdicts.together():
         for one in found:
             verdicts.check(one.budget, one.difference, SUBJECT, one.note)

@@ -1,4 +1,4 @@
-"""Recording verdicts: every judgement reaches the report, whether kept, broken or invalid."""
+"""Recording verdicts: every one is in the report, whether met, broken or invalid."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,8 +7,8 @@ from pathlib import Path
 from pgdrill.judge.promises import Limits
 from pgdrill.records import About, Budget, Outcome, Verdict, append
 
-# How many times its limit a number of seconds may be on a machine that is said to be slow: the
-# slowest seen of two shared cores took half as long again as the fastest, hour by hour.
+# The factor by which seconds may be above their limit on a machine that was declared slow. Of two
+# shared cores, the slowest hour that was measured took 1.5 times as long as the fastest.
 SLOW = 2.0
 NONE = Limits({})
 NOTHING = About()
@@ -19,10 +19,10 @@ class BrokenBudgetError(AssertionError):
 
 
 class Verdicts:
-    """Judges observations against budgets and writes each verdict down before failing.
+    """Judges observations against budgets and records each verdict before it raises.
 
-    slow: what breaks a limit in seconds by less than SLOW is written down as broken, and fails
-    nothing. limits: those that the user sets instead of the suite's own.
+    slow: seconds above their limit, but below SLOW times that, are recorded as broken and do not
+    fail the test. limits: those that the user sets instead of the suite's own.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class Verdicts:
             observed = None
         else:
             outcome = "met" if budget.allows(observed) else "broken"
-        told = self._slow and outcome == "broken" and _nearly(budget, observed)
-        if told:
-            excuse = f"fails nothing below {SLOW:g} times that (--slow)"
+        excused = self._slow and outcome == "broken" and _nearly(budget, observed)
+        if excused:
+            excuse = f"does not fail the test below {SLOW:g} times the limit (--slow)"
             note = "; ".join(filter(None, [note, excuse]))
         verdict = Verdict(
             budget=budget,
@@ -79,7 +79,7 @@ class Verdicts:
         self.given.append(verdict)
         if self._file:
             append(self._file, verdict)
-        if told:
+        if excused:
             return verdict
         if self._held is not None:
             self._held.append(verdict)
@@ -91,7 +91,7 @@ class Verdicts:
     def together(self) -> Iterator[None]:
         """Judge several observations and fail once, naming all that are not met.
 
-        A block inside a block leaves the demand to the outer one.
+        In nested blocks, only the outer one fails.
         """
         if self._held is not None:
             yield
@@ -117,6 +117,6 @@ def _demand(verdicts: list[Verdict]) -> None:
 
 
 def worst(values: Sequence[float | None]) -> float | None:
-    """Return the largest; None where one is missing, for then nobody knows."""
+    """Return the largest; None if one is missing, because the largest is then not known."""
     seen = [value for value in values if value is not None]
     return max(seen) if seen and len(seen) == len(values) else None

@@ -1,4 +1,4 @@
-"""What the time of busy sessions went into, and how pressed the machine was: shown, not judged."""
+"""What busy sessions waited for, and the pressure on the machine: shown, not judged."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,12 +7,12 @@ from statistics import mean
 
 from pgdrill.records import Bench, MachineSecond, WaitLook
 
-CPU = "CPU"  # as observe.waits calls the event of those that wait for none
+CPU = "CPU"  # the event of sessions that do not wait, as in observe.waits
 
 
 @dataclass(frozen=True)
 class Busy:
-    """One second of the load: how many sessions were active, by event, on average of its looks."""
+    """One second of the load: its active sessions, by event; the mean of its samples."""
 
     second: int
     sessions: Mapping[str, float]
@@ -20,39 +20,39 @@ class Busy:
 
     @property
     def active(self) -> float:
-        """All of them."""
+        """All active sessions."""
         return sum(self.sessions.values())
 
 
 @dataclass(frozen=True)
 class Share:
-    """What part of the time of busy sessions one event took, %."""
+    """The share of one event in the time of busy sessions, %."""
 
     event: str
     overall: float
-    late: float | None  # in seconds with bad transactions; None: nobody was busy in such
+    late: float | None  # in seconds with bad transactions; None: no session was busy in these
     otherwise: float | None  # in all others; None as above
 
     @property
     def most(self) -> float:
-        """The greater of what it took overall and where transactions came late."""
+        """The greater of its shares overall and in seconds with late transactions."""
         return max(self.overall, self.late or 0.0)
 
 
 @dataclass(frozen=True)
 class Waits:
-    """The time of busy sessions in the seconds that were looked at, at least one."""
+    """The time of busy sessions in the seconds that have samples, at least one."""
 
     seconds: tuple[Busy, ...]
-    shares: tuple[Share, ...]  # greatest overall first; none where nobody was ever busy
+    shares: tuple[Share, ...]  # greatest overall first; empty if no session was ever busy
     looks: int
     active: float  # sessions at a time
-    late_seconds: int  # of those that were looked at, with bad transactions
-    unseen: int  # seconds of the load in which nobody could look
-    troubles: tuple[str, ...]  # why
+    late_seconds: int  # of the seconds with samples, those with bad transactions
+    unseen: int  # seconds of the load without a sample
+    troubles: tuple[str, ...]  # reasons for that
 
     def top(self, most: int) -> tuple[str, ...]:
-        """Return the events with the greatest part, overall or where it was late, the CPU first."""
+        """Return the events with the greatest shares, overall or in late seconds; CPU first."""
         by_part = sorted(self.shares, key=lambda share: -share.most)
         found = [share.event for share in by_part[:most]]
         return tuple(sorted(found, key=lambda event: event != CPU))
@@ -60,7 +60,7 @@ class Waits:
 
 @dataclass(frozen=True)
 class Strain:
-    """How much of something there was to wait for on average."""
+    """The mean of one kind of pressure."""
 
     during: float
     late: float | None  # in seconds with bad transactions; None: there were none
@@ -69,9 +69,9 @@ class Strain:
 
 @dataclass(frozen=True)
 class Strains:
-    """What the kernel told of waiting for the machine during the load; None: it does not tell."""
+    """What the kernel reported of waits for the machine during the load; None: not reported."""
 
-    cpu: Strain | None  # % of the time in which somebody waited for it
+    cpu: Strain | None  # % of the time in which some process waited for it
     io: Strain | None
     memory: Strain | None
     run_queue: Strain | None  # seconds in a second that PostgreSQL's processes waited for a CPU
@@ -80,10 +80,10 @@ class Strains:
 
 
 def waits(bench: Bench, looks: Sequence[WaitLook]) -> Waits | None:
-    """Sum up what busy sessions waited for; None when nobody looked during the load.
+    """Sum up what busy sessions waited for; None if there are no samples of the load.
 
-    A second counts as one, however often it was looked at: a machine that is short of CPU gives
-    fewer looks where most is to be seen.
+    Every second has the same weight, whatever its number of samples: a machine that is short of
+    CPU takes the fewest samples in its busiest seconds.
     """
     bad = {piece.second: piece.bad for piece in bench.slices}
     during = [look for look in looks if 0 <= look.at - bench.started_at < bench.duration]
@@ -121,7 +121,7 @@ def waits(bench: Bench, looks: Sequence[WaitLook]) -> Waits | None:
 
 
 def strains(bench: Bench, seconds: Sequence[MachineSecond]) -> Strains | None:
-    """Sum up how pressed the machine was; None when nobody looked at it during the load."""
+    """Sum up the pressure on the machine; None if it was not measured during the load."""
     bad = {piece.second: piece.bad for piece in bench.slices}
     during = [
         (int(one.at - bench.started_at), one)
@@ -132,8 +132,8 @@ def strains(bench: Bench, seconds: Sequence[MachineSecond]) -> Strains | None:
         return None
 
     def series(of: Callable[[MachineSecond], float | None]) -> tuple[tuple[int, float], ...]:
-        told = ((second, of(one)) for second, one in during)
-        return tuple((second, value) for second, value in told if value is not None)
+        values = ((second, of(one)) for second, one in during)
+        return tuple((second, value) for second, value in values if value is not None)
 
     def strain(points: Iterable[tuple[int, float]]) -> Strain | None:
         late, otherwise = list[float](), list[float]()
@@ -159,7 +159,7 @@ def strains(bench: Bench, seconds: Sequence[MachineSecond]) -> Strains | None:
 
 
 def _mean(looks: Sequence[WaitLook]) -> dict[str, float]:
-    """Return how many sessions each event had on average of some looks."""
+    """Return the number of sessions of each event, as the mean of these samples."""
     counts: dict[str, float] = defaultdict(float)
     for look in looks:
         for event, sessions in look.sessions.items():
@@ -168,7 +168,7 @@ def _mean(looks: Sequence[WaitLook]) -> dict[str, float]:
 
 
 def _shares(seconds: Iterable[Busy]) -> dict[str, float]:
-    """Return each event's part of all busy time in these seconds, %; nothing: nobody was busy."""
+    """Return each event's share of busy time in these seconds, %; empty: no session was busy."""
     time: dict[str, float] = defaultdict(float)
     for one in seconds:
         for event, sessions in one.sessions.items():

@@ -1,4 +1,4 @@
-"""What was promised of a database under watch: no loss; all else where its owner sets a limit."""
+"""The promises for a watched database: no loss; any other only if its owner sets a limit."""
 
 import math
 
@@ -7,7 +7,7 @@ from pgdrill.judge.verdicts import Verdicts
 from pgdrill.records import About, Budget, LaneResult, Watch
 from pgdrill.rundir import Records
 
-NOTHING_PROMISED = "shown; judged where you set a limit, for only its owner knows what is right"
+NOTHING_PROMISED = "shown only; judged if you set a limit, because the right one depends on its use"
 
 
 def _yours(key: str, name: str, unit: str) -> Budget:
@@ -27,7 +27,7 @@ LOST = Budget(
     limit=0,
     unit="rows",
     better="lower",
-    because="the server had said that they are durable",
+    because="the server had acknowledged them as durable",
 )
 GAP = _yours("write-gap", "write gap", "s")
 PHANTOM = _yours("refused-present", "refused writes present", "rows")
@@ -37,10 +37,10 @@ STALE = _yours("stale-read", "staleness of reads", "ms")
 
 
 def judge(watch: Watch, verdicts: Verdicts, limits: Limits) -> None:
-    """Judge loss, and whatever the user has set a limit for; without evidence nothing is kept.
+    """Judge loss, and every promise that the user has set a limit for.
 
     Raises:
-        BrokenBudgetError: a promise is broken, or nothing shows that it was kept.
+        BrokenBudgetError: a promise is broken, or there is no evidence that it was kept.
     """
     ledger = watch.ledger
     acked = sum(lane.acked for lane in watch.lanes.values())
@@ -52,8 +52,8 @@ def judge(watch: Watch, verdicts: Verdicts, limits: Limits) -> None:
         for name, lane in watch.lanes.items():
             if GAP.id in limits.own:
                 gap, open_ = longest(lane, limits.own[GAP.id])
-                told = "it had not ended" if open_ else ""
-                verdicts.check(GAP, gap, f"{subject}, {name}", told, About(lane=name))
+                unended = "the gap had not ended" if open_ else ""
+                verdicts.check(GAP, gap, f"{subject}, {name}", unended, About(lane=name))
         for budget, seen in (
             (PHANTOM, ledger.refused_present if proven and ledger else None),
             (DUPLICATE, ledger.duplicate if proven and ledger else None),
@@ -74,7 +74,7 @@ def rejudge(records: Records, verdicts: Verdicts) -> None:
 def longest(lane: LaneResult, limit: float) -> tuple[float | None, bool]:
     """Return a lane's longest gap and whether it was still open.
 
-    An open one counts once it is above the limit; before that nobody knows how long it became.
+    An open gap counts once it is above the limit. Below it, the final length is not known.
     """
     if lane.gap is not None or lane.silence is None:
         return lane.gap, False

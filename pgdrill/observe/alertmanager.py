@@ -22,7 +22,7 @@ class Alertmanager:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        # Alertmanager's own defaults, where the configuration is silent.
+        # Alertmanager's defaults, for settings that the configuration lacks.
         self._route = {"group_wait": "30s", "group_interval": "5m"} | self._config()["route"]
 
     @property
@@ -66,7 +66,7 @@ class Alertmanager:
 
     @contextmanager
     def silenced(self, alert: str) -> Iterator[None]:
-        """Silence an alert, as an operator might and forget it: no page is sent."""
+        """Silence an alert, like an operator who then forgets the silence: no page is sent."""
         now = datetime.now(UTC)
         silence = {
             "matchers": [{"name": "alertname", "value": alert, "isRegex": False}],

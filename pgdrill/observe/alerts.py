@@ -29,7 +29,7 @@ Stage = Literal["pending", "firing", "alertmanager", "paged", "logged", "resolve
 
 
 class RunEndedError(Exception):
-    """The run ends: waits for alerts end too."""
+    """The run ends, so waits for alerts end, too."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,7 @@ class AlertWatch:
         self.switch = DeadMansSwitch()
         self._tell = tell
         self._active: set[tuple[Stage, Expectation]] = set()
-        self._held: list[
-            tuple[float, tuple[str, ...]]
-        ] = []  # since when, what: one for each change
+        self._held: list[tuple[float, tuple[str, ...]]] = []  # instant and content of each change
         self._last_look = time.monotonic()
         self._last_error = ""
         self._given_up = False
@@ -115,7 +113,7 @@ class AlertWatch:
         eventually("no alert", self.active, lambda seen: not seen, within=within, every=POLL)
 
     def quiet(self, *, lasting: float, besides: Callable[[], Collection[str]] = frozenset) -> float:
-        """Demand that no alert is pending, firing or paged for so long; return when that began.
+        """Wait until no alert is pending, firing or paged for so long; return when that began.
 
         besides: names of alerts that may be raised, because another scenario is known to do so.
 
@@ -138,7 +136,7 @@ class AlertWatch:
     ) -> float:
         """Wait for such a quiet window before a fault; return when it began.
 
-        One write on an idle primary makes the lag alert pending for one sample: then it waits on.
+        One write on an idle primary makes the lag alert pending for one sample; the wait goes on.
 
         Raises:
             DeadlineError: there was none in so many seconds.
@@ -174,7 +172,7 @@ class AlertWatch:
     def wait(self, of: Expectation, stage: Stage, *, since: float, within: float) -> float | None:
         """Return when the alert reached a stage after since; None when it did not in time.
 
-        Not reaching it is no error here: the verdict judges it.
+        An alert that does not reach it is no error here: the verdict judges it.
         """
 
         def seen() -> float | None:
@@ -210,10 +208,12 @@ class AlertWatch:
         """Assemble the record of one alert; condition and healed are measured by the scenario."""
         rule = self.rule(of.alert)
         paged, logged = (self.when(of, stage, quiet_from) for stage in ("paged", "logged"))
-        told = logged if paged is None else paged
+        notified = logged if paged is None else paged
         arrived = self.when(of, "alertmanager", quiet_from)
-        if arrived and told:
-            arrived = min(arrived, told)  # a page may beat the poll, and proves as much
+        if arrived and notified:
+            arrived = min(
+                arrived, notified
+            )  # a page may come before the poll, and is as good a proof
         return AlertLife(
             alert=of.alert,
             severity=rule.severity,
@@ -231,11 +231,11 @@ class AlertWatch:
             logged=logged,
             healed=healed,
             # The page that ends an earlier alert may still be on its way when a scenario begins.
-            resolved=told and self.when(of, "resolved", told),
+            resolved=notified and self.when(of, "resolved", notified),
         )
 
     def rule(self, alert: str) -> AlertRule:
-        """Return a rule as it runs.
+        """Return a rule as Prometheus has loaded it.
 
         Raises:
             BrokenEnvironmentError: Prometheus has no such rule.

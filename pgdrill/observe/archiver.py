@@ -19,13 +19,13 @@ class Archiver:
     """One look at the primary's archiver."""
 
     waiting: int  # files that the archive does not have yet
-    failing: bool  # the last attempt failed, and something waits
+    failing: bool  # the last attempt failed, and files wait
     failed: int  # attempts, since the statistics were reset
     file: str  # the last one that failed, or was stored
 
 
 def archiver(primary: psycopg.Connection[tuple[Any, ...]]) -> Archiver:
-    """Ask the primary.
+    """Read the state from the primary.
 
     Raises:
         psycopg.Error: it does not answer.
@@ -42,7 +42,7 @@ def switch_wal(primary: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, str]:
     Raises:
         psycopg.Error: the primary does not answer.
     """
-    # A file in which nothing was written is not ended.
+    # PostgreSQL does not end a file in which nothing was written.
     primary.execute("SELECT pg_logical_emit_message(true, 'pgdrill', 'end of a file')")
     row = primary.execute("SELECT lsn::text, pg_walfile_name(lsn) FROM pg_switch_wal() AS lsn")
     lsn, file = row.fetchone() or ("", "")

@@ -10,7 +10,7 @@ from pgdrill.observe.events import EventLog
 from pgdrill.records import ScalePoint
 from pgdrill.waiting import ticks
 
-LOOK_EVERY = 2.0  # seconds; the resolution of when pods came and went
+LOOK_EVERY = 2.0  # seconds; the resolution of the instants at which pods start and stop
 WATCH_AT_MOST = 900.0
 
 
@@ -56,7 +56,7 @@ def why_not_at_rest(point: ScalePoint, limits: Limits) -> str:
 class ScalingWatch:
     """Looks at an autoscaler repeatedly, in a thread of its own, while the block lasts.
 
-    A look without an answer leaves a hole, which the judgement must take into account.
+    A look without an answer leaves a gap, which the judgement must take into account.
     """
 
     def __init__(self, autoscaler: Autoscaler, events: EventLog) -> None:
@@ -88,10 +88,10 @@ class ScalingWatch:
             except BrokenEnvironmentError as error:
                 self._events.record("cluster", "pooler not seen", str(error))
                 continue
-            self._tell(seen)
+            self._record_changes(seen)
             self._points.append(seen)
 
-    def _tell(self, seen: ScalePoint) -> None:
+    def _record_changes(self, seen: ScalePoint) -> None:
         before = self._points[-1] if self._points else None
         for what, now, then in (
             ("pooler pods wanted", seen.desired, before and before.desired),

@@ -8,9 +8,9 @@ import threading
 import time
 
 WATCHDOG = "PgWatchdog"  # infra/alerts/rules/monitoring.yaml
-SEVERITY = "none"  # of what always fires: it is no news
+SEVERITY = "none"  # of the alert that always fires, which is no news
 HEARTBEAT_EVERY = 5.0  # seconds; infra/local/templates/alertmanager.yml.j2
-PAGES_AFTER = 15.0  # seconds without: two that were lost, and the third
+PAGES_AFTER = 15.0  # seconds without a heartbeat: two that were lost, and the third
 
 
 class DeadMansSwitch:
@@ -18,22 +18,22 @@ class DeadMansSwitch:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._heard = time.monotonic()
+        self._last_heartbeat = time.monotonic()
         self._due = True
         self._paged: list[float] = []
-        self._heard_of = 0
+        self._count = 0
 
     def heartbeat(self) -> None:
         """Note that the watchdog came."""
         with self._lock:
-            self._heard, self._due = time.monotonic(), True
-            self._heard_of += 1
+            self._last_heartbeat, self._due = time.monotonic(), True
+            self._count += 1
 
     def look(self) -> bool:
-        """Page where it is time for it; whether that was now."""
+        """Page if the time for it has come; return whether it paged."""
         with self._lock:
             now = time.monotonic()
-            if not self._due or now - self._heard <= PAGES_AFTER:
+            if not self._due or now - self._last_heartbeat <= PAGES_AFTER:
                 return False
             self._due = False
             self._paged.append(now)
@@ -42,7 +42,7 @@ class DeadMansSwitch:
     @property
     def heartbeats(self) -> int:
         """The number of times that the watchdog came."""
-        return self._heard_of
+        return self._count
 
     def paged(self, since: float) -> float | None:
         """Return the first instant after since at which it paged."""

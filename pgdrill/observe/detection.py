@@ -26,7 +26,7 @@ def seen(watch: AlertWatch, since: float, zero: float) -> tuple[Seen, ...]:
     def one(of: Expectation) -> Seen:
         firing, arrived = after(of, "firing"), after(of, "alertmanager")
         if firing is not None and arrived is not None:
-            firing = min(firing, arrived)  # one look reads Prometheus first, then Alertmanager
+            firing = min(firing, arrived)  # each poll reads Prometheus first, then Alertmanager
         return Seen(
             alert=of.alert,
             member=of.member,
@@ -41,7 +41,7 @@ def seen(watch: AlertWatch, since: float, zero: float) -> tuple[Seen, ...]:
 
 @dataclass(frozen=True)
 class AlertObserver:
-    """Records the alerts while one fault is drilled."""
+    """Records the alerts during the trials of one fault."""
 
     watch: AlertWatch
     fault: str
@@ -74,7 +74,7 @@ class AlertObserver:
             )
 
     def look(self, trial: Trial, due: Sequence[str], unmoved: str = "") -> Detection:
-        """Wait for the alerts that a trial owes, no longer than they may take; keep all that came.
+        """Wait for the alerts that a trial must raise, within their limits; keep all that came.
 
         due: the promised alerts of this trial; unmoved: the reason where there are none.
 
@@ -87,7 +87,7 @@ class AlertObserver:
             if not any(name in before for name in map(str, either)):
                 left = trial.injected_at + self.promised[alert].limit + LATER - time.monotonic()
                 self._wait(either, trial.injected_at, max(0.0, left))
-        self.watch.active()  # unseen by the blind is not unseen
+        self.watch.active()  # raises without a view: no alert would prove nothing
         return Detection(
             suite="chaos",
             fault=self.fault,

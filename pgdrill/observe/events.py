@@ -20,7 +20,7 @@ class EventLog:
         self._lock = threading.Lock()
 
     def record(self, source: str, what: str, subject: str = "", at: float | None = None) -> Event:
-        """Write down that something happened now, or at a given monotonic instant."""
+        """Record an event of now, or of a given monotonic instant."""
         event = Event(
             at=time.monotonic() if at is None else at, source=source, what=what, subject=subject
         )

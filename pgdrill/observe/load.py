@@ -64,7 +64,7 @@ def wait_scraped(client: Prometheus, database: str, after: float) -> None:
 
     def missing() -> list[str]:
         known = client.samples(COMMITS % database, after - KNOWN_FOR, time.time())
-        # A member that was replaced meanwhile has one series as it was and one as it is.
+        # A member that was replaced in between has an old and a new series.
         latest: dict[str, float] = {}
         for one in known:
             member, (at, _) = one.labels["member"], one.points[-1]

@@ -34,7 +34,7 @@ class MachineWatch:
 
     @property
     def seen(self) -> tuple[MachineSecond, ...]:
-        """All looks so far, in their order."""
+        """All samples so far, in their order."""
         return tuple(self._seen)
 
     def _watch(self) -> None:
@@ -58,7 +58,7 @@ class MachineWatch:
 
 
 def _work() -> float:
-    """Do the fixed work; return the CPU time it took, ms: waiting for a CPU is no part of it."""
+    """Do the fixed work; return the CPU time it took, ms: waiting for a CPU is not included."""
     before = time.thread_time_ns()
     total = 0
     for number in range(ROUNDS):

@@ -15,7 +15,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.autoscale import Limits
 from pgdrill.records import PoolerPod, ScalePoint
 
-DEFAULT_WINDOW = 300.0  # seconds; Kubernetes' own, where the autoscaler has no setting
+DEFAULT_WINDOW = 300.0  # seconds; Kubernetes' default, if the autoscaler has no setting
 METRICS_API = "v1beta1.metrics.k8s.io"
 METRICS_PORT = 9127  # where the operator's manager in each pod exports PgBouncer's SHOW STATS
 NOT_THERE = (ApiException, HTTPError)
@@ -90,14 +90,14 @@ class PoolerAutoscaler:
             at=time.monotonic(),
             desired=int(status.get("desiredReplicas", 0)),
             current=int(status.get("currentReplicas", 0)),
-            # A metric that is lost stays in the status; only the condition shows that it is old.
+            # A lost metric stays in the status; only the condition shows that it is old.
             utilisation=None if trouble else _utilisation(status),
             trouble=trouble,
             pods=pods,
         )
 
     def _described(self) -> dict[str, Any]:
-        # As plain JSON: the client's own type refuses an autoscaler that has not looked yet.
+        # As plain JSON: the client's type rejects an autoscaler without a first evaluation.
         try:
             found = self._custom.get_namespaced_custom_object(
                 "autoscaling",
@@ -164,7 +164,7 @@ class PoolerAutoscaler:
 def carried(metrics: str) -> int | None:
     """Sum the transactions of all databases but PgBouncer's own; None where none is counted.
 
-    A pod through which no client has used a database counts its own alone: it carried 0.
+    A pod whose clients have used no database only has counts of its own one: the sum is 0.
     """
     counts = _CARRIED.findall(metrics)
     if not counts:
@@ -187,7 +187,7 @@ def _utilisation(status: Mapping[str, Any]) -> float | None:
 
 
 def _trouble(status: Mapping[str, Any]) -> str:
-    """Return why the autoscaler cannot work, in its own words; nothing where it can."""
+    """Return why the autoscaler cannot work, in its own message; '' if it can."""
     for condition in status.get("conditions") or []:
         if condition["type"] in ("AbleToScale", "ScalingActive") and condition["status"] != "True":
             return f"{condition.get('reason', '')}: {condition.get('message', '')}"

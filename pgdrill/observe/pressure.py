@@ -1,4 +1,4 @@
-"""The time that processes wait for this machine, as Linux counts it; no other system does."""
+"""The time that processes wait for this machine; only Linux counts it."""
 
 import os
 import time
@@ -8,7 +8,7 @@ import psutil
 
 PRESSURE = Path("/proc/pressure")
 RESOURCES = ("cpu", "io", "memory")
-PROGRAM = b"postgres"  # as the kernel names every process of it, in containers as well
+PROGRAM = b"postgres"  # the kernel's name of every PostgreSQL process, in containers as well
 MOST_READ = 256  # bytes of a file in /proc; the values are in its first line
 Reading = tuple[float, int | None]  # monotonic seconds, and a total in microseconds
 
@@ -31,7 +31,7 @@ class Pressure:
 
 
 class RunQueue:
-    """Time in which processes of PostgreSQL could have run, had there been a CPU for them."""
+    """Time in which processes of PostgreSQL were ready to run and waited for a CPU."""
 
     def __init__(self) -> None:
         self._names: dict[int, bool] = {}  # process id -> whether it is of PostgreSQL
@@ -72,8 +72,8 @@ def _total(path: Path) -> int | None:
     """Return the microseconds of 'some' in a file of /proc/pressure; None: no such line."""
     # Some avg10=0.12 avg60=0.05 avg300=0.01 total=2947975200
     words = _read(str(path)).partition(b"\n")[0].split()
-    told = words[-1] if words and words[0] == b"some" else b""
-    return int(told[6:]) if told.startswith(b"total=") else None
+    total = words[-1] if words and words[0] == b"some" else b""
+    return int(total[6:]) if total.startswith(b"total=") else None
 
 
 def _is_ours(pid: int) -> bool:

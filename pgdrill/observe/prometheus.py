@@ -25,7 +25,7 @@ MOST_POINTS = 10_000  # of a series; Prometheus refuses more than 11,000
 
 
 class NoDataError(AssertionError):
-    """A query found no series: no data never passes."""
+    """A query found no series: missing data never passes."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Prometheus:
         ]
 
     def down_targets(self) -> dict[str, str]:
-        """Why each target that does not answer does not: 'job address' -> last error."""
+        """Return the targets that do not answer: 'job address' -> last error."""
         targets = self._ask(self._client.get_targets, "active")["activeTargets"]
         if not targets:
             raise NoDataError(f"{self.url} scrapes nothing")
@@ -193,7 +193,7 @@ class Prometheus:
         }
 
     def alerts(self) -> list[ActiveAlert]:
-        """Return every alert that is pending or firing, but what always is."""
+        """Return every alert that is pending or firing, except the watchdog."""
         return [
             ActiveAlert(a["labels"]["alertname"], a["labels"].get("member", ""), a["state"])
             for a in self._get("/api/v1/alerts")["alerts"]
@@ -201,7 +201,7 @@ class Prometheus:
         ]
 
     def scrape_interval(self) -> float:
-        """Seconds between scrapes, from the configuration that runs.
+        """Seconds between scrapes, from the loaded configuration.
 
         Of the jobs that alerts read, the slowest counts.
         """
@@ -239,7 +239,7 @@ def duration(text: str) -> float:
     """Seconds of a Prometheus duration such as 1m30s or 1500ms.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a duration.
     """
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
     parts = re.findall(r"(\d+)(ms|[smhd])", text)

@@ -1,4 +1,4 @@
-"""A Prometheus Pushgateway: where a batch job leaves its metrics, because it ends too soon."""
+"""A Prometheus Pushgateway: it keeps the metrics of a batch job, which ends too soon."""
 
 import requests
 
@@ -7,7 +7,7 @@ from pgdrill.errors import BrokenEnvironmentError
 
 
 class Pushgateway:
-    """One group of metrics of a gateway: what is put replaces what was there."""
+    """One group of metrics of a gateway: a put replaces the whole group."""
 
     def __init__(self, url: str, job: str) -> None:
         self.url = url.rstrip("/")

@@ -1,4 +1,4 @@
-"""`python -m pgdrill.observe.rulefiles FILE...`: would Prometheus take these rule files?"""
+"""`python -m pgdrill.observe.rulefiles FILE...`: check that Prometheus accepts these files."""
 
 import shutil
 import subprocess

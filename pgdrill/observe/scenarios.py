@@ -34,11 +34,11 @@ class Measurement:
 
     of: Expectation
     scenario: str
-    quiet: float  # since when there was no alert
+    quiet: float  # the instant since which there was no alert
     condition: float
     healed: float
     waking: tuple[str, ...] = ()  # alerts that paged, where the scenario counts them
-    commits: tuple[float, ...] = ()  # seconds that clients' writes took meanwhile, where they count
+    commits: tuple[float, ...] = ()  # seconds that clients' writes took during it, if they count
     note: str = ""  # other effects
 
 
@@ -62,7 +62,7 @@ class Scenario:
     alert: str
     play: Callable[["ScenarioContext"], Measurement]
     disturbs: frozenset[Thing]  # while it acts
-    needs: frozenset[Thing]  # what must hold still from its beginning to its end
+    needs: frozenset[Thing]  # what must not change from its beginning to its end
     aftermath: frozenset[str] = frozenset()  # other alerts that it may raise
     held_back_by: frozenset[str] = frozenset()  # alerts that inhibit its own
     alone: bool = False  # nothing else acts while it does
@@ -87,7 +87,7 @@ class _State:
     phase: Literal["waiting", "acting", "watching", "over"] = "waiting"
     began: float = 0.0
     beside: set[str] = field(default_factory=set)
-    left: frozenset[str] = frozenset()  # its alerts that are still raised although it is over
+    left: frozenset[str] = frozenset()  # its alerts that are still raised after its end
     result: Future[ScenarioResult] = field(default_factory=Future)
 
 
@@ -204,7 +204,7 @@ class ScenarioRunner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let open scenarios heal; none begins any more, and none goes on watching."""
+        """Let open scenarios heal; no other begins, and none continues to watch."""
         if not any(thread.is_alive() for thread in self._threads):
             return
         self._given_up = True
@@ -300,7 +300,7 @@ class ScenarioRunner:
                 lambda names: not names,
                 within=TURN,
                 every=POLL,
-                silent=True,  # the wait for a result names what is open
+                silent=True,  # the wait for a result prints what is open
             )
             self._tell(f"scenario {scenario.name} begins beside {self._open_but(scenario)}")
             played = self._close(scenario, scenario.play(ScenarioContext(self, scenario)))

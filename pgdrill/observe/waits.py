@@ -10,7 +10,7 @@ import psycopg
 from pgdrill.records import WaitLook
 
 # Seconds between two looks: no divisor of the periods of PostgreSQL's own processes (0.2 s, 1 s),
-# which would be met in the same phase each time. A look takes 1 ms of CPU, on both sides together.
+# whose phase would otherwise be the same each time. A look takes 1 ms of CPU on both sides in sum.
 EVERY = 0.23
 AGAIN = 1.0  # seconds after a look that failed
 CPU = "CPU"  # an active session without a wait event runs, or waits for a CPU
@@ -50,7 +50,7 @@ class WaitWatch:
 
     @property
     def seen(self) -> tuple[WaitLook, ...]:
-        """All looks so far, in their order, with those that failed."""
+        """All looks so far, in their order, including those that failed."""
         return tuple(self._seen)
 
     def _watch(self) -> None:

@@ -1,4 +1,4 @@
-"""Single attempts of a trial, where the run kept them, as the plots need them."""
+"""Single attempts of a trial, if the run kept them, in the form that the plots use."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ from pgdrill.report.trials import Group, own_drills
 MARGIN = 25.0  # %: the same trial differs by as much between two hours of one machine
 # A difference below these does not count, whatever its share: units by name.
 FLOORS = {"s": 0.5, "ms": 10.0, "%": 0.05, "rows": 0.0}
-# What differs between any two runs, and is no cause of anything.
+# Settings that differ between any two runs, and cause nothing.
 OF_THE_RUN = frozenset(("run_id", "reports_dir", "keep"))
 
 
@@ -207,9 +207,7 @@ def compare(paths: Sequence[Path], margin: float = MARGIN) -> Comparison:
         raise BadUsageError("name at least two runs to compare: the last with the first")
     found = Comparison(tuple(read_run(path) for path in paths), margin)
     if not any(one.comparable for one in found.measures):
-        raise BadUsageError(
-            f"{found.names[0]} and {found.names[-1]} have measured nothing that both know"
-        )
+        raise BadUsageError(f"{found.names[0]} and {found.names[-1]} have no measurement in common")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The matrix of faults and alerts: who saw what, after how many seconds."""
+"""The matrix of faults and alerts: which alert detected which fault, after how many seconds."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ class Column:
 
     @property
     def words(self) -> list[str]:
-        """The words of the alert's name: a line may break between them."""
+        """The words of the alert's name, for line breaks between them."""
         return re.split(r"(?<=[a-z])(?=[A-Z])", self.alert)
 
 
@@ -106,7 +106,7 @@ def _cell(column: Column, trials: tuple[Detection, ...]) -> Cell:
         held = "" if arrived else " (held back)"
         return Cell(f"{seconds(max(fired))}{share}{held}", state, tip, max(fired))
     if expected:
-        return Cell("never", "missed", tip or "this alert had to see it", None)
+        return Cell("never", "missed", tip or "this alert had to fire", None)
     if any(seen for _, seen in informative):
         return Cell("pending", "pending", tip, None)
     return Cell("", "", "", None)
@@ -146,6 +146,6 @@ def summary(found: Sequence[Detection]) -> str:
     missed = ", ".join(row.fault for row in unseen if not row.excused)
     return (
         f"detection: {len(seen)} of {count(len(rows), 'fault')} made an alert fire{slowest}"
-        + (f"; need not be seen: {excused}" if excused else "")
-        + (f"; seen by nobody: {missed}" if missed else "")
+        + (f"; need not be detected: {excused}" if excused else "")
+        + (f"; not detected: {missed}" if missed else "")
     )

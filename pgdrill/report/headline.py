@@ -51,7 +51,7 @@ def state(m: RunData) -> str:
 def _cut_off(m: RunData) -> str:
     if not m.cut_off:
         return ""
-    return f"Cut off after {done_of(m)} ({m.cut_off}): what follows speaks of those alone."
+    return f"Cut off after {done_of(m)} ({m.cut_off}): what follows is about those alone."
 
 
 def missing(m: RunData) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ def missing(m: RunData) -> tuple[str, ...]:
             ("Left out by the profile", ", ", left),
             ("Skipped", "; ", skipped),
             (
-                "Need not be seen by any alert",
+                "Need not be detected by any alert",
                 "; ",
                 [line for suite in shown(m) for line in suite.excused(m)],
             ),

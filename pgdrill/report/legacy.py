@@ -1,4 +1,4 @@
-"""Runs of an older version, in which a verdict has its subject in its sentence only."""
+"""Runs of an older version, in which only its sentence has the subject of a verdict."""
 
 import re
 from collections.abc import Iterable

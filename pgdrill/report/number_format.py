@@ -1,4 +1,4 @@
-"""Numbers as people read them: a few digits, a unit, and never a rounding that flatters."""
+"""Numbers for readers: a few digits, a unit, and no rounding in favour of the result."""
 
 import math
 from datetime import datetime, timedelta
@@ -40,7 +40,7 @@ def at_most(value: float) -> str:
 
 def observed(verdict: Verdict) -> str:
     """Return an observation, with enough digits that it cannot look like the limit."""
-    # JSON has no infinity: what never happened comes back as broken, with no number.
+    # JSON has no infinity: a duration that never ended is read as broken, without a number.
     if verdict.observed in (None, math.inf) and verdict.outcome == "broken":
         return "never"
     if verdict.observed is None:

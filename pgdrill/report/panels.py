@@ -25,7 +25,7 @@ from pgdrill.report.tiles import Tile
 
 GUTTER = 24  # between panels side by side, as style.css has it
 LEFT, TOP = 48, 36  # of the plot inside its panel
-WHOLE = ("", "sessions", "standbys")  # units of which there is no half
+WHOLE = ("", "sessions", "standbys")  # units with whole numbers only
 STATE = 22  # height of one member's stretches
 STATES: dict[Tone, str] = {"plain": "plain", "good": "met", "warn": "invalid", "bad": "broken"}
 SPARK = (240, 34)
@@ -112,7 +112,7 @@ def _said(panel: Panel, value: float) -> str:
 
 
 def spark(shown: Snapshot, axis: TimeAxis) -> Markup:
-    """Return the course of a number without any scale."""
+    """Return the course of a number as a small curve without a scale."""
     width, height = SPARK
     if shown.panel.kind == "names" or not shown.series:
         return Markup("")

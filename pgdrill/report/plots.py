@@ -16,7 +16,7 @@ from pgdrill.report.trials import Group, LaneGaps, is_routed
 LEFT, RIGHT = 118, WIDTH - 18
 OUTCOMES = ("acked", "indeterminate", "refused")
 BINS = 240
-STEADY_SHARE = 99  # % in time: what a second of steady service has
+STEADY_SHARE = 99  # % in time in a second of steady service
 Mark = tuple[float, str, str]  # value, label, CSS class
 Outage = tuple[str, Sequence[tuple[float, float]]]  # lane, and when it had no acknowledged write
 
@@ -152,7 +152,7 @@ def trial_marks(trial: Trial) -> list[Mark]:
 
 
 def trial(trial: Trial, traces: Sequence[Trace]) -> Markup:
-    """One trial as its clients lived it: answers by outcome, latency, and named instants."""
+    """One trial as its clients observed it: answers by outcome, latency, and named instants."""
     marks = trial_marks(trial)
     last = max(at for at, _, _ in marks)
     low, high = -max(2.0, 0.25 * last), last + max(2.0, 0.15 * last)
@@ -161,10 +161,10 @@ def trial(trial: Trial, traces: Sequence[Trace]) -> Markup:
     outages = [] if traces else [_outage(trial, n, r) for n, r in lanes.items()]
     label = f"Trial {trial.number} of {trial.experiment}"
     gaps = {name: result.gap for name, result in lanes.items()}
-    return lived(label, (low, high), marks, traces, gaps, "seconds after the fault", outages)
+    return observed(label, (low, high), marks, traces, gaps, "seconds after the fault", outages)
 
 
-def lived(
+def observed(
     label: str,
     span: tuple[float, float],
     marks: Sequence[Mark],
@@ -173,7 +173,7 @@ def lived(
     unit: str,
     outages: Sequence[Outage] = (),
 ) -> Markup:
-    """Draw what clients saw between two instants, and name some instants.
+    """Draw what clients observed between two instants, and name some instants.
 
     outages are drawn as bars, where there are no single answers.
     """
@@ -289,7 +289,7 @@ STAGES = (
 
 
 def alert_bound(life: AlertLife) -> float:
-    """Seconds from condition to page that the configuration itself permits."""
+    """Seconds from condition to page that the configuration permits."""
     return life.scrape + life.evaluation + life.hold + life.group_wait
 
 
@@ -327,10 +327,10 @@ def alert(life: AlertLife, limit: float | None) -> Markup:
 def _alert_bar(canvas: Canvas, x: Scale, top: float, at: dict[str, float]) -> None:
     stretches = (
         ("condition true", "quiet", "quiet before"),
-        ("pending", "waiting", "true, not yet seen"),
+        ("pending", "waiting", "true, not yet pending"),
         ("firing", "pending", "pending: the rule's for"),
-        ("at Alertmanager", "firing", "firing, on its way"),
-        ("resolved", "known", "known to Alertmanager"),
+        ("at Alertmanager", "firing", "firing, not yet at Alertmanager"),
+        ("resolved", "known", "at Alertmanager"),
     )
     before = x.low
     for end, kind, tip in stretches:

@@ -80,5 +80,5 @@ def _share(verdict: Verdict) -> float:
 
 
 def slow(verdicts: Sequence[Verdict]) -> list[str]:
-    """Name what is broken and fails nothing, because the run was marked as slow."""
+    """Name broken promises that do not fail their tests, because the run is marked as slow."""
     return [f"{v.subject}: {v.budget.name}" for v in verdicts if "(--slow)" in v.note]

@@ -1,4 +1,4 @@
-"""The records of one run as the report needs them: read once, nothing invented."""
+"""The records of one run for its report; they are read once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,12 @@ ORDER = {"broken": 0, "invalid": 1, "met": 2}
 
 @dataclass(frozen=True)
 class RunData:
-    """Everything one run wrote down, and which of its files could not be read whole."""
+    """Everything that one run recorded, and which of its files are damaged."""
 
     path: Path
     records: Records
     results: tuple[PytestResult, ...]
-    rejudged: Rejudged | None = None  # None: the verdicts are those that fell in the run
+    rejudged: Rejudged | None = None  # None: the verdicts are those of the run
 
     def all(self, kind: type[R]) -> tuple[R, ...]:
         """Return every record of a kind."""
@@ -48,7 +48,7 @@ class RunData:
 
     @property
     def wall(self) -> str:
-        """When the run began, ISO 8601 in UTC; '' where that was not written down."""
+        """When the run began, ISO 8601 in UTC; '' if that was not recorded."""
         clock = self.one(Clock)
         return clock.wall if clock else ""
 
@@ -64,12 +64,12 @@ class RunData:
 
     @property
     def ended(self) -> RunEnd | None:
-        """The end of the run; None: it was killed, or as above."""
+        """The end of the run; None: it was killed, or is older than this record."""
         return self.one(RunEnd)
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """Every verdict, in the order in which they fell."""
+        """Every verdict, in the order in which they were given."""
         return self.all(Verdict)
 
     @property

@@ -20,7 +20,7 @@ def pods(s: Scaling) -> list[str]:
 
 
 def peak_cpu(s: Scaling, name: str) -> float | None:
-    """Return the most CPU that a pod was seen to use, in cores."""
+    """Return the highest CPU use of a pod, in cores."""
     seen = [point.pods[name].cpu for point in s.points if name in point.pods]
     return max((cores for cores in seen if cores is not None), default=None)
 
@@ -61,8 +61,8 @@ def _cpu(canvas: Canvas, x: Scale, top: float, s: Scaling) -> None:
         (p.at - s.surge.started_at, p.utilisation) for p in s.points if p.utilisation is not None
     ]
     highest = max([s.target, *(value for _, value in seen)])
-    y = _panel(canvas, top, highest, "CPU as the autoscaler sees it, % of what the pods request")
-    canvas.line(LEFT, y(s.target), RIGHT, y(s.target), "target", "what the autoscaler aims at")
+    y = _panel(canvas, top, highest, "CPU by the autoscaler's metric, % of what the pods request")
+    canvas.line(LEFT, y(s.target), RIGHT, y(s.target), "target", "the autoscaler's target")
     for run in broken_at_holes(seen):
         canvas.path(_steps((x(a), y(b)) for a, b in run), "series2", "CPU")
 

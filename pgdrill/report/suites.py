@@ -31,7 +31,7 @@ class Section:
 
     name: str
     title: str  # in the list of sections
-    render: Callable[[RunData], str]  # HTML; '' where the page is to go without it
+    render: Callable[[RunData], str]  # HTML; '' to leave the section out
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Suite:
     """One suite; fields that it does not have are left out."""
 
     name: str  # of its directory below tests/, and its marker
-    order: int = 0  # of its tests in a run: cheap and decisive first
-    marker: str = ""  # what it is, for `pytest --markers`; '': it has no tests
+    order: int = 0  # of its tests in a run: cheap ones, and those that decide most, come first
+    marker: str = ""  # a description, for `pytest --markers`; '': it has no tests
     drills: bool = True  # whether its tests need a platform
     records: tuple[type[Record], ...] = ()  # that it leaves in the run directory
     judges: tuple[Judge, ...] = ()  # of those records, and of nothing else
     alone: bool = False  # the report of a run with such records is of this suite alone
-    place: int = 0  # of all that follows, on page and terminal
+    place: int = 0  # of its parts below, on page and terminal
     questions: tuple[Question, ...] = ()
     sections: tuple[Section, ...] = ()
     tiles: Callable[[RunData], Sequence[Tile]] = nothing
@@ -83,7 +83,7 @@ _REGISTERED = {
 
 
 def register(suite: Suite) -> None:
-    """Add a suite that is not pgdrill's own, or put it in the place of one called alike."""
+    """Add a suite that is not pgdrill's own, or replace one that has the same name."""
     _REGISTERED[suite.name] = suite
 
 
@@ -98,7 +98,7 @@ def alone(m: RunData) -> bool:
 
 
 def shown(m: RunData) -> list[Suite]:
-    """Return the suites that a run's report is of, in its order."""
+    """Return the suites that a run's report covers, in its order."""
     suites = on_paper()
     one = [s for s in suites if s.alone and any(m.all(kind) for kind in s.records)]
     return one or suites

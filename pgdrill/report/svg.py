@@ -1,4 +1,4 @@
-"""SVG by hand: scales, human ticks, and marks that carry tooltips; colours come from style.css."""
+"""SVG by hand: scales, round ticks, and marks with tooltips; colours come from style.css."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -55,7 +55,7 @@ class Scale:
 
 
 def nice_top(value: float) -> float:
-    """Return the end of a scale from zero that leaves a little air above a value."""
+    """Return the end of a scale from zero with a little room above a value."""
     return value * 1.12 if value > 0 else 1.0
 
 

@@ -1,4 +1,4 @@
-"""The last lines on the terminal: what a run found, without opening the page."""
+"""The last lines on the terminal: the results of a run."""
 
 from collections import Counter
 from pathlib import Path

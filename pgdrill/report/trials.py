@@ -24,7 +24,7 @@ class LaneGaps:
 
     lane: str
     gaps: tuple[tuple[int, float], ...]  # trial number, gap
-    unknown: int  # trials with too few acks to decide
+    unknown: int  # trials with too few acks for a gap
     limit: float | None
 
     @property
@@ -128,12 +128,12 @@ def proven_acks(m: RunData) -> int:
 
 
 def all_trials(m: RunData) -> list[Trial]:
-    """Return all trials that are no controls, whether their faults left evidence or not."""
+    """Return all trials that are not controls, with or without evidence of their faults."""
     return [trial for group in drills(m) for trial in group.trials]
 
 
 def is_routed(lane: str) -> bool:
-    """Whether a lane takes the load balancer's way, as users do.
+    """Whether a lane goes through the load balancer, as users do.
 
     A direct one (held@pg-1) may reach a standby; its purpose is to find two writers.
     """

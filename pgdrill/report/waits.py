@@ -10,10 +10,10 @@ from pgdrill.report.number_format import count, number
 TOP = 5  # events with a colour and a row of their own
 OTHERS = "all others"
 TOLD = 3  # kinds of waiting that a sentence names
-LEAST = 1.0  # % of the time, below which it names none
+LEAST = 1.0  # % of the time; it names no kind below that
 WAL_FLUSH = "waiting for the WAL flush"
 ROW = "waiting for a row that another transaction holds"
-# PostgreSQL 17 spells some of them in another case.
+# PostgreSQL 17 writes some of them in another case.
 MEANINGS: Mapping[str, str] = {
     "cpu": "on or waiting for a CPU",
     "ipc:syncrep": "waiting for a standby (SyncRep)",

@@ -9,8 +9,8 @@ from pgdrill.report import plots
 from pgdrill.report.attempts import answers
 from pgdrill.report.plots import Mark
 
-AROUND = 2.0  # seconds before and after what is looked at closely, at least
-MOST = 12  # failovers that are drawn closely
+AROUND = 2.0  # seconds before and after the enlarged part, at least
+MOST = 12  # failovers that are drawn enlarged
 
 
 def course(watch: Watch) -> Markup:
@@ -30,7 +30,9 @@ def course(watch: Watch) -> Markup:
     ]
     span = (0.0, (watch.ended - watch.began) / size)
     label = f"{unit} since the watch began"
-    return plots.lived("The watch", span, _marks(watch, watch.began, size), [], {}, label, outages)
+    return plots.observed(
+        "The watch", span, _marks(watch, watch.began, size), [], {}, label, outages
+    )
 
 
 def close_ups(run: Path, watch: Watch) -> list[tuple[str, Markup]]:
@@ -44,7 +46,7 @@ def close_ups(run: Path, watch: Watch) -> list[tuple[str, Markup]]:
     found = []
     for name, begin, end in looked_at:
         around = max(AROUND, 0.5 * (end - begin))
-        # A lane may come back later than the one that met the new server first.
+        # A lane may come back later than the one that first had an ack of the new server.
         back = max([end, *(p.ended for p in watch.pauses if p.began < end <= p.ended)])
         span = (-around, back - begin + around)
         traces = [t for t in answers(run / watch.attempts_file, watch.lanes, begin, span) if t.at]
@@ -54,7 +56,7 @@ def close_ups(run: Path, watch: Watch) -> list[tuple[str, Markup]]:
         marks.insert(0, (0.0, "last acknowledged write", "fault"))
         gaps = {lane: _gap(watch, lane, begin, end) for lane in watch.lanes}
         label = "seconds after the last acknowledged write"
-        found.append((name, plots.lived(name, span, sorted(marks), traces, gaps, label)))
+        found.append((name, plots.observed(name, span, sorted(marks), traces, gaps, label)))
     return found
 
 

@@ -61,7 +61,8 @@ def answers(watch: Watch) -> list[tuple[str, list[str]]]:
         else [
             f"{ledger.acked_lost:,} of {acked(watch):,} acknowledged writes"
             + (f", {watch.lost_alone:,} of them with no failover." if watch.lost_alone else "."),
-            f"{ledger.refused_present:,} refused writes turned up, {ledger.duplicate:,} twice.",
+            f"{ledger.refused_present:,} refused writes present,"
+            f" {ledger.duplicate:,} duplicate rows.",
         ]
     )
     return [

@@ -1,4 +1,4 @@
-"""What the prober's attempts add up to: gaps, percentiles, two writers, the way back to steady."""
+"""Results from a prober's attempts: gaps, percentiles, two writers, time to steady service."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -32,9 +32,9 @@ class Second:
 
 @dataclass(frozen=True)
 class Change:
-    """Another server, timeline or start of a server: the first ack of it, and the last before.
+    """A change of server, timeline or server start: its first ack, and the last ack before.
 
-    Instants are seconds on the run's clock; who is a server's text and its timeline.
+    Instants are seconds on the run's clock; before and after are a server's text and timeline.
     """
 
     before: tuple[str, int]
@@ -49,7 +49,7 @@ class Attempts:
 
     rows: Rows
     lanes: tuple[str, ...]
-    direct: frozenset[str]  # lanes straight to a member: no client of the service sees them
+    direct: frozenset[str]  # lanes to one member: no client of the service uses them
     reasons: tuple[str, ...]
     servers: tuple[str, ...]
 
@@ -124,8 +124,8 @@ class Attempts:
     def changes(self) -> list[Change]:
         """Return when each server but the first gave its first ack, in order.
 
-        A server is an address, its start where that was asked for, and a timeline: the same one
-        comes only once, also where two take turns.
+        A server is an address, its start if that was read, and a timeline. Each is listed only
+        once, also if two alternate.
         """
         acked = self.of(Outcome.ACKED)
         acked = acked[np.argsort(acked["ended"], kind="stable")]
@@ -146,45 +146,45 @@ class Attempts:
         ]
 
     def two_writers(self) -> float:
-        """Seconds in which one server acknowledged writes sent after another had begun to.
+        """Seconds in which one server acknowledged writes that were sent after another's first ack.
 
-        For two reigns (a server on a timeline) of different servers: from the later one's first
-        acknowledgement to the earlier one's last acknowledged write's *sending*. A write sent
-        before may have been committed before and only its answer have been late (a frozen
-        primary that thaws), which proves nothing.
+        For each two different servers, each on a timeline: from the later one's first ack to the
+        *sending* of the earlier one's last acknowledged write. A write that was sent before may
+        have been committed before, with a late answer (a frozen primary that continues), which
+        proves nothing.
         """
         acked = self.of(Outcome.ACKED)
         keys = acked["server"].astype(np.int64) << 32 | acked["timeline"]
-        reigns = {int(key): acked[keys == key] for key in np.unique(keys)}
+        by_server = {int(key): acked[keys == key] for key in np.unique(keys)}
         overlaps = [
             min(int(a["sent"].max()), int(b["sent"].max()))
             - max(int(a["ended"].min()), int(b["ended"].min()))
-            for (one, a), (other, b) in combinations(reigns.items(), 2)
+            for (one, a), (other, b) in combinations(by_server.items(), 2)
             if one >> 32 != other >> 32
         ]
         return max([0, *overlaps]) / NS
 
     def unseen_overlap(self) -> float | None:
-        """Seconds for which two members may both have accepted writes without two_writers above 0.
+        """Return the longest overlap, in seconds, that two_writers may not detect.
 
-        Each was asked at intervals: what counts begins with an answer of the later one and ends
-        with a write to the earlier one. None: no direct lane was acknowledged anything.
+        Each member is written to at intervals: a detected overlap begins with an ack of the later
+        one and ends with a write to the earlier one. None: no direct lane had an ack.
         """
         began = [np.sort(self.lane_rows(lane)["started"]) for lane in self.direct]
         interval = max((int(np.diff(at).max()) for at in began if at.size > 1), default=None)
         acked = self.of(Outcome.ACKED)
-        acked = acked[self._straight(acked)]
+        acked = acked[self._is_direct(acked)]
         answer = percentile(np.sort(acked["ended"] - acked["started"]), 0, 990)
         return None if interval is None or answer is None else (2 * interval + answer) / NS
 
     def steady_after(self, injected_at: float, limit_ms: float, window: float) -> float | None:
-        """Seconds after a fault until service is back inside its limit, to stay.
+        """Seconds after a fault until service is inside its limit again, and stays there.
 
         That is the first attempt due after the fault, itself in time, from which on at least 99 %
         of the attempts due in the next `window` seconds, over all lanes but direct ones, were
         acknowledged within limit_ms of being due: p99, with failures as slower than all others. So
         were at least STAYS per cent of all that came after it: an outage that begins late, or
-        comes back, is not over before it ends. None: not seen, or not watched long enough.
+        recurs, counts until its end. None: not seen, or not watched long enough.
         """
         rows, bad = self._clients(limit_ms)
         if not rows.size:
@@ -212,19 +212,19 @@ class Attempts:
         shares = tuple(100 * int(g) / int(d) if d else None for g, d in zip(good, due, strict=True))
         return Service(limit_ms=limit_ms, window=window, shares=shares)
 
-    def _straight(self, rows: Rows) -> NDArray[np.bool_]:
-        """Return which attempts are those of direct lanes."""
+    def _is_direct(self, rows: Rows) -> NDArray[np.bool_]:
+        """Return which attempts belong to direct lanes."""
         direct = [place for place, lane in enumerate(self.lanes) if lane in self.direct]
         return np.isin(rows["lane"], direct)
 
     def _clients(self, limit_ms: float) -> tuple[Rows, NDArray[np.bool_]]:
         """Return the attempts of all lanes but direct ones, and which were not in time."""
-        rows: Rows = self.rows[~self._straight(self.rows)]
+        rows: Rows = self.rows[~self._is_direct(self.rows)]
         late = rows["ended"] - rows["due"] > limit_ms * 1e6
         return rows, (rows["outcome"] != Outcome.ACKED) | late
 
     def schedule_error_p99_ms(self) -> float:
-        """How late the prober itself was: from due to begun, in ms, 99th percentile of all lanes.
+        """Delay of the prober itself: from due to begun, in ms, 99th percentile of all lanes.
 
         Raises:
             ValueError: there are no attempts.
@@ -275,7 +275,7 @@ def _gap(rows: Rows, acks: Ints, fault: int, end: int) -> tuple[int | None, int 
 
 
 def _last(rows: Rows, end: int) -> int:
-    """Until when silence counts: as far as attempts were there to break it."""
+    """Return the instant until which silence counts: that of the last attempt, end at most."""
     return min(end, int(rows["ended"].max()))
 
 

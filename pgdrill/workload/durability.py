@@ -3,7 +3,7 @@
 from pgdrill.workload.dataset.sessions import Sessions
 
 LOOK_WITHIN = 30.0  # seconds
-# What each may be. Those of the second kind a role or a database may override.
+# The allowed values. A role or a database may override those in SESSION.
 SERVER = {
     "fsync": ("on",),
     "full_page_writes": ("on",),

@@ -1,19 +1,19 @@
-"""Names of hosts, looked up beside the attempts: libpq would stop the prober while it asks."""
+"""Host names, resolved in a thread: libpq would block the prober during a look-up."""
 
 import socket
 import threading
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-LOOK_UP_EVERY = 0.5  # seconds: a name may lead elsewhere after a failover, as clouds do it
+LOOK_UP_EVERY = 0.5  # seconds: some clouds give a name another address in a failover
 MOST = 8  # addresses of one name
 
 
 class HostNames:
-    """A connection string whose names are addresses, never older than the latest good answer.
+    """A connection string with addresses for names, from the latest successful look-up.
 
-    A client that asks at each connect would see a new address up to LOOK_UP_EVERY sooner. While
-    nobody answers for a name, its latest addresses are tried.
+    A client that resolves at each connect would use a new address up to LOOK_UP_EVERY sooner. While
+    look-ups of a name fail, its latest addresses are used.
     """
 
     def __init__(self, conninfo: str) -> None:
@@ -37,11 +37,11 @@ class HostNames:
             self.conninfo = self._resolved()
 
     def close(self) -> None:
-        """Look up no more."""
+        """Stop looking up."""
         self._over.set()
 
     def _resolved(self) -> bytes:
-        """Return it with an address for each name; several of one are tried in turn."""
+        """Return it with addresses for each name; libpq tries several of one in turn."""
         if not any(map(self._is_name, self._hosts)):
             return make_conninfo("", **self._parts).encode()
         hosts, addresses, ports = [], [], []
@@ -60,7 +60,7 @@ class HostNames:
         try:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except OSError:
-            # Unknown from the first: libpq is to say so.
+            # Never resolved: libpq reports the error.
             return self._known.get(host, [""])
         self._known[host] = list(dict.fromkeys(str(one[4][0]) for one in found))[:MOST]
         return self._known[host]

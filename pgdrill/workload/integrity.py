@@ -136,7 +136,7 @@ def _indexes(connection: Connection) -> Iterator[str]:
 
 
 def _tables(connection: Connection) -> Iterator[str]:
-    """For each table: '' where every page and row of it can be read and makes sense."""
+    """For each table: '' where every page and row of it can be read and is valid."""
     for name, oid in connection.execute(_RELATIONS, ["heap", "r"]).fetchall():
         yield _amcheck(connection, name, "SELECT msg FROM verify_heapam(%s::regclass) LIMIT 1", oid)
 

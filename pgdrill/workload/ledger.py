@@ -1,4 +1,4 @@
-"""What became of every write: the prober's attempts against the rows that are really there."""
+"""The outcome of every write: the prober's attempts compared with the rows in the table."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from pgdrill.workload.probe_loop import SLOTS, counters_of, parts_of
 
 Ids = NDArray[np.int64]
 
-# No key and no unique index, on purpose: a write that was applied twice must show.
+# No key and no unique index, on purpose: a write that was applied twice must be visible.
 CREATE = SQL(
     "CREATE TABLE {} (id bigint NOT NULL, lane text NOT NULL,"
     " at timestamptz NOT NULL DEFAULT clock_timestamp())"
@@ -59,7 +59,7 @@ class Holding:
 
 @dataclass(frozen=True)
 class AsOf:
-    """What a database as of some point holds of a ledger, against what it must and may not hold."""
+    """The ledger of a database as of some point, compared with what it must and may not hold."""
 
     wanted: int  # acknowledged before the point
     absent: int  # of them, not there
@@ -67,7 +67,7 @@ class AsOf:
     surplus: int  # of them, there
     refused: int  # refused, whenever, and there
     duplicate: int  # rows beyond the first of an id
-    uncertain: int  # on their way at the point, or never answered: there or not, both are right
+    uncertain: int  # open at the point, or never answered: may be there or not
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ class Suspect:
     due: float
     ended: float
     reason: str
-    server: str  # who acknowledged it
+    server: str  # the one that acknowledged it
     timeline: int
 
 
 def named(table: str) -> Identifier:
-    """Return a table's name for a statement; a dot parts it from its schema, if it has one."""
+    """Return a table's name for a statement; a dot separates it from its schema, if it has one."""
     return Identifier(*table.split("."))
 
 
@@ -96,13 +96,13 @@ def create_table(
     with_parts: with the two other tables that transactions write to.
 
     Raises:
-        BrokenEnvironmentError: the database does not do it within so many seconds.
+        BrokenEnvironmentError: the database does not finish within so many seconds.
     """
     table = named(name)
     with Sessions(within) as sessions:
         sessions.doing = f"creating ledger {name}"
         with sessions.open(conninfo) as connection, connection.transaction():
-            # The ledger itself comes last: whoever looks for the newest one finds it.
+            # The ledger itself comes last, so that it is the newest table.
             counters = named(counters_of(name))
             others = [(named(parts_of(name)), CREATE_PARTS), (counters, CREATE_COUNTERS)]
             for made, create in (*(others if with_parts else ()), (table, CREATE)):
@@ -113,10 +113,10 @@ def create_table(
 
 
 def read_ids(conninfo: str, table: str, *, within: float = 60.0, user_owned: bool = False) -> Ids:
-    """Read the id of every row, in no order; a ledger that is gone has none, for all are lost.
+    """Read the id of every row, in no order; a ledger that is gone has none: all are lost.
 
-    user_owned: the database is not ours. A pooler may be on the way (see Sessions), and perhaps a
-    standby answers, which may lack what the primary has: its word does not count.
+    user_owned: the database is not ours. A pooler may be in between (see Sessions). A standby is an
+    error, because it may lack rows of the primary.
 
     Raises:
         BrokenEnvironmentError: the database does not deliver within so many seconds.
@@ -127,7 +127,7 @@ def read_ids(conninfo: str, table: str, *, within: float = 60.0, user_owned: boo
             sessions.doing = f"reading ledger {table}"
             with (
                 sessions.open(conninfo) as connection,
-                connection.transaction(),  # one server for both, whatever is on the way
+                connection.transaction(),  # one server for both statements, also behind a pooler
                 connection.cursor() as cursor,
             ):
                 if user_owned and cursor.execute("SELECT pg_is_in_recovery()").fetchone() != (
@@ -233,8 +233,8 @@ def _counted(conninfo: str, doing: str, query: Composed, within: float) -> int |
 def as_of(attempts: Attempts, ids: Ids, point: tuple[float, float]) -> AsOf:
     """Compare rows with what was written before and after a point in time.
 
-    point: instants, in seconds on the run's clock, between which the server named the point. What
-    was acknowledged before the first is older than it, what began after the second is younger.
+    point: instants, in seconds on the run's clock, between which the server returned the point.
+    What was acknowledged before the first is older than it, what began after the second is younger.
 
     Raises:
         StrangerError: an id that no attempt has, so this is not the attempts' table.

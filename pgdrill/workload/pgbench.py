@@ -1,11 +1,11 @@
 """Steady-state load: pgbench, open loop, judged by its per-transaction log.
 
 Choices, and why:
-  --rate always: a closed loop stops asking while the server stalls, and so hides the stall.
-  no --latency-limit: it drops late transactions unsent, which flatters the percentiles. Late ones
-    are found in the log, and what was never sent is found there too (pgbench_log.Window.unsent).
-  simple protocol: works through every connection pooler, and is what published figures use.
-  scripts of our own with schema names: no search_path to pass, which poolers refuse.
+  --rate always: a closed loop sends nothing while the server stalls, which hides the stall.
+  no --latency-limit: it drops late transactions unsent, which improves the percentiles. Late and
+    unsent ones are computed from the log instead (pgbench_log.Window.unsent).
+  simple protocol: works through every connection pooler; published figures use it.
+  our own scripts, with schema names: poolers refuse a search_path in the connection string.
 """
 
 import os
@@ -27,12 +27,12 @@ from pgdrill.workload.pgbench_tables import prepare, scale_for, shop_sizes, tidy
 
 __all__ = ["MIX", "Script", "calibrate", "evaluate", "offered_rate", "prepare", "run", "scale_for"]
 
-APPLICATION = "pgbench"  # the name of every load's sessions, however pgbench is told to connect
+APPLICATION = "pgbench"  # application_name of every load's sessions
 LOG, WARM_UP_LOG = "pgbench_log", "warm_up_log"
-# Share of what a closed loop reached that an open loop is asked to carry: below the knee, where
-# latency is the server's and not the queue's. Usual practice is 60-70 % of a server of its own;
-# here clients, load balancer, monitoring and all members share the cores, and at 60 % of a kind
-# cluster on two of them p99 was 170 ms, that of a queue.
+# Share of a closed loop's throughput that the open loop offers: below saturation, where latency is
+# the server's and not a queue's. Usual practice is 60-70 % on a dedicated server. Here clients,
+# load balancer, monitoring and all members share the cores: a kind cluster on two cores had a p99
+# of 170 ms at 60 %, because of a queue.
 OFFERED_SHARE = 0.4
 # A run may end this much later than planned before it is killed, in seconds.
 MARGIN = 30.0
@@ -51,7 +51,7 @@ class Script:
 
     @property
     def argument(self) -> str:
-        """How pgbench is told."""
+        """The argument of pgbench for it."""
         return f"--file={SCRIPTS / self.name}.sql@{self.weight}"
 
 
@@ -60,7 +60,7 @@ MIX = (Script("tpcb", 5), Script("shop_browse", 4), Script("shop_cart", 1))
 
 
 class Plan(records.Record):
-    """What a run was asked to do, and when it began; with the raw logs it gives the Bench."""
+    """The parameters of a run, and when it began; with the raw logs they give the Bench."""
 
     started_at: float  # monotonic seconds
     started_us: int  # Unix time, microseconds
@@ -73,12 +73,12 @@ class Plan(records.Record):
     latency_limit_ms: float
     scripts: tuple[str, ...]
     exit_status: int
-    pgbench: str = ""  # version, place and reason; '' in runs of before that was kept
+    pgbench: str = ""  # version, place and reason; '' in runs from before it was recorded
 
 
-def offered_rate(asked: float, calibration_tps: float) -> float:
-    """Transactions per second to offer: what was asked, else a safe share of the calibration."""
-    return asked or max(1.0, round(OFFERED_SHARE * calibration_tps, 1))
+def offered_rate(requested: float, calibration_tps: float) -> float:
+    """Return the transactions/s to offer: as requested, else a safe share of the calibration."""
+    return requested or max(1.0, round(OFFERED_SHARE * calibration_tps, 1))
 
 
 def calibrate(
@@ -95,7 +95,7 @@ def calibrate(
     """Return the transactions per second that a short closed loop of the same mix reaches.
 
     Raises:
-        BrokenEnvironmentError: the database or its tables are not there, or it broke meanwhile.
+        BrokenEnvironmentError: the database or its tables are not there, or it failed meanwhile.
     """
     shape = _shape(conninfo, clients, seconds, scale, seed, mix)
     with TemporaryDirectory() as directory:
@@ -124,14 +124,14 @@ def run(
     mix: Sequence[Script] = MIX,
     on_progress: OnProgress = lambda second, tps, latency: None,
 ) -> records.Bench:
-    """Offer rate transactions/s for duration seconds, after a warm-up that is thrown away.
+    """Offer rate transactions/s for duration seconds, after a warm-up that is not measured.
 
-    The warm-up is a tenth of the duration, 2 to 10 s, unless told otherwise (0: none); on_progress
-    gets its seconds as negative.
+    The warm-up is a tenth of the duration, 2 to 10 s, unless warm_up is given (0: none); its
+    seconds are negative in on_progress.
 
-    Logs stay in directory, from which `evaluate` gives the same Bench again. A server that dies on
-    the way gives a Bench too: with pgbench's exit status, the clients it aborted and everything
-    that was due afterwards counted as skipped.
+    Logs stay in directory; `evaluate` computes the same Bench from them. If the server fails during
+    the run, there is a Bench, too: with pgbench's exit status and its aborted clients; everything
+    that was due afterwards is counted as skipped.
 
     Raises:
         BrokenEnvironmentError: the database or its tables are not there, or the log is empty or
@@ -141,7 +141,7 @@ def run(
     warming = min(10, max(2, duration // 10)) if warm_up is None else warm_up
     paced = [f"--rate={rate}", "--log", "--failures-detailed"]
     for old in (*directory.glob(f"{LOG}.*"), *directory.glob(f"{WARM_UP_LOG}.*")):
-        old.unlink()  # names hold the process id: another run's would be counted as this one's
+        old.unlink()  # names hold the process id: those of another run would be counted, too
     directory.mkdir(parents=True, exist_ok=True)
     if warming:
         with TemporaryDirectory() as thrown_away:
@@ -182,7 +182,7 @@ def evaluate(directory: Path) -> records.Bench:
     """Compute the Bench from the raw files of a run.
 
     Raises:
-        BrokenEnvironmentError: there are none, or they do not hold what was offered.
+        BrokenEnvironmentError: there are none, or transactions are missing from them.
     """
     plan = _read_plan(directory)
     errors = (directory / "pgbench.err").read_text()
@@ -229,14 +229,14 @@ def evaluate(directory: Path) -> records.Bench:
 
 
 def commits(script: str) -> int:
-    """Return what a server counts for one transaction of a script: statements, unless bound."""
+    """Return a server's commits for a script: 1 in a transaction block, else its statements."""
     text = (SCRIPTS / f"{script}.sql").read_text()
     code = "\n".join(line for line in text.splitlines() if not line.startswith(("--", "\\")))
     return 1 if code.startswith("BEGIN;") else code.count(";")
 
 
 def committed(directory: Path, since: float) -> int:
-    """Return the commits that clients were told of after an instant (Unix time), warming up too.
+    """Return the commits acknowledged after an instant (Unix time), the warm-up included.
 
     Raises:
         BrokenEnvironmentError: there was no run.
@@ -244,9 +244,9 @@ def committed(directory: Path, since: float) -> int:
     plan = _read_plan(directory)
     files = (*directory.glob(f"{LOG}.*"), *directory.glob(f"{WARM_UP_LOG}.*"))
     log = pgbench_log.read(files)
-    told = log.answered & (log.done_us > since * 1e6)
+    acknowledged = log.answered & (log.done_us > since * 1e6)
     return sum(
-        commits(name) * int((told & (log.script == number)).sum())
+        commits(name) * int((acknowledged & (log.script == number)).sum())
         for number, name in enumerate(plan.scripts)
     )
 
@@ -265,9 +265,9 @@ def _read_log(directory: Path, plan: Plan, errors: str) -> pgbench_log.Log:
     except ValueError as error:
         raise BrokenEnvironmentError(str(error)) from None
     if log is None or not log.answered.any():
-        said = pgbench_process.last_words(errors)
+        reason = pgbench_process.main_error(errors)
         raise BrokenEnvironmentError(
-            f"pgbench completed no transaction (exit status {plan.exit_status}): {said}"
+            f"pgbench completed no transaction (exit status {plan.exit_status}): {reason}"
         )
     printed = re.search(
         r"^number of transactions actually processed: (\d+)",
@@ -286,7 +286,7 @@ def _read_log(directory: Path, plan: Plan, errors: str) -> pgbench_log.Log:
 def _demand_complete(
     log: pgbench_log.Log, unsent: int, window: pgbench_log.Window, limit_ms: float
 ) -> None:
-    """Compare what the log accounts for with rate x time, within what chance allows."""
+    """Compare the transactions in the log with rate x time; chance explains a small difference."""
     expected = window.rate * window.seconds
     accounted = log.latency_us.size + unsent
     tail = max(window.rate * limit_ms / 1e3, pgbench_log.LONGEST_GAP * window.threads)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pgdrill.records import ScriptResult, Slice
 
-# What stands in the time column of a transaction that has no latency, coded for the parser.
+# Codes for the words in the time column of a transaction that has no latency.
 SKIPPED: Final = -1
 FAILED: Final = -2
 WORDS: Final = {
@@ -84,7 +84,7 @@ def columns(text: bytes, file: Path) -> Ints:
         for word, code in WORDS.items():
             text = text.replace(word, b" %d " % code)
         # Columns: client, number, time, script, epoch seconds, microseconds, lag, and with
-        # --max-tries how often it was tried again. Aggregated logs have fewer, or more.
+        # --max-tries the number of retries. Aggregated logs have fewer, or more.
         found = np.loadtxt(io.BytesIO(text), np.int64, comments=None, ndmin=2).T
         if found.shape[0] not in (7, 8) or found.shape[1] != rows:
             raise ValueError(f"{found.shape[1]} transactions of {found.shape[0]} columns")
@@ -112,8 +112,8 @@ class Window:
     def unsent(self, log: Log, limit_ms: float) -> Ints:
         """Scheduled starts (Unix microseconds) of what was due and never sent.
 
-        pgbench forgets, without a word, what is still waiting at its planned end, and everything
-        that was due after its last client aborted. A thread works through its schedule in order:
+        pgbench does not report what is still waiting at its planned end, nor what was due after its
+        last client aborted. A thread works through its schedule in order:
         what lies between its last transaction and the end was not sent, unless that is less than
         the latency limit or a gap that chance explains.
         """
@@ -145,8 +145,8 @@ def script_result(
     """Sum up one script's transactions.
 
     A percentile that falls among unanswered transactions is given as the length of the run: the
-    longest anyone waited. The mean is over answered ones only. Unsent ones count as skipped, those
-    that an aborted client took with it as failed.
+    longest possible wait. The mean is over answered ones only. Unsent ones count as skipped, those
+    of aborted clients as failed.
     """
     answered = np.sort(latency_us[latency_us >= 0])
     skipped = int((latency_us == SKIPPED).sum()) + unsent

@@ -15,14 +15,14 @@ from typing import IO
 from pgdrill.workload.pgbench_program import Launch, Program
 
 SCRIPTS = Path(__file__).parent / "scripts"
-# The Unix time at which a program starts that itself takes a while to be started.
+# Printed by a slow launcher: the Unix time at which pgbench itself begins.
 BEGINS = re.compile(r"pgbench begins at (\d+)\.(\d{6})$")
 OnLine = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Finished:
-    """What a pgbench process left; status is negative when it had to be killed."""
+    """The result of a pgbench process; status is negative if it had to be killed."""
 
     status: int
     output: str
@@ -31,15 +31,15 @@ class Finished:
     began_us: int  # Unix time, microseconds, of the clock that its log is written with
 
     def reason(self) -> str:
-        """What went wrong, as last_words() has it."""
-        return last_words(self.errors)
+        """Why it failed, by main_error()."""
+        return main_error(self.errors)
 
 
-def last_words(errors: str) -> str:
-    """Return the line of stderr that says most: the server's own words before pgbench's."""
+def main_error(errors: str) -> str:
+    """Return the most useful line of stderr: an error of the server before one of pgbench."""
     lines = errors.splitlines()
     found = (line for word in ("FATAL", "error", "") for line in lines if word in line)
-    return next(found, "it said nothing")
+    return next(found, "it printed nothing")
 
 
 def run(
@@ -56,7 +56,7 @@ def run(
 
     The process is killed after `within` seconds, and whenever this function is left (Ctrl-C).
     Both outputs are kept in directory, as pgbench.out and pgbench.err; logs is the directory, if
-    any, that the arguments tell pgbench to write into.
+    any, that the arguments make pgbench write into.
     """
     directory.mkdir(parents=True, exist_ok=True)
     launch = program.launch(arguments, conninfo, reads=SCRIPTS, logs=logs)
@@ -69,7 +69,7 @@ def run(
             stdout=out,
             stderr=subprocess.PIPE,
             env=launch.environment,
-            process_group=0,  # a Ctrl-C at the terminal is ours to pass on
+            process_group=0,  # Ctrl-C at the terminal does not reach it: we end it
         )
         assert process.stderr is not None
         with process.stderr as stream:
@@ -99,16 +99,16 @@ def _lines(stream: IO[bytes], deadline: float) -> Iterator[str]:
 
 
 def _end(process: subprocess.Popen[bytes], launch: Launch) -> None:
-    """Let a process that has closed its stderr exit, and make any other."""
-    # Another that is behind this one does not end with it: no use to ask politely.
-    words = (signal.SIGKILL,) if launch.end else (signal.SIGTERM, signal.SIGKILL)
-    for grace, word in zip((0.2, 5), words, strict=False):
+    """Wait for a process that has closed its stderr; end any other."""
+    # A container behind this process does not end with it, so SIGTERM would be of no use.
+    signals = (signal.SIGKILL,) if launch.end else (signal.SIGTERM, signal.SIGKILL)
+    for grace, number in zip((0.2, 5), signals, strict=False):
         try:
             process.wait(grace)
         except subprocess.TimeoutExpired:
             # macOS forbids signals to a group of processes that have ended, Linux finds none.
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, word)
+                os.killpg(process.pid, number)
     process.wait(10)
     if launch.end and process.returncode < 0:
         launch.end()

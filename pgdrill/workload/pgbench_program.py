@@ -1,4 +1,4 @@
-"""Which pgbench carries a load: this machine's, or one that a platform offers instead."""
+"""Choosing the pgbench of a load: this machine's, or one that a platform provides."""
 
 import os
 import re
@@ -18,16 +18,16 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgdrill.errors import BrokenEnvironmentError
 
-OLDEST: Final = 15  # major version; our scripts, and the log as we read it, are of this one
-VERSION_WITHIN = 5.0  # seconds for a program of this machine to tell its version
-MOST_READ = 4096  # bytes that are read of its answer
+OLDEST: Final = 15  # major version that the scripts and the log parser are written for
+VERSION_WITHIN = 5.0  # seconds for a program of this machine to print its version
+MOST_READ = 4096  # bytes that are read of its output
 DEBIAN_KEEPS = Path("/usr/lib/postgresql")  # <major>/bin/pgbench, not on PATH
-# PostgreSQL, or what a vendor calls its own; the rest of the word may be 15.18, 17devel, 16rc1.
-_TOLD = re.compile(r"^pgbench \([^)]*\) ((\d+)\S*)", re.MULTILINE)
+# In parentheses: PostgreSQL, or a vendor's name. The version may be 15.18, 17devel or 16rc1.
+_VERSION = re.compile(r"^pgbench \([^)]*\) ((\d+)\S*)", re.MULTILINE)
 
 
 class NoPgbenchError(BrokenEnvironmentError):
-    """This machine has no pgbench that will do; found says what it has, path and version."""
+    """This machine has no suitable pgbench; found: path and version of those that it has."""
 
     def __init__(self, found: str) -> None:
         super().__init__(
@@ -39,7 +39,7 @@ class NoPgbenchError(BrokenEnvironmentError):
 
 @dataclass(frozen=True)
 class Launch:
-    """How one pgbench is started; end takes away what killing that process would leave."""
+    """How one pgbench is started; end removes what remains after that process was killed."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
@@ -47,22 +47,22 @@ class Launch:
 
 
 class Program(Protocol):
-    """A pgbench that can be started, as often as one likes."""
+    """A pgbench that can be started any number of times."""
 
     @property
     def version(self) -> str:
-        """What it says of itself, such as 15.18."""
+        """The version that it prints, such as 15.18."""
 
     @property
     def place(self) -> str:
-        """Where it is, and why no better place was found, for people."""
+        """Where it is, and why others were not used, for messages."""
 
     def launch(
         self, arguments: Sequence[str], conninfo: str, *, reads: Path, logs: Path | None
     ) -> Launch:
         """Return how to start it against a database; the password is in no argument.
 
-        reads is the directory of its scripts; logs, which exists, the one it writes logs to.
+        reads is the directory of its scripts; logs is an existing directory for its logs.
         """
 
 
@@ -73,7 +73,7 @@ def described(program: Program) -> str:
 
 @dataclass(frozen=True)
 class HostProgram:
-    """A pgbench of this machine; passed_over says which others came first and would not do."""
+    """A pgbench of this machine; passed_over names those that came first and were not suitable."""
 
     path: str
     version: str
@@ -81,22 +81,22 @@ class HostProgram:
 
     @property
     def place(self) -> str:
-        """Its path, and why not another's."""
+        """Its path, and why others were not used."""
         return f"at {self.path}" + (f", because {self.passed_over}" if self.passed_over else "")
 
     def launch(
         self, arguments: Sequence[str], conninfo: str, *, reads: Path, logs: Path | None
     ) -> Launch:
-        """Return its own command line: a program of this machine sees every file of it."""
+        """Return its command line: a program of this machine has access to every file."""
         target, secret = without_password(conninfo)
         command = (*with_its_parent(), self.path, *arguments, target)
         return Launch(command, os.environ | {"LC_ALL": "C"} | secret)
 
 
 def with_its_parent() -> tuple[str, ...]:
-    """Begin a command line that ends at once when its parent does, even by SIGKILL; () of no Linux.
+    """Return a prefix for a command that ends with its parent, even by SIGKILL; () if not on Linux.
 
-    Elsewhere a load that nobody watches any more ends with its own duration.
+    On other systems a load whose parent has ended runs for its whole duration.
     """
     setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
     return (setpriv, "--pdeathsig=KILL", "--") if setpriv else ()
@@ -105,17 +105,17 @@ def with_its_parent() -> tuple[str, ...]:
 def on_host() -> HostProgram:
     """Return the first pgbench on PATH that is new enough, else the newest that Debian keeps.
 
-    Every candidate is asked for its version; one that cannot tell it is none.
+    Every candidate is run with --version; one that prints no version is not suitable.
 
     Raises:
-        NoPgbenchError: there is none; with what was found instead.
+        NoPgbenchError: there is none; the message names what was found.
     """
     complaints: list[str] = []
     for path in _candidates():
-        told = asked([str(path), "--version"], within=VERSION_WITHIN)
-        if told.major >= OLDEST:
-            return HostProgram(str(path), told.version, " and ".join(complaints))
-        complaints.append(f"{path} {told.trouble or f'is {told.version}'}")
+        answer = read_version([str(path), "--version"], within=VERSION_WITHIN)
+        if answer.major >= OLDEST:
+            return HostProgram(str(path), answer.version, " and ".join(complaints))
+        complaints.append(f"{path} {answer.trouble or f'is {answer.version}'}")
     raise NoPgbenchError(" and ".join(complaints) or "this machine has none on PATH")
 
 
@@ -123,7 +123,7 @@ def _candidates() -> Iterator[Path]:
     seen = set()
     for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
         path = Path(directory or ".", "pgbench")
-        # Debian's wrapper picks a version by the clusters it knows of, which are not ours.
+        # Debian's wrapper selects a version by Debian's own clusters, which are not ours.
         real = path.resolve()
         if real.name != "pg_wrapper" and real not in seen and _is_program(path):
             seen.add(real)
@@ -140,17 +140,17 @@ def _is_program(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class VersionAnswer:
-    """What a pgbench answered to --version; major 0: nothing of use, for the reason in trouble."""
+    """What a pgbench printed for --version; major 0: no version, for the reason in trouble."""
 
     major: int = 0
     version: str = ""
     trouble: str = ""
 
 
-def asked(
+def read_version(
     command: Sequence[str], *, within: float, environment: Mapping[str, str] | None = None
 ) -> VersionAnswer:
-    """Ask for a version, for at most within seconds and a few kilobytes of answer."""
+    """Read a version from a command, for at most within seconds and MOST_READ bytes."""
     deadline = time.monotonic() + within
     try:
         process = subprocess.Popen(
@@ -168,7 +168,7 @@ def asked(
         try:
             text = _read(stream.fileno(), deadline)
             with suppress(subprocess.TimeoutExpired):
-                # What has more to say than that will not end while nobody reads on.
+                # A program with more output than that does not end: its pipe is full.
                 process.wait(max(0.0, deadline - time.monotonic()) if len(text) < MOST_READ else 0)
         finally:
             status = process.poll()
@@ -176,7 +176,7 @@ def asked(
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait(10)
-    return _understood(text.decode(errors="replace"), status, within)
+    return _parse_version(text.decode(errors="replace"), status, within)
 
 
 def _read(descriptor: int, deadline: float) -> bytes:
@@ -192,20 +192,20 @@ def _read(descriptor: int, deadline: float) -> bytes:
     return text
 
 
-def _understood(text: str, status: int | None, within: float) -> VersionAnswer:
-    """Read an answer; status None: the program had to be killed."""
+def _parse_version(text: str, status: int | None, within: float) -> VersionAnswer:
+    """Parse the output; status None: the program had to be killed."""
     if status is None and len(text) < MOST_READ:
-        return VersionAnswer(trouble=f"does not tell its version within {within:g} s")
-    found = _TOLD.search(text)
+        return VersionAnswer(trouble=f"prints no version within {within:g} s")
+    found = _VERSION.search(text)
     if status == 0 and found:
         return VersionAnswer(int(found[2]), found[1])
     first = "".join(c for c in text.strip().partition("\n")[0][:80] if c.isprintable())
-    said = f"it says '{first}'" if first else f"exit status {status}"
-    return VersionAnswer(trouble=f"does not tell its version ({said})")
+    reason = f"it printed '{first}'" if first else f"exit status {status}"
+    return VersionAnswer(trouble=f"prints no version ({reason})")
 
 
 def without_password(conninfo: str) -> tuple[str, dict[str, str]]:
-    """Split a connection string into what may be in the process list, and the environment."""
+    """Split a connection string into an argument without password, and its environment."""
     parts = {name: str(value) for name, value in conninfo_to_dict(conninfo).items()}
     secret = {"PGPASSWORD": parts.pop("password")} if "password" in parts else {}
     return make_conninfo("", **parts), secret

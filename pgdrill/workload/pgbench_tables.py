@@ -17,7 +17,7 @@ NOT_THERE = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 def scale_for(clients: int) -> int:
     """Return the pgbench scale for a number of clients (1 unit: 100 000 rows, 15 MB).
 
-    One branch row for each client keeps row locks from being what is measured (pgbench manual,
+    One branch row for each client keeps row locks from dominating the figures (pgbench manual,
     "Good Practices": scale at least the number of clients); 100 units bound the disk space.
     """
     return min(max(clients, 10), 100)
@@ -33,8 +33,8 @@ def prepare(
 ) -> bool:
     """Create pgbench's tables of that scale in schema bench; return False where they exist.
 
-    Rows are made by the client: they are copied frozen, which is a quarter less WAL for the
-    standbys than generating them in the server, no slower, and says how far it is.
+    The client generates the rows and copies them frozen. That is a quarter less WAL for the
+    standbys than generating them in the server, is not slower, and reports progress.
 
     Raises:
         BrokenEnvironmentError: the database does not answer, or pgbench could not finish within
@@ -102,7 +102,7 @@ def shop_sizes(conninfo: str) -> dict[str, int]:
 
 
 def tidy(conninfo: str) -> None:
-    """What pgbench does before a run of its own scripts: start each from the same state.
+    """Reset the tables to the same state, as pgbench does before a run of its own scripts.
 
     Raises:
         BrokenEnvironmentError: the database does not answer, or `prepare` was not called.

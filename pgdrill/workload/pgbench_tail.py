@@ -1,7 +1,7 @@
 """Following pgbench's logs while it writes them: how many were good, how slow they were.
 
-Live figures trail behind by what pgbench has not flushed: 4 KiB, some 110 transactions, of each
-thread. Once it has exited, they are whole.
+Live figures lack what pgbench has not flushed: at most 4 KiB, some 110 transactions, of each
+thread. Once it has exited, they are complete.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Tally:
 
 
 class Tail:
-    """Reads on in every log of one run's directory, from where it stopped."""
+    """Reads what each log in one run's directory has gained since the last call."""
 
     def __init__(self, directory: Path, limit_ms: float) -> None:
         self._directory = directory

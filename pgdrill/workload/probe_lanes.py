@@ -1,4 +1,4 @@
-"""Lanes at work: when attempts are due, and the sessions that carry them."""
+"""Running lanes: when attempts are due, and the sessions that carry them."""
 
 import time
 from collections import deque
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from pgdrill.workload.probe_loop import Loop
 
 SECOND = 1_000_000_000
-RECONNECT_EVERY = SECOND // 10  # a held session: what a gap in its lane is known to
-RECONNECT_WITHIN = SECOND  # a connection takes milliseconds; a swallowed SYN must not cost more
+RECONNECT_EVERY = SECOND // 10  # a held session; the resolution of a gap in its lane
+RECONNECT_WITHIN = SECOND  # a connection takes milliseconds; a lost SYN must not take longer
 
 
 class Attempt:
-    """One write on its way."""
+    """One write that has begun."""
 
     __slots__ = ("due", "lane", "number", "over", "sent", "session", "started")
 
@@ -32,7 +32,7 @@ class Attempt:
 
 
 class LaneRun:
-    """A lane at work: its clock, common to both kinds."""
+    """A running lane: the schedule that both kinds share."""
 
     def __init__(self, loop: "Loop", lane: Lane, place: int, start: int) -> None:
         self.loop = loop
@@ -41,7 +41,7 @@ class LaneRun:
         self.text = lane.name
         self.name = lane.name.encode()
         self.begun = 0
-        self.ended = dict.fromkeys(Outcome, 0)  # attempts, by what became of them
+        self.ended = dict.fromkeys(Outcome, 0)  # attempts, by outcome
         self.late = 0  # of the acknowledged ones, those that took longer than in time
         self.latest_ack = 0
         self.latest_server: tuple[str, int] = ("", 0)  # who gave it, on which timeline
@@ -50,7 +50,7 @@ class LaneRun:
         self._start = start
 
     def start(self) -> None:
-        """Set the clock going."""
+        """Start the schedule."""
         self.loop.at(self._start, self._tick)
 
     def _tick(self) -> None:
@@ -66,7 +66,7 @@ class LaneRun:
         raise NotImplementedError
 
     def dropped(self, session: Session) -> None:
-        """A session was closed under an attempt that ran out of time."""
+        """Handle a session that was closed because its attempt ran out of time."""
         raise NotImplementedError
 
 
@@ -79,7 +79,7 @@ class FreshRun(LaneRun):
         attempt.session.connect(self.names.conninfo)
 
     def dropped(self, session: Session) -> None:
-        """Nothing to do: the next attempt brings its own."""
+        """Do nothing: the next attempt opens its own session."""
 
 
 class _Once:
@@ -101,41 +101,41 @@ class _Once:
 
 
 class HeldRun(LaneRun):
-    """A pool of sessions that stay; an attempt that finds none idle waits, the latest is first.
+    """A pool of lasting sessions; an attempt without an idle one waits, the latest goes first.
 
-    First come, first served kept an outage going after its end: each session that came back was
-    given an attempt with milliseconds left, was cut off in the middle of it, had to connect again
-    and met the next one of that kind. On `kind` this held all writes up for four seconds more.
+    First in, first out prolonged an outage: each new session got an attempt with milliseconds left,
+    was closed at its deadline, connected again and got the next such attempt. On `kind` this
+    delayed all writes by four more seconds.
     """
 
     def __init__(self, loop: "Loop", lane: Lane, place: int, start: int) -> None:
         super().__init__(loop, lane, place, start)
         self._idle: deque[Session] = deque()
-        self._line: deque[Attempt] = deque()
+        self._waiting: deque[Attempt] = deque()
         self._at_work: dict[Session, Attempt] = {}
         self._began: dict[Session, int] = {}
 
     def start(self) -> None:
-        """Connect the pool and set the clock going."""
+        """Connect the pool and start the schedule."""
         super().start()
         for _ in range(self.lane.sessions):
             self._connect()
 
     def begin(self, attempt: Attempt) -> None:
-        """Give the attempt to a session, or put it in line."""
+        """Assign the attempt to a session, or let it wait."""
         if self._idle:
-            self._give(attempt, self._idle.popleft())
+            self._assign(attempt, self._idle.popleft())
             return
-        while self._line and self._line[0].over:  # a long outage must not fill the memory
-            self._line.popleft()
-        self._line.append(attempt)
+        while self._waiting and self._waiting[0].over:  # a long outage must not fill the memory
+            self._waiting.popleft()
+        self._waiting.append(attempt)
 
     def opened(self, session: Session) -> None:
         """Take a session into the pool."""
         self._next(session)
 
     def answered(self, session: Session, answer: Answer) -> None:
-        """Write the attempt down; use the session again, or replace it."""
+        """Record the attempt; use the session again, or replace it."""
         self.loop.conclude(self._at_work.pop(session), answer)
         if session.state is State.IDLE:
             self._next(session)
@@ -155,14 +155,14 @@ class HeldRun(LaneRun):
         self._replace(session)
 
     def _next(self, session: Session) -> None:
-        while self._line:
-            attempt = self._line.pop()
+        while self._waiting:
+            attempt = self._waiting.pop()
             if not attempt.over:
-                self._give(attempt, session)
+                self._assign(attempt, session)
                 return
         self._idle.append(session)
 
-    def _give(self, attempt: Attempt, session: Session) -> None:
+    def _assign(self, attempt: Attempt, session: Session) -> None:
         self._at_work[session] = attempt
         self.loop.send(attempt, session)
 
@@ -170,10 +170,10 @@ class HeldRun(LaneRun):
         # A new object each time: events that were meant for the old one must not reach it.
         session = Session(self.loop.selector, self, stays=self.lane.direct)
         self._began[session] = time.monotonic_ns()
-        self.loop.at(self._began[session] + RECONNECT_WITHIN, lambda: self._hurry(session))
+        self.loop.at(self._began[session] + RECONNECT_WITHIN, lambda: self._time_out(session))
         session.connect(self.names.conninfo)
 
-    def _hurry(self, session: Session) -> None:
+    def _time_out(self, session: Session) -> None:
         if session.state is State.CONNECTING:
             session.close()
             self.lost(session, "no answer")

@@ -1,9 +1,9 @@
 """The prober's own process: one thread, one event loop, attempts due at fixed times.
 
 Started by prober.Prober as `python -m pgdrill.workload.probe_loop`. The first line on stdin is
-its configuration; each "?" after it is answered on stdout with one line of JSON; the end of stdin
-(or of the parent) means: no new attempts, let the open ones end, save, exit. SIGTERM means: give
-the open ones up, save, exit.
+its configuration; each "?" after it is answered on stdout with one line of JSON. At the end of
+stdin, also if the parent has died, no new attempt begins; the process saves and exits once the open
+ones have ended. On SIGTERM it gives the open ones up, saves and exits.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from pgdrill.workload.server_identity import IDENTITY_ALWAYS, IDENTITY_SQL, TIME
 
 HEAD_START = SECOND // 10  # for held sessions to connect before the first attempt is due
 SPIN = 2_000_000  # microseconds of CPU without a wait
-PATIENCE = 0.1  # seconds between two looks at whether a signal came
+CHECK_EVERY = 0.1  # seconds between two checks for a signal
 
 _INSERT = SQL("INSERT INTO {} (id, lane) VALUES ($1, $2) RETURNING {}, {}")
 
@@ -57,7 +57,7 @@ def counters_of(table: str) -> str:
 
 
 def insert(table: str, identity: Collection[str], *, with_parts: bool = False) -> bytes:
-    """Return the statement of an attempt on a table (a schema before it, perhaps, and a dot).
+    """Return the statement of an attempt on a table (it may be schema.table).
 
     with_parts: the two other tables of a ledger take part in each attempt.
     """
@@ -75,7 +75,7 @@ def _name(table: str) -> Identifier:
 
 
 class Loop:
-    """Timers and sockets of all lanes, and the log of what became of every attempt."""
+    """Timers and sockets of all lanes, and the log of the outcome of every attempt."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Loop:
         self.open: dict[int, Attempt] = {}
         self._numbers = itertools.count(1)
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
-        self._ties = itertools.count()  # two timers of one instant must not compare functions
+        self._ties = itertools.count()  # functions of timers of one instant must not be compared
         start = time.monotonic_ns() + HEAD_START
         self.lanes: list[LaneRun] = []
         for place, lane in enumerate(lanes):
@@ -106,7 +106,7 @@ class Loop:
             self.lanes.append(kind(self, lane, place, start + phase))
 
     def at(self, when: int, call: Callable[[], None]) -> None:
-        """Call at an instant; there is no cancelling, callees look whether they still matter."""
+        """Call at an instant. There is no cancelling: callees check whether they still apply."""
         heapq.heappush(self._timers, (when, next(self._ties), call))
 
     def begin(self, lane: LaneRun, due: int) -> None:
@@ -126,7 +126,7 @@ class Loop:
         session.send(self.insert, [str(attempt.number).encode(), attempt.lane.name])
 
     def conclude(self, attempt: Attempt, answer: Answer) -> None:
-        """Write down what became of an attempt."""
+        """Record the outcome of an attempt."""
         if attempt.over:
             return
         attempt.over = True
@@ -159,28 +159,28 @@ class Loop:
             attempt.lane.dropped(session)
 
     def run(self) -> None:
-        """Run until told to stop and every attempt is over."""
+        """Run until a stop is requested and every attempt is over."""
         for lane in self.lanes:
             lane.start()
         while not self.aborted and not (self.stopping and not self.open):
-            for key, events in self.selector.select(self._patience()):
+            for key, events in self.selector.select(self._longest_wait()):
                 key.data(events)
                 self._fire()  # a burst of connections must not delay what is due meanwhile
             self._fire()
         for attempt in list(self.open.values()):
             self._give_up(attempt, "stopped")
 
-    def _patience(self) -> float:
+    def _longest_wait(self) -> float:
         if not self._timers:
-            return PATIENCE
-        return min(PATIENCE, max(0.0, (self._timers[0][0] - time.monotonic_ns()) / SECOND))
+            return CHECK_EVERY
+        return min(CHECK_EVERY, max(0.0, (self._timers[0][0] - time.monotonic_ns()) / SECOND))
 
     def _fire(self) -> None:
         while self._timers and self._timers[0][0] <= time.monotonic_ns():
             heapq.heappop(self._timers)[2]()
 
     def status(self) -> dict[str, Any]:
-        """What the parent may ask for at any time."""
+        """Return the state of each lane, which the parent may request at any time."""
         oldest = time.monotonic_ns() - self.in_time
         overdue = Counter(one.lane.text for one in self.open.values() if one.due < oldest)
         return {
@@ -200,24 +200,24 @@ class Loop:
 
 
 class _Control:
-    """The parent's end of stdin: questions, and the end."""
+    """Reads stdin, which the parent writes: requests, and its end."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
 
     def ready(self, events: int) -> None:
-        """Answer every question that came; the end of stdin means stop."""
-        asked = os.read(0, 4096)
-        if not asked:
+        """Answer every request; stop at the end of stdin."""
+        requests = os.read(0, 4096)
+        if not requests:
             self._loop.stopping = True
             self._loop.selector.unregister(0)
         answer = json.dumps(self._loop.status()).encode() + b"\n"
-        with contextlib.suppress(BrokenPipeError):  # the parent is gone: its stdin says so too
-            os.write(1, answer * asked.count(b"?"))
+        with contextlib.suppress(BrokenPipeError):  # the parent is gone: stdin ends, too
+            os.write(1, answer * requests.count(b"?"))
 
 
 def main() -> None:
-    """Read the configuration, probe until told to stop, save."""
+    """Read the configuration, probe until a stop is requested, save."""
     config = json.loads(_first_line())
     lanes = [Lane(**lane) for lane in config["lanes"]]
     loop = Loop(
@@ -231,23 +231,23 @@ def main() -> None:
         loop.aborted = True
 
     signal.signal(signal.SIGTERM, abort)
-    _hurry()
+    _raise_priority()
     gc.collect()
-    gc.freeze()  # what is imported stays: a collection then looks at a few objects only
+    gc.freeze()  # imported objects stay: a collection then checks only a few others
     try:
         loop.run()
     finally:
-        _relax()
+        _restore_priority()
         loop.log.save(Path(config["file"]))
 
 
-def _hurry() -> None:
-    """Run as soon as something is due, where we may: a client elsewhere has a CPU of its own too.
+def _raise_priority() -> None:
+    """Use real-time priority, where permitted: a client on another machine has its own CPU, too.
 
     Measured at 500 attempts/s on two cores with four busy processes beside it: schedule error p99
     12 ms without, 1 ms with. The prober needs a tenth of a core; if a defect makes it spin, the
-    kernel ends it before it starves the database. Elsewhere than on Linux it competes as everyone
-    does, and its schedule error, which is judged, tells whether that was enough.
+    kernel ends it before it starves the database. Not on Linux, it has the normal priority; whether
+    that was enough is judged by its schedule error.
     """
     if sys.platform == "linux":
         with contextlib.suppress(PermissionError):
@@ -255,20 +255,20 @@ def _hurry() -> None:
             resource.setrlimit(resource.RLIMIT_RTTIME, (SPIN, 2 * SPIN))
 
 
-def _relax() -> None:
-    """Compete for CPU as everyone does."""
+def _restore_priority() -> None:
+    """Return to the normal priority."""
     if sys.platform == "linux":
         with contextlib.suppress(PermissionError):
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _first_line() -> bytes:
-    """Read up to the line's end and no further: what follows are questions."""
+    """Read up to the line's end and no further: requests follow."""
     line = bytearray()
     while not line.endswith(b"\n"):
         got = os.read(0, 1)
         if not got:
-            sys.exit("the parent went away before it said what to do")
+            sys.exit("the parent ended before it sent the configuration")
         line += got
     return bytes(line)
 

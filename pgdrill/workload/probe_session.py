@@ -23,7 +23,7 @@ Certain to precede the commit, with severity ERROR: the transaction is aborted b
 record is written, because after it PostgreSQL raises nothing below PANIC. Left out, and so
 indeterminate, though mostly harmless: 57014 (a cancel may hit on either side of the commit),
 57P01-57P05 (shutdown: the backend may have been waiting for a standby with its commit record
-already written), 40003 (unknown by definition), 08xxx (a pooler's word for a lost server), 58xxx
+already written), 40003 (unknown by definition), 08xxx (a pooler's code for a lost server), 58xxx
 and XX000.
 """
 
@@ -55,7 +55,7 @@ _PRECEDE_COMMIT_CLASSES = ("22", "23", "42")
 
 
 class Answer(NamedTuple):
-    """What became of one write, as far as the session can tell."""
+    """The outcome of one write, as far as the session has evidence."""
 
     outcome: Outcome
     reason: str = ""
@@ -67,7 +67,7 @@ LOST = Answer(Outcome.INDETERMINATE, "connection lost")
 
 
 class State(Enum):
-    """Where a session stands."""
+    """The state of a session."""
 
     CONNECTING = 1
     IDLE = 2
@@ -76,23 +76,23 @@ class State(Enum):
 
 
 class Owner(Protocol):
-    """Who is told what became of a session."""
+    """The receiver of a session's events."""
 
     def opened(self, session: "Session") -> None:
-        """It is idle for the first time."""
+        """Handle a session that is idle for the first time."""
 
     def answered(self, session: "Session", answer: Answer) -> None:
-        """The write was answered, or never will be; the session is then idle or closed."""
+        """Handle an answer, or that there will be none; the session is then idle or closed."""
 
     def lost(self, session: "Session", reason: str) -> None:
-        """It could not connect, or ended while idle; the session is closed."""
+        """Handle a session that could not connect, or ended while idle; it is closed."""
 
 
 class Session:
-    """A connection that tells its owner what happens; libpq is never allowed to wait.
+    """A connection that calls its owner on each event; libpq never blocks.
 
-    stays: at a server that refuses to write, too. It is asked for what it will do, and a standby
-    that is promoted keeps its sessions.
+    stays: the session is kept after a read-only error, because a standby that is promoted keeps
+    its sessions.
     """
 
     def __init__(
@@ -106,12 +106,12 @@ class Session:
         self._socket = -1  # libpq closes and replaces it on its own, so we keep the number
         self._results: list[PGresult] = []
         self._warnings: list[str] = []
-        self._told_to_go = False
+        self._terminated = False
 
     def connect(self, conninfo: bytes) -> None:
-        """Begin to connect; the owner hears of the end, perhaps before this returns."""
+        """Begin to connect; the owner is called at the end, perhaps before this returns."""
         self.state = State.CONNECTING
-        self._told_to_go = False
+        self._terminated = False
         self._conn = PGconn.connect_start(conninfo)
         if self._conn.status == ConnStatus.BAD:
             self._end_unsent()
@@ -127,14 +127,14 @@ class Session:
             self._conn.send_query_params(statement, values)
             self._flush()
         except psycopg.Error:
-            self._end_sent()  # part of it may have left
+            self._end_sent()  # part of it may have been sent
 
     def close(self) -> None:
-        """Drop the connection at once, whatever it does; nobody is told."""
+        """Close the connection at once, in any state; the owner is not called."""
         self.state = State.CLOSED
         self._unwatch()
         if self._conn is not None:
-            self._conn.notice_handler = None  # it refers to us: a cycle, which costs a collection
+            self._conn.notice_handler = None  # it refers to self: a cycle, which costs a collection
             self._conn.finish()
             self._conn = None
 
@@ -150,7 +150,7 @@ class Session:
             self._socket = -1
 
     def _ready(self, events: int) -> None:
-        # Another event of the same round may have closed us.
+        # Another event of the same round may have closed this session.
         if self.state is State.CONNECTING:
             self._continue_connecting()
         elif self.state is not State.CLOSED:
@@ -181,12 +181,12 @@ class Session:
             if events & selectors.EVENT_READ:
                 self._conn.consume_input()
         except psycopg.Error:
-            broken = True  # what the server said before it went is still to be read
+            broken = True  # what the server sent before is still to be read
         if self.state is State.BUSY:
             self._read_results(self._conn)
         else:
             self._conn.is_busy()  # parses what came, and hands it to the notice handler
-        if self.state is State.IDLE and (broken or self._told_to_go):
+        if self.state is State.IDLE and (broken or self._terminated):
             self._end_unsent()
 
     def _flush(self) -> None:
@@ -197,7 +197,7 @@ class Session:
             self._selector.modify(self._socket, events, self._ready)
 
     def _read_results(self, conn: Connection) -> None:
-        """Take the results that are there; on a broken connection, all that will ever be."""
+        """Take the results that have arrived; on a broken connection, all that ever will."""
         while not conn.is_busy() or conn.status == ConnStatus.BAD:
             result = conn.get_result()
             if result is None:
@@ -211,7 +211,7 @@ class Session:
         self.state = State.IDLE
         # A read-only server is a demoted one that still answers: it will not become writable.
         wrong = answer.reason == READ_ONLY and not self._stays
-        if conn.status == ConnStatus.BAD or self._told_to_go or wrong:
+        if conn.status == ConnStatus.BAD or self._terminated or wrong:
             self.close()
         self._owner.answered(self, answer)
 
@@ -229,7 +229,7 @@ class Session:
         if severity == b"WARNING":
             self._warnings.append(_sqlstate(notice))
         elif severity in (b"FATAL", b"PANIC"):
-            self._told_to_go = True
+            self._terminated = True
 
 
 def judge(results: list[PGresult], warnings: list[str]) -> Answer:
@@ -247,7 +247,7 @@ def judge(results: list[PGresult], warnings: list[str]) -> Answer:
 
 def _judge_error(error: PGresult, warnings: list[str]) -> Answer:
     state = _sqlstate(error)
-    if not state:  # libpq's own words, not the server's
+    if not state:  # an error of libpq, not of the server
         return Answer(LOST.outcome, f"warning {warnings[0]}") if warnings else LOST
     severity = error.error_field(DiagnosticField.SEVERITY_NONLOCALIZED)
     certain = state in _PRECEDE_COMMIT or state.startswith(_PRECEDE_COMMIT_CLASSES)

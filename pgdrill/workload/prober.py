@@ -1,8 +1,8 @@
-"""The open-loop prober: writes through a fault, and knows what became of every single write.
+"""The open-loop prober: it writes during a fault, and records the outcome of every write.
 
 Attempts are due at fixed times whatever happens to earlier ones, each with a deadline of its own
-counted from then. They run in a process of their own (probe_loop), apart from the signals, the
-threads and the pauses of the process that judges them.
+counted from its due time. They run in a process of their own (probe_loop), apart from the signals,
+the threads and the pauses of the process that judges them.
 """
 
 import contextlib
@@ -28,16 +28,16 @@ from pgdrill.workload.attempts import Attempts
 from pgdrill.workload.server_identity import IDENTITY_ALWAYS
 
 LAUNCH_WITHIN = 20.0  # seconds; an interpreter and its imports take 0.5 s on an idle core
-ANSWER_WITHIN = 10.0  # its loop never waits; only a machine without CPU delays an answer
-SAVE_WITHIN = 10.0  # a million attempts take 2 s
-LEAVE_WITHIN = 5.0  # after each signal
+ANSWER_WITHIN = 10.0  # seconds; its loop never blocks: only a lack of CPU delays an answer
+SAVE_WITHIN = 10.0  # seconds; a million attempts take 2
+LEAVE_WITHIN = 5.0  # seconds after each signal
 
 
 @dataclass(frozen=True)
 class LaneState:
-    """What one lane has seen so far; acked_at is the instant of its latest ack, 0: none.
+    """The state of one lane so far; acked_at is the instant of its latest ack, 0: none.
 
-    late: acks that were not in time. overdue: attempts without an answer that no longer can be.
+    late: acks that were not in time. overdue: open attempts that can no longer be in time.
     """
 
     acks: int
@@ -59,9 +59,9 @@ class Prober:
         attempts = prober.result()
 
     The block begins once each lane but direct ones has had a write acknowledged. deadline is
-    seconds from when an attempt is due, and in_time those within which clients want their answer
-    (None: the deadline). identity: what the server is asked of itself in each write.
-    with_parts: each attempt also adds two rows to a second table, and one to a counter.
+    in seconds from when an attempt is due; an answer after in_time seconds is late (None: the
+    deadline). identity: keys of IDENTITY_SQL that each write returns. with_parts: each attempt also
+    adds two rows to a second table, and one to a counter.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Prober:
             "file": str(self.file.absolute()),
         }
         self._process: subprocess.Popen[bytes] | None = None
-        self._asking = threading.Lock()
+        self._request_lock = threading.Lock()
 
     def __enter__(self) -> "Prober":
         """Start, and wait for the first acknowledged write of each lane.
@@ -106,11 +106,11 @@ class Prober:
             raise ValueError(f"{self.file} exists: each prober needs a table of its own")
         self._launch()
         try:
-            self._ask(LAUNCH_WITHIN)
+            self._query(LAUNCH_WITHIN)
             try:
                 self.wait_for_acks(1, self._start_within)
             except DeadlineError:
-                raise self._unheard() from None
+                raise self._no_ack_error() from None
         except BaseException:
             self._stop(gently=False)
             raise
@@ -137,12 +137,12 @@ class Prober:
         return {lane: seen.acks for lane, seen in self.look().items()}
 
     def look(self) -> dict[str, LaneState]:
-        """What each lane has seen so far.
+        """Return the state of each lane.
 
         Raises:
             BrokenEnvironmentError: the prober died.
         """
-        return {lane: LaneState(**seen) for lane, seen in self._ask(ANSWER_WITHIN).items()}
+        return {lane: LaneState(**seen) for lane, seen in self._query(ANSWER_WITHIN).items()}
 
     def wait_for_acks(self, n: int, within: float) -> None:
         """Wait until each lane but direct ones has had n more acks than at the time of the call.
@@ -168,8 +168,8 @@ class Prober:
     def wait_until_steady(self, window: float, within: float) -> None:
         """Wait until 99 % of the attempts of a whole window have been answered in time.
 
-        Looks a second longer than the window, and allows for no more failures in it, so that what
-        is judged of the attempts afterwards (Attempts.steady_after) is sure to find a window.
+        It observes a second more than the window and allows no more failures in that time, so that
+        the judgement of the attempts afterwards (Attempts.steady_after) certainly finds a window.
 
         Raises:
             DeadlineError: not within so many seconds.
@@ -210,7 +210,7 @@ class Prober:
         if self._process is None or self._process.returncode is None:
             raise RuntimeError("the prober's block is not over yet")
         if self._process.returncode != 0 or not self.file.exists():
-            raise self._died()
+            raise self._exit_error()
         return Attempts.load(self.file)
 
     def _launch(self) -> None:
@@ -223,25 +223,25 @@ class Prober:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=os.environ | {"PYTHONPATH": path, "LC_ALL": "C"},
-                start_new_session=True,  # Ctrl-C at the terminal is not for it: we stop it
+                start_new_session=True,  # Ctrl-C at the terminal does not reach it: we stop it
                 bufsize=0,
             )
-        self._tell(json.dumps(self._config).encode() + b"\n")
+        self._send(json.dumps(self._config).encode() + b"\n")
 
-    def _tell(self, message: bytes) -> None:
-        """Write to the prober; that it is gone shows when it is asked."""
+    def _send(self, message: bytes) -> None:
+        """Write to the prober; if it has died, the next request of its state raises."""
         assert self._process is not None
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(message)
 
-    def _ask(self, within: float) -> dict[str, Any]:
-        """Ask for the lanes' state; nothing is ever older than the question."""
+    def _query(self, within: float) -> dict[str, Any]:
+        """Request the lanes' state; it is never older than the request."""
         if self._process is None or self._process.stdin is None or self._process.stdin.closed:
-            raise RuntimeError("the prober is asked outside of its block")
+            raise RuntimeError("the prober has no state outside of its block")
         assert self._process.stdout is not None
-        with self._asking:
-            self._tell(b"?")
+        with self._request_lock:
+            self._send(b"?")
             answer = b""
             until = time.monotonic() + within
             while not answer.endswith(b"\n"):
@@ -252,32 +252,32 @@ class Prober:
                     )
                 got = os.read(self._process.stdout.fileno(), 65536)
                 if not got:
-                    raise self._died()
+                    raise self._exit_error()
                 answer += got
         state: dict[str, Any] = json.loads(answer)
         return state
 
-    def _unheard(self) -> BrokenEnvironmentError:
-        """Say why a lane got no ack, in the words of its latest error."""
+    def _no_ack_error(self) -> BrokenEnvironmentError:
+        """Return the error for lanes without an ack, with the latest error of each."""
         silent = {
             lane: seen.error or "no answer"
             for lane, seen in self.look().items()
             if lane in self._awaited and not seen.acks
         }
-        told = "; ".join(f"lane {lane}: {why}" for lane, why in silent.items())
+        reasons = "; ".join(f"lane {lane}: {why}" for lane, why in silent.items())
         return BrokenEnvironmentError(
-            f"no write was acknowledged within {self._start_within:g} s ({told or 'too late'}):"
+            f"no write was acknowledged within {self._start_within:g} s ({reasons or 'too late'}):"
             " bring the cluster up or mend it, then run this again"
         )
 
-    def _died(self) -> BrokenEnvironmentError:
+    def _exit_error(self) -> BrokenEnvironmentError:
         assert self._process is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(LEAVE_WITHIN)
-        said = self._errors.read_text(errors="replace").strip().splitlines()
+        lines = self._errors.read_text(errors="replace").strip().splitlines()
         return BrokenEnvironmentError(
             f"the prober died (exit status {self._process.returncode}):"
-            f" {said[-1] if said else 'it said nothing'}; its attempts are not known, see"
+            f" {lines[-1] if lines else 'it printed nothing'}; its attempts are not known, see"
             f" {self._errors}"
         )
 

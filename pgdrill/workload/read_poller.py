@@ -1,4 +1,4 @@
-"""Who answers at an address, and how old is what it shows: bounded looks at a fixed period."""
+"""Which server answers at an address, and how stale it is: bounded reads at a fixed period."""
 
 import threading
 import time
@@ -18,13 +18,13 @@ from pgdrill.workload.dataset.sessions import Sessions
 from pgdrill.workload.server_identity import IDENTITY_SQL
 
 WITHIN = 2.0  # seconds for one look
-LEAVE_WITHIN = 6.0  # for the last one to end: connecting and asking
+LEAVE_WITHIN = 6.0  # seconds for the last one to end: connection and query
 NEWEST = 200  # rows that a look reads: several seconds of writes, so that holes in them show
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one look saw: the newest id (0: no row), and those shortly before it that lacked."""
+    """The result of one look: the newest id (0: no row), and ids missing shortly before it."""
 
     ended: float
     newest: int
@@ -35,15 +35,15 @@ class Look:
 class ReadPoller:
     """Looks through a connection string from a thread of its own while the block lasts.
 
-    table: a ledger of which the newest rows are read; without one, only who answers is asked.
-    changed is called, from that thread, with each change of who answers.
+    table: a ledger of which the newest rows are read; without one, only the server is read.
+    changed is called, from that thread, with each change of the server that answers.
     """
 
     conninfo: str
     every: float
     changed: Callable[[str], object]
     table: str = ""
-    answers: str = ""  # who answered latest, '' before the first answer
+    answers: str = ""  # the server that answered last, '' before the first answer
     looks: list[Look] = field(default_factory=list)
     failed: int = 0
 
@@ -75,20 +75,20 @@ class ReadPoller:
     def _look(self) -> str:
         newest = ledger.newest(self.table, NEWEST) if self.table else SQL("ARRAY[]::bigint[]")
         try:
-            ids, who = self._ask(newest)
+            ids, who = self._query(newest)
         except BrokenEnvironmentError as error:
-            # It has not replayed that the table was made.
+            # The standby has not replayed the creation of the table.
             if not isinstance(error.__cause__, psycopg.errors.UndefinedTable):
                 raise
-            ids, who = self._ask(SQL("ARRAY[]::bigint[]"))
+            ids, who = self._query(SQL("ARRAY[]::bigint[]"))
         if self.table:
             holes = sorted(set(range(ids[-1], ids[0])) - set(ids)) if ids else []
             self.looks.append(Look(time.monotonic(), ids[0] if ids else 0, tuple(holes)))
         return who
 
-    def _ask(self, newest: SQL | Composed) -> tuple[list[int], str]:
+    def _query(self, newest: SQL | Composed) -> tuple[list[int], str]:
         with Sessions(WITHIN, pooled=True) as sessions:
-            sessions.doing = "looking who answers"
+            sessions.doing = "reading which server answers"
             with sessions.open(self.conninfo) as connection:
                 row = connection.execute(
                     SQL("SELECT pg_is_in_recovery(), {}, {}").format(
@@ -100,18 +100,18 @@ class ReadPoller:
 
 
 def staleness(looks: list[Look], attempts: Attempts, ids: ledger.Ids) -> list[float]:
-    """Return the most by which each look was behind the primary, seconds; 0: it lacked nothing.
+    """Return the upper bound of each look's staleness, seconds; 0: no write was missing.
 
-    That is from the sending of the first write that it lacks, which was committed later than that,
-    to the end of the look. Writes that are lost count until their server was followed by another.
+    It is the time from the sending of the first missing write, which was committed later than that,
+    to the end of the look. Lost writes count until another server replaced theirs.
     """
     rows = attempts.rows[np.argsort(attempts.rows["id"])]
     there = np.isin(rows["id"], ids)
     kept, lost = rows[there], rows[~there & (rows["outcome"] == Outcome.ACKED)]
     followed = np.array([int(c.at * NS) for c in attempts.changes()], np.int64)
     place = np.searchsorted(followed, lost["ended"])
-    expires = np.append(followed, 0)[place]  # 0: gone with no failover, which is no replica's fault
-    # Of each row on, the earliest sending.
+    expires = np.append(followed, 0)[place]  # 0: lost without a failover, not because of a replica
+    # For each row: the earliest sending of it and all later ones.
     earliest = np.minimum.accumulate(kept["sent"][::-1])[::-1]
     found = []
     for look in looks:

@@ -1,4 +1,4 @@
-"""What a server may be asked of itself in any statement, as pieces of SQL.
+"""Pieces of SQL that identify a server, for use in any statement.
 
 Imports nothing heavy: this is loaded in the prober's own process, whose memory is budgeted.
 """
@@ -6,7 +6,7 @@ Imports nothing heavy: this is loaded in the prober's own process, whose memory 
 from psycopg.sql import SQL
 
 IDENTITY_SQL = {
-    # The member that answered, behind whatever address was asked.
+    # The member that answered, whatever the address of the connection.
     "address": SQL("coalesce(host(inet_server_addr()) || ':' || inet_server_port(), 'local')"),
     # Its postmaster's start, in seconds of Unix time: the same address may be another server.
     "since": SQL(" || ' since ' || extract(epoch FROM pg_postmaster_start_time())::bigint"),
@@ -15,4 +15,4 @@ IDENTITY_SQL = {
     "checkpoint": SQL("(SELECT to_hex(timeline_id) FROM pg_control_checkpoint())"),
 }
 TIMELINES = ("wal", "checkpoint")  # the first that is allowed
-IDENTITY_ALWAYS = ("wal",)  # beside the address, of a cluster that this suite has made
+IDENTITY_ALWAYS = ("wal",)  # in addition to the address, in a cluster of this suite

@@ -1,4 +1,4 @@
-"""A surge of clients that connect anew for each transaction: what makes a pooler work.
+"""A surge of clients that connect anew for each transaction: a load for a pooler.
 
 A connection costs a pooler some thirty times what a transaction on it does, and only a new
 connection can go to a new pod: clients that kept theirs would leave new pods idle.
@@ -31,8 +31,8 @@ def run(
 ) -> Surge:
     """Read single rows of pgbench's tables of that scale, at most rate a second.
 
-    What pgbench said stays in directory. A load that could not start, or broke off, is a Surge
-    too: with its exit status, the clients it lost and what it did until then.
+    The output of pgbench stays in directory. A load that could not start, or broke off, gives a
+    Surge, too: with its exit status, its aborted clients and what it did until then.
     """
     arguments = [
         "--connect",

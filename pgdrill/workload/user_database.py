@@ -1,6 +1,6 @@
-"""A database that is not ours, reached by its owner's connection string: one schema in it is.
+"""A user's database, reached by the user's connection string; one schema in it is ours.
 
-Nothing outlives a transaction there, so that a pooler in transaction mode may be on the way.
+No session state outlives a transaction, so that a pooler in transaction mode may be in between.
 """
 
 import math
@@ -20,11 +20,12 @@ from pgdrill.workload.server_identity import IDENTITY_SQL, TIMELINES
 
 PREFIX = "pgdrill_watch_"
 LEDGER = "ledger"
-WITHIN = 10.0  # seconds for each of the few things that are asked of the database
-STALE = 3600.0  # seconds without a write: longer than any outage that somebody would watch
-QUIET = 60.0  # the same, where the user says that nobody watches
-LOCKS = SQL("SET LOCAL lock_timeout = '5s'")  # nobody waits long behind us, nor we behind them
-# What names a database and is no secret; whatever libpq may learn to take later stays out.
+WITHIN = 10.0  # seconds for each operation on the database
+STALE = 3600.0  # seconds without a write: longer than any outage during a watch
+QUIET = 60.0  # the same, if the user runs --clean
+# No session waits long for our locks, nor we for the locks of others.
+LOCKS = SQL("SET LOCAL lock_timeout = '5s'")
+# Parameters that name a database and are no secrets. New ones of later libpq versions are left out.
 PUBLIC = (
     "host",
     "hostaddr",
@@ -54,7 +55,7 @@ def parse(dsn: str) -> dict[str, str]:
     """Return the parts of a connection string, of either form.
 
     Raises:
-        BadUsageError: it is none. What libpq quotes of it is left out: it may be the password.
+        BadUsageError: it is not valid. Parts that libpq quotes are left out: passwords, perhaps.
     """
     try:
         return {
@@ -64,13 +65,13 @@ def parse(dsn: str) -> dict[str, str]:
         why = re.sub(r'"[^"]*"', '"..."', str(error).strip().splitlines()[0])
         raise BadUsageError(
             f"the DSN cannot be read ({why}): give it as postgresql://USER@HOST/DATABASE or as"
-            " 'host=... dbname=... user=...'; in the first form, signs in a password are written"
-            " as %XX"
+            " 'host=... dbname=... user=...'; in the first form, special characters in a password"
+            " are written as %XX"
         ) from None
 
 
 def has_secret(dsn: str) -> bool:
-    """Whether a connection string holds what nobody else should read."""
+    """Whether a connection string contains a secret."""
     return any(key in SECRET for key in parse(dsn))
 
 
@@ -82,7 +83,7 @@ def public(dsn: str) -> str:
 
 @dataclass(frozen=True)
 class OrphanedSchema:
-    """A schema of a watch that did not remove it; seconds since anybody wrote into it."""
+    """A schema that its watch did not remove; idle: seconds since the last write into it."""
 
     schema: str
     idle: float
@@ -90,7 +91,7 @@ class OrphanedSchema:
 
 @dataclass(frozen=True)
 class UserDatabase:
-    """A database as its connection string reaches it; conninfo holds the secrets of that."""
+    """A database behind a connection string; conninfo contains the secrets, label does not."""
 
     conninfo: str
     label: str
@@ -99,26 +100,26 @@ class UserDatabase:
     version: str
     standby: bool  # or read-only for another reason
     may_create: bool
-    identity: tuple[str, ...]  # what the server tells of itself
+    identity: tuple[str, ...]  # keys of IDENTITY_SQL that the server allows
 
     @classmethod
     def reach(cls, dsn: str) -> "UserDatabase":
-        """Connect, and ask what is there.
+        """Connect, and read the facts about the database.
 
         Raises:
-            BadUsageError: the connection string is none.
-            BrokenEnvironmentError: nobody answers, or nobody is let in.
+            BadUsageError: the connection string is not valid.
+            BrokenEnvironmentError: no server answers, or it refuses the login.
         """
         given, label = parse(dsn), public(dsn)
-        asked = make_conninfo(
+        conninfo = make_conninfo(
             "", **{"application_name": "pgdrill watch", "gssencmode": "disable"} | given
         )
-        with _session(asked, label) as connection:
+        with _session(conninfo, label) as connection:
             row = connection.execute(_FACTS).fetchone()
             assert row is not None
             recovering, read_only, user, database, may_create, version = row
             return cls(
-                conninfo=_whole(connection, given),
+                conninfo=_resolve_service(connection, given),
                 label=label,
                 user=user,
                 database=database,
@@ -141,8 +142,8 @@ class UserDatabase:
             )
         if not self.may_create:
             raise BrokenEnvironmentError(
-                f"user {self.user} may not make a schema in database {self.database}: let somebody"
-                f' who may run GRANT CREATE ON DATABASE "{self.database}" TO "{self.user}"'
+                f"user {self.user} may not create a schema in database {self.database}: its owner"
+                f' has to run GRANT CREATE ON DATABASE "{self.database}" TO "{self.user}"'
             )
 
     def make(self, schema: str, reader: str = "") -> str:
@@ -151,7 +152,7 @@ class UserDatabase:
         reader: a role that is to read it, the newest rows first.
 
         Raises:
-            BrokenEnvironmentError: the database does not do it.
+            BrokenEnvironmentError: the database refuses it, or does not answer.
         """
         table = f"{schema}.{LEDGER}"
         with _session(self.conninfo, self.label) as connection, connection.transaction():
@@ -182,24 +183,24 @@ class UserDatabase:
         """Remove a schema of ours, if it is there.
 
         Raises:
-            BrokenEnvironmentError: the database does not do it.
+            BrokenEnvironmentError: the database refuses it, or does not answer.
         """
         if not schema.startswith(PREFIX):
-            raise ValueError(f"{schema} is none of ours")
+            raise ValueError(f"{schema} is not a schema of pgdrill watch")
         with _session(self.conninfo, self.label) as connection, connection.transaction():
             connection.execute(LOCKS)
             connection.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(Identifier(schema)))
 
     def orphaned_schemas(self) -> list[OrphanedSchema]:
-        """Return the schemas of earlier watches, and of those that run.
+        """Return the schemas of earlier watches, and of those that run now.
 
         Raises:
-            BrokenEnvironmentError: the database does not say.
+            BrokenEnvironmentError: the database does not answer.
         """
         with _session(self.conninfo, self.label) as connection:
             return [
-                OrphanedSchema(schema, now - max(_begun(told), _latest(connection, schema)))
-                for schema, told, now in connection.execute(
+                OrphanedSchema(schema, now - max(_start(comment), _latest(connection, schema)))
+                for schema, comment, now in connection.execute(
                     _OURS.format(Literal(PREFIX.replace("_", r"\_") + "%"))
                 ).fetchall()
             ]
@@ -207,7 +208,7 @@ class UserDatabase:
 
 @contextmanager
 def _session(conninfo: str, label: str) -> Iterator[Connection]:
-    """Open a session, and say in one line what the database refuses."""
+    """Open a session; an error of it becomes one line with the label."""
     sessions = Sessions(WITHIN, pooled=True)
     try:
         with sessions, sessions.open(conninfo) as connection:
@@ -231,8 +232,8 @@ def _session(conninfo: str, label: str) -> Iterator[Connection]:
         raise BrokenEnvironmentError(f"{label}: {why}{hint}") from cause
 
 
-def _whole(connection: Connection, given: dict[str, str]) -> str:
-    """Return a connection string in which a service is replaced by what its file holds."""
+def _resolve_service(connection: Connection, given: dict[str, str]) -> str:
+    """Return a connection string in which a service is replaced by the parameters in its file."""
     if "service" not in given:
         return make_conninfo("", **{"application_name": "pgdrill watch"} | given)
     default = {option.keyword: option.val for option in psycopg.pq.Conninfo.get_defaults()}
@@ -246,7 +247,7 @@ def _whole(connection: Connection, given: dict[str, str]) -> str:
 
 
 def _identity(connection: Connection) -> tuple[str, ...]:
-    """Return what the server may be asked of itself; clouds forbid some of it."""
+    """Return the keys of IDENTITY_SQL that the server allows; cloud services forbid some."""
 
     def allowed(name: str) -> bool:
         piece = SQL("''") + IDENTITY_SQL[name] if name == "since" else IDENTITY_SQL[name]
@@ -257,7 +258,7 @@ def _identity(connection: Connection) -> tuple[str, ...]:
     return tuple(name for name in ("since", *TIMELINES) if allowed(name))
 
 
-def _begun(comment: str | None) -> float:
+def _start(comment: str | None) -> float:
     found = re.search(r"since (\d+)$", comment or "")
     return float(found.group(1)) if found else -math.inf
 

@@ -70,7 +70,7 @@ def test_what_only_one_has_measured_is_said(tmp_path: Path, before: RunDir) -> N
     after = write_run(tmp_path / "after", without=OTHERS)
     assert _changes(before, after)["primary-kill, fresh: write gap"] == "-"
     bare = write_run(tmp_path / "bare", without=(*OTHERS, "bench", "alerts"))
-    with pytest.raises(BadUsageError, match="nothing that both know"):
+    with pytest.raises(BadUsageError, match="no measurement in common"):
         compare([before.path, bare.path])
     with pytest.raises(BadUsageError, match="at least two"):
         compare([before.path])

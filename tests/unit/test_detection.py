@@ -86,7 +86,7 @@ def test_an_alert_that_was_raised_before_says_nothing() -> None:
     blind = detection("f", 2).model_copy(update={"before": ("PgFailover", "PgOther(pg-3)")})
     verdicts = Verdicts(None)
     promises.judge([detection("f", 1, seen("PgFailover", "info", 2)), blind], PROMISED, verdicts)
-    assert verdicts.given[0].note == "1 of 2 trials can tell"
+    assert verdicts.given[0].note == "1 of 2 trials are evidence"
     with pytest.raises(BrokenBudgetError, match="invalid: f, PgFailover"):
         promises.judge([blind], PROMISED, verdicts)
 
@@ -144,17 +144,17 @@ def test_report_and_terminal_name_who_saw_nothing(tmp_path: Path) -> None:
     line = next(text for text in terminal(run.path) if text.startswith("detection: "))
     assert line == (
         "detection: 2 of 3 faults made an alert fire, the last of them after 11.5 s"
-        " (pause-primary); need not be seen: kill-standby"
+        " (pause-primary); need not be detected: kill-standby"
     )
     run.keep(detection("freeze-standby", 1))
     line = next(text for text in terminal(run.path) if text.startswith("detection: "))
-    assert line.endswith("; need not be seen: kill-standby; seen by nobody: freeze-standby")
+    assert line.endswith("; need not be detected: kill-standby; not detected: freeze-standby")
     page = splice(run.path).read_text()
     row = re.search(r"<tr><td>freeze-standby.*?</tr>", page, re.DOTALL)
     assert row
     assert "never</td>" in row[0]
     assert "no alert saw it" in row[0]
-    assert re.search(r"kill-standby</strong> need not be seen: restarted at once", page)
+    assert re.search(r"kill-standby</strong> need not be detected: restarted at once", page)
 
 
 def test_a_run_that_nobody_watched_claims_nothing(tmp_path: Path) -> None:

@@ -98,13 +98,13 @@ def test_a_transaction_that_is_there_in_part_is_broken(
 
 
 def test_two_writers_are_judged_by_what_could_be_seen(tmp_path: Path, good: Trial) -> None:
-    """The verdict says how short an overlap may go unseen; without an ack nobody looked."""
+    """The verdict has the overlap that may not be detected; without an ack it is invalid."""
     key = "primary_kill: time with two writable members"
     verdicts = Verdicts(None)
     two = [good.model_copy(update={"unseen_overlap": seconds}) for seconds in (0.11, 0.13)]
     failover.judge(two, FAULTS["primary_kill"], LOCAL, verdicts)
     (said,) = (v for v in verdicts.given if v.budget == failover.TWO_WRITERS)
-    assert said.note == "one below 0.13 s may go unseen"
+    assert said.note == "an overlap below 0.13 s may not be detected"
     direct = good.lanes["held@pg-1"].model_copy(update={"acked": 0})
     silent = good.model_copy(update={"lanes": good.lanes | {"held@pg-1": direct}})
     assert outcomes(tmp_path, good)[key] == "met"

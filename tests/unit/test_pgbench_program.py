@@ -96,17 +96,17 @@ def test_debian_s_newest_is_taken_behind_its_wrapper(machine: Machine) -> None:
     [
         pytest.param(_telling("13.4"), "is 13.4", id="old"),
         pytest.param(_telling("9.6.24"), "is 9.6.24", id="of another numbering"),
-        pytest.param("echo 'cheese 99.1'", "(it says 'cheese 99.1')", id="nonsense"),
-        pytest.param("head -c 900 /dev/urandom", "does not tell its version", id="binary"),
+        pytest.param("echo 'cheese 99.1'", "(it printed 'cheese 99.1')", id="nonsense"),
+        pytest.param("head -c 900 /dev/urandom", "prints no version", id="binary"),
         pytest.param("exit 0", "(exit status 0)", id="silent"),
         pytest.param(
-            "echo 'libpq.so.5: not found' >&2; exit 127", "(it says 'libpq.so.5", id="no library"
+            "echo 'libpq.so.5: not found' >&2; exit 127", "(it printed 'libpq.so.5", id="no library"
         ),
-        pytest.param(f"{_telling('15.1')}; exit 1", "does not tell its version", id="fails"),
+        pytest.param(f"{_telling('15.1')}; exit 1", "prints no version", id="fails"),
         pytest.param(f"sleep {SLEEP}", "within 0.5 s", id="hangs"),
         pytest.param(f"sleep {SLEEP} & wait", "within 0.5 s", id="hangs with a child"),
         pytest.param(f"{_telling('15.1')}; sleep {SLEEP}", "within 0.5 s", id="does not end"),
-        pytest.param("yes pgbench", "(it says 'pgbench')", id="endless"),
+        pytest.param("yes pgbench", "(it printed 'pgbench')", id="endless"),
     ],
 )
 def test_one_that_will_not_do_is_named(machine: Machine, script: str, said: str) -> None:

@@ -638,7 +638,7 @@ def test_a_run_that_ended_says_what_it_left_out(tmp_path: Path) -> None:
     assert first.missing == (
         "Left out by the profile: everything_gone",
         "Skipped: slo (needs a pooler)",
-        "Need not be seen by any alert: kill-standby (restarted at once)",
+        "Need not be detected by any alert: kill-standby (restarted at once)",
     )
 
 

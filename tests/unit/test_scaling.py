@@ -134,7 +134,7 @@ def test_a_load_that_asks_for_no_pod_proves_nothing() -> None:
     calm = [scale_point(p.at, 1, {POOLERS[0]: 1000 + n}) for n, p in enumerate(s.points)]
     slight = with_points(s, (p.model_copy(update={"utilisation": 66.0}) for p in calm))
     assert outcomes(slight)[budgets.GROWTH] == "invalid"
-    assert claims(slight)[0].note == "too little load: CPU up to 66 %, 60 aimed at"
+    assert claims(slight)[0].note == "too little load: CPU up to 66 %, target 60 %"
 
 
 def test_a_pooler_not_seen_after_the_load_is_no_evidence() -> None:

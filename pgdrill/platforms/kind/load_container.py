@@ -17,7 +17,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.base import Endpoint
 from pgdrill.provision.commands import Say, output, succeeds
 from pgdrill.waiting import DeadlineError, eventually
-from pgdrill.workload.pgbench_program import OLDEST, Launch, asked, without_password
+from pgdrill.workload.pgbench_program import OLDEST, Launch, read_version, without_password
 
 LABEL = "io.pgdrill.load"  # of every such container; its value is the installation's directory
 VERSION_WITHIN = 60.0  # seconds for a first container to start; 1 was seen
@@ -89,7 +89,7 @@ def provide(
     name, user = _name(), _user()
     command = _run(name, image, network, state, user, [])
     try:
-        told = asked([*command, "--version"], within=VERSION_WITHIN)
+        told = read_version([*command, "--version"], within=VERSION_WITHIN)
     except BaseException:
         _remove(name, say)
         raise

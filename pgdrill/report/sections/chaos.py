@@ -144,7 +144,7 @@ def _lost(m: RunData) -> list[str]:
     writers = max(trial.two_writers for trial in trials)
     return [
         f"{number(ledger.acked_lost)} of {proven_acks(m):,} acknowledged writes.",
-        f"{ledger.refused_present:,} refused writes turned up, {ledger.duplicate:,} twice.",
+        f"{ledger.refused_present:,} refused writes present, {ledger.duplicate:,} duplicate rows.",
         f"Two members acknowledged writes at the same time for {seconds(writers)}."
         if writers
         else "No two members ever acknowledged writes at the same time.",

@@ -61,7 +61,7 @@ def _tables(m: RunData) -> list[str]:
         "acked",
         "acked-lost",
     ]
-    note = "\\* what the idlest pod carried, of a fair share."
+    note = "\\* load of the least loaded pod, of a fair share."
     return [table(heads, rows) + f"\n\n{note}"] if rows else []
 
 

@@ -1,4 +1,4 @@
-"""The dataset: a believable shop in schema `shop`, the same on every machine for the same seed.
+"""The dataset: a realistic shop in schema `shop`, the same on every machine for the same seed.
 
 Tables (TABLES, parents first) and their keys; ids are dense, 1..n with n from `split(rows)`:
 
@@ -54,12 +54,12 @@ def seed(
     A complete one is checked and kept; another seed or size, or a load that was interrupted, is
     replaced. Rows that are no longer as they were loaded are replaced with reseed only. primary and
     the members are libpq connection strings; within is seconds for all of it. progress gets (table
-    or phase, done, total, per second), from several threads but one call at a time. free tells the
-    bytes that are left on each member's volume, as far as that is known. Seed.seconds is how long
-    loading and checking took when the rows were loaded.
+    or phase, done, total, per second), from several threads but one call at a time. free returns
+    the bytes that are left on each member's volume, as far as that is known. Seed.seconds is how
+    long loading and checking took when the rows were loaded.
 
     Raises:
-        BrokenEnvironmentError: no usable database, another seed at work, too little memory or room
+        BrokenEnvironmentError: no usable database, another seed runs, too little memory or room
             on a volume, or the primary was lost.
         DatasetError: rows that were loaded before have changed, or a member holds others.
         DeadlineError: a member did not replay the load in time.

@@ -1,4 +1,4 @@
-"""Counts and checksums of every table, computed where the rows are, compared over all members."""
+"""Counts and checksums of every table, computed in the server, compared over all members."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -10,7 +10,7 @@ from pgdrill.workload.dataset.sessions import Connection, Sessions, value
 
 # A sum of row hashes needs no order, and unlike bit_xor a row that is there twice does not cancel
 # out. The hash covers the whole row, so values swapped between rows or columns change it. Hashing
-# the record itself costs half of hashing its text and knows no DateStyle or TimeZone.
+# the record itself costs half of hashing its text and does not depend on DateStyle or TimeZone.
 ONE = "SELECT '{0}', count(*), coalesce(sum(hash_record_extended(t, 0)), 0)::text FROM shop.{0} t"
 EXISTING = "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('shop')"
 # Start times are microseconds: two servers do not share one.
@@ -79,7 +79,7 @@ def survey(
 
 
 def demand(expected: Checksums, seen: Mapping[str, Checksums]) -> tuple[str, ...]:
-    """Demand that everyone holds what is expected; return their names.
+    """Check that every member holds what is expected; return the members' names.
 
     Raises:
         DatasetError: naming each table and member that differs.
@@ -90,7 +90,7 @@ def demand(expected: Checksums, seen: Mapping[str, Checksums]) -> tuple[str, ...
 
 
 def compare(expected: Checksums, seen: Mapping[str, Checksums]) -> list[str]:
-    """One line for each table that is not as expected on someone's, by their names."""
+    """One line for each member's table that is not as expected."""
     return [line for name in seen for line in differences(expected, seen[name], name)]
 
 

@@ -76,7 +76,7 @@ def must_fit_on_volumes(rows: int, free: Mapping[str, int], control: Connection)
 
 
 class Loader:
-    """Runs steps on a few sessions at once and tells how far they are."""
+    """Runs steps on a few sessions at once and reports progress."""
 
     def __init__(self, sessions: Sessions, primary: str, progress: Progress) -> None:
         self._sessions = sessions
@@ -109,11 +109,11 @@ class Loader:
         def finish(connection: Connection, table: Table) -> None:
             for statement in table.check_references():
                 connection.execute(statement)
-            # Rows were copied frozen, so this reads next to nothing; without it autovacuum would
-            # come by in the middle of a measurement.
+            # Rows were copied frozen, so this reads almost nothing; without it, autovacuum would
+            # run in the middle of a measurement.
             connection.execute(f"VACUUM (ANALYZE) shop.{table.name}")
             done.put(table)
-            self._tell("references", done.qsize(), len(TABLES), started)
+            self._report("references", done.qsize(), len(TABLES), started)
 
         self._each(finish, SCHEMA)
 
@@ -134,7 +134,7 @@ class Loader:
                 for block, size in stream(table, columns, rows):
                     copy.write(block)
                     done += size
-                    self._tell(table.name, done, rows, started)
+                    self._report(table.name, done, rows, started)
             for statement in table.add_keys():
                 connection.execute(statement)
 
@@ -158,6 +158,6 @@ class Loader:
 
         self._sessions.together(feed, *[work] * PARALLEL)
 
-    def _tell(self, what: str, done: int, total: int, started: float) -> None:
+    def _report(self, what: str, done: int, total: int, started: float) -> None:
         with self._telling:
             self._progress(what, done, total, done / max(time.monotonic() - started, 1e-6))

@@ -1,4 +1,4 @@
-"""What says that a dataset is complete: a record written last, like a commit."""
+"""The record that a dataset is complete: it is written last, like a commit."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,15 @@ from pgdrill.workload.dataset.sessions import Connection, value
 
 OWNER = "dataset of pgdrill"  # comment on the schema: only what we made may be dropped
 LOCK = int.from_bytes(b"pgdrill", "big")  # advisory lock: one seed at a time in a database
-# A server process needs a moment to see that its client is gone: a seed that was interrupted and
-# begun again at once must not take itself for another.
+# A server process detects only after a moment that its client is gone. A seed that is restarted at
+# once must wait for the lock of its own interrupted run.
 LET_GO = 5.0
 OLDEST = 140_000  # hash_record_extended() is new in PostgreSQL 14
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A complete dataset: what was asked, how many seconds it took, what every table holds."""
+    """A complete dataset: what was requested, how many seconds it took, what every table holds."""
 
     rows: int
     seed: int
@@ -37,7 +37,7 @@ def lock(connection: Connection) -> None:
     """Keep other seeds out of this database for as long as the session lives.
 
     Raises:
-        BrokenEnvironmentError: one is at work, or the server is too old or read-only.
+        BrokenEnvironmentError: another one runs, or the server is too old or read-only.
     """
     if connection.info.server_version < OLDEST:
         raise BrokenEnvironmentError(

@@ -1,7 +1,7 @@
 """The shop: twelve linked tables, their keys, and how a number of rows is shared among them.
 
-Columns are the single truth for the loader as well: a value is encoded by its column's type.
-Keys, indexes and references are apart because they are made after the rows are in.
+The loader uses the same columns: a value is encoded by its column's type. Keys, indexes and
+references are separate because they are made after the rows are loaded.
 """
 
 from collections.abc import Mapping

@@ -19,7 +19,7 @@ from pgdrill.errors import BrokenEnvironmentError
 Connection = psycopg.Connection[tuple[Any, ...]]
 T = TypeVar("T")
 CONNECT = 10  # seconds to wait for a connection
-GRACE = 1  # seconds after the deadline for the server to end by itself what it does
+GRACE = 1  # seconds after the deadline for the server to cancel the statement itself
 
 
 def value(connection: Connection, query: str, *values: str) -> Any:  # noqa: ANN401  # any column
@@ -31,10 +31,10 @@ def value(connection: Connection, query: str, *values: str) -> Any:  # noqa: ANN
 class Sessions:
     """Autocommit sessions sharing a deadline; use as a context manager.
 
-    An error in the body, Ctrl-C included, cuts what is open, so that threads that wait for an
-    answer end. Database errors leave as BrokenEnvironmentError. pooled: there may be a pooler on
-    the way that gives the server's session to somebody else, so nothing is set or prepared in it,
-    and the server does not end by itself what takes too long.
+    An error in the body, Ctrl-C included, closes the open sessions, so that threads that wait for
+    an answer end. Database errors become BrokenEnvironmentError. pooled: a pooler in between may
+    give the server's session to another client, so nothing is set or prepared in it, and the server
+    has no statement timeout.
     """
 
     def __init__(self, within: float, *, pooled: bool = False) -> None:
@@ -64,7 +64,7 @@ class Sessions:
         if error is None or isinstance(error, psycopg.Error):
             self.must_be_replicated()
         if isinstance(error, psycopg.Error):
-            raise BrokenEnvironmentError(self._story(error)) from error
+            raise BrokenEnvironmentError(self._message(error)) from error
 
     @contextlib.contextmanager
     def open(self, conninfo: str) -> Iterator[Connection]:
@@ -126,7 +126,7 @@ class Sessions:
                 wire.shutdown(socket.SHUT_RDWR)
 
     def must_be_replicated(self) -> None:
-        """Refuse commits that were reported done without the standby's word.
+        """Refuse commits that were reported done without the standby's acknowledgement.
 
         Raises:
             BrokenEnvironmentError: the server gave up waiting for a synchronous standby.
@@ -145,7 +145,7 @@ class Sessions:
         if "synchronous replication" in (notice.message_primary or ""):
             self._warnings.append(str(notice.message_primary))
 
-    def _story(self, error: psycopg.Error) -> str:
+    def _message(self, error: psycopg.Error) -> str:
         late = self._late or (isinstance(error, psycopg.errors.QueryCanceled) and not self.left())
         # The statement timeout does not cover a commit that waits for its standby.
         why = (
