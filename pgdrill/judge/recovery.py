@@ -127,6 +127,25 @@ def loss(promised: float) -> Budget:
     )
 
 
+# On fewer processors nodes, members, clients and Barman share them. Measured on two: 170 to 180 %
+# of 200 % are in use during a backup, up to 20 tasks wait for a processor, for as long as 0.4 s,
+# and a commit needs some ten of them in turn. Compression, nice levels and a backup of the primary
+# instead of a standby make no difference.
+PROCESSORS = 4
+P99_CROWDED = Budget(
+    name="p99 latency during a backup, on fewer than 4 processors",
+    limit=2000,
+    unit="ms",
+    better="lower",
+    because="a client waits 2 s: its commits wait for a processor, and it does not give up",
+)
+
+
+def client_latency(engine: str, processors: int) -> Budget:
+    """Return what p99 may be while a backup runs beside the members on so many processors."""
+    return P99_CROWDED if engine == "cnpg" and processors < PROCESSORS else P99
+
+
 # The subject of verdicts, by the scenario's name in a record.
 SUBJECTS = {
     "oops": "oops",
@@ -142,18 +161,19 @@ def rejudge(records: Records, verdicts: Verdicts) -> None:
     where = records.one(Fingerprint)
     if where is None or where.engine not in _BACK_UP:
         return
+    processors = int(where.machine.get("cores", PROCESSORS))
     for scenario, subject in SUBJECTS.items():
         found = [r for r in records.all(Recovery) if r.scenario == scenario]
         if found and scenario == "everything gone":
-            check(claims_of_loss(where.engine, LOSS, found), subject, verdicts)
+            check(claims_of_loss(where.engine, processors, LOSS, found), subject, verdicts)
         elif found:
-            check(claims(where.engine, found), subject, verdicts)
+            check(claims(where.engine, processors, found), subject, verdicts)
     rebuilt = records.all(Rebuild)
     if rebuilt and where.engine in _REBUILT:
         check(claims_of_rebuild(where.engine, rebuilt), REBUILT, verdicts)
 
 
-def claims(engine: str, found: Sequence[Recovery]) -> list[Claim]:
+def claims(engine: str, processors: int, found: Sequence[Recovery]) -> list[Claim]:
     """Judge the worst of all restores to a point; without rows to restore there is no evidence."""
     wanted, late = sum(r.wanted for r in found), sum(r.late for r in found)
     real = all(r.wanted and r.late for r in found)
@@ -162,11 +182,13 @@ def claims(engine: str, found: Sequence[Recovery]) -> list[Claim]:
         Claim(ABSENT, _sum(real, [r.absent for r in found]), rows),
         Claim(SURPLUS, _sum(real, [r.surplus + r.refused for r in found]), rows),
         *_in_order(real, found),
-        *_times(engine, found),
+        *_times(engine, processors, found),
     ]
 
 
-def claims_of_loss(engine: str, promised: float, found: Sequence[Recovery]) -> list[Claim]:
+def claims_of_loss(
+    engine: str, processors: int, promised: float, found: Sequence[Recovery]
+) -> list[Claim]:
     """Judge the worst of all losses of a whole cluster; promised: seconds that may be lost."""
     wanted, absent = sum(r.wanted for r in found), sum(r.absent for r in found)
     real = all(r.wanted > r.absent for r in found)
@@ -180,7 +202,7 @@ def claims_of_loss(engine: str, promised: float, found: Sequence[Recovery]) -> l
         Claim(HOLES, _sum(real, [r.holes for r in found]), f"of {wanted:,} rows"),
         Claim(SURPLUS, _sum(real, [r.refused for r in found]), f"of {wanted:,} rows"),
         *_in_order(real, found),
-        *_times(engine, found),
+        *_times(engine, processors, found),
     ]
 
 
@@ -212,13 +234,17 @@ def _in_order(real: bool, found: Sequence[Recovery]) -> list[Claim]:
     ]
 
 
-def _times(engine: str, found: Sequence[Recovery]) -> list[Claim]:
+def _times(engine: str, processors: int, found: Sequence[Recovery]) -> list[Claim]:
     backups = [r.backup.seconds for r in found]
     p99s = [p99 for r in found for p99 in (r.backup.load_p99_ms, r.backup.p99_ms)]
     writes, redundant = ([r.step(step) for r in found] for step in ("first write", "redundancy"))
     return [
         Claim(_BACK_UP[engine], max(backups), _spread(backups)),
-        Claim(P99, worst(p99s), "clients while the backup ran: the shop's load, and the ledger's"),
+        Claim(
+            client_latency(engine, processors),
+            worst(p99s),
+            "clients while the backup ran: the shop's load, and the ledger's",
+        ),
         Claim(_FIRST_WRITE[engine], worst(writes), _spread(writes)),
         Claim(_REDUNDANT[engine], worst(redundant), _spread(redundant)),
     ]

@@ -9,7 +9,7 @@ import pytest
 from kubernetes import client
 from psycopg.sql import SQL, Identifier
 
-from pgdrill import timeouts
+from pgdrill import process_environment, timeouts
 from pgdrill.drills.failover import DrillContext
 from pgdrill.drills.recovery import run_point_in_time
 from pgdrill.engines.patroni import PatroniEngine
@@ -26,6 +26,8 @@ from pgdrill.records import Seed
 from pgdrill.waiting import eventually
 from tests.controls.control import Control
 from tests.controls.inventory import breaks
+
+PROCESSORS = int(process_environment.machine()["cores"])
 
 
 class Tampered:
@@ -88,7 +90,7 @@ def test_other_rows_than_were_written_are_found(
     with control.must_be("broken", "restored rows tampered with", *budgets) as verdicts:
         found = run_point_in_time(sabotaged, 1)
         with verdicts.together():
-            for claim in recovery.claims(platform.engine.name, [found]):
+            for claim in recovery.claims(platform.engine.name, PROCESSORS, [found]):
                 verdicts.check(claim.budget, claim.observed, "oops", claim.note)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pgdrill import process_environment
 from pgdrill.drills.failover import DrillContext
 from pgdrill.drills.recovery import run_point_in_time, run_rebuild, run_total_loss
 from pgdrill.judge import recovery
@@ -11,6 +12,8 @@ from pgdrill.judge.bench import check
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.platforms.archive import HasArchive
 from pgdrill.records import Seed
+
+PROCESSORS = int(process_environment.machine()["cores"])
 
 
 def test_oops(
@@ -49,7 +52,7 @@ def test_everything_gone(
     assert isinstance(context.platform, HasArchive)
     promised = context.platform.archive.promised_loss
     found = [run_total_loss(context, number) for number in _trials(context)]
-    claims = recovery.claims_of_loss(context.platform.engine.name, promised, found)
+    claims = recovery.claims_of_loss(context.platform.engine.name, PROCESSORS, promised, found)
     check(claims, "everything gone", verdicts)
 
 
@@ -73,4 +76,4 @@ def _trials(context: DrillContext) -> range:
 
 def _judge(context: DrillContext, verdicts: Verdicts, subject: str, *, failover: bool) -> None:
     found = [run_point_in_time(context, number, failover=failover) for number in _trials(context)]
-    check(recovery.claims(context.platform.engine.name, found), subject, verdicts)
+    check(recovery.claims(context.platform.engine.name, PROCESSORS, found), subject, verdicts)

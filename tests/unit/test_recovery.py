@@ -60,7 +60,7 @@ def outcomes(*found: Recovery) -> dict[Budget, str]:
         else "met"
         if claim.budget.allows(claim.observed)
         else "broken"
-        for claim in judged.claims("patroni", found)
+        for claim in judged.claims("patroni", 2, found)
     }
 
 
@@ -135,7 +135,7 @@ def test_a_cluster_that_was_lost_loses_the_promised_seconds_and_no_more() -> Non
     lost = recovery(1, absent=300, lost_seconds=62.0, late=0)
 
     def found(**changes: object) -> dict[str, bool | None]:
-        claims = judged.claims_of_loss("patroni", 70, [lost, lost.model_copy(update=changes)])
+        claims = judged.claims_of_loss("patroni", 2, 70, [lost, lost.model_copy(update=changes)])
         return {
             c.budget.name: None if c.observed is None else c.budget.allows(c.observed)
             for c in claims
