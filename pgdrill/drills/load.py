@@ -7,6 +7,7 @@ from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
 
+from pgdrill.drills.earlier import earlier_load
 from pgdrill.drills.publishing import JOB, LoadPublisher, Publication
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.judge import budgets, slos
@@ -136,6 +137,8 @@ class Load:
                 for look in waits.seen:
                     self._records.keep(look)
                 self._records.keep(self._bench)
+                if earlier := earlier_load(self._records):
+                    self._records.keep(earlier)
             except Exception as error:
                 self._error = error
         if self._bench is None:

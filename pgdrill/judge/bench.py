@@ -9,7 +9,7 @@ from rich.text import Text
 
 from pgdrill.judge import budgets
 from pgdrill.judge.verdicts import Verdicts
-from pgdrill.records import Bench, Budget, ScriptResult, Seed
+from pgdrill.records import Bench, Budget, EarlierLoad, ScriptResult, Seed
 from pgdrill.rundir import Records
 
 SUBJECT = "pgbench at the read-write address"
@@ -56,14 +56,14 @@ def reality(bench: Bench) -> tuple[Claim, ...]:
     )
 
 
-def judge_capacity(bench: Bench, verdicts: Verdicts) -> None:
-    """Judge the transactions/s of the calibration, if the user has set a floor.
+def judge_capacity(bench: Bench, earlier: EarlierLoad | None, verdicts: Verdicts) -> None:
+    """Judge the transactions/s of the calibration by the user's floor, or by an earlier run.
 
     The load is a share of the calibration, so a database that is slow as a whole still meets
-    every objective.
+    every objective. With neither there is no floor, and no verdict.
     """
-    if budgets.CAPACITY.id in verdicts.limits.own:
-        verdicts.check(budgets.CAPACITY, bench.calibration_tps, SUBJECT)
+    if earlier or budgets.CAPACITY.id in verdicts.limits.own:
+        verdicts.check(budgets.capacity(earlier), bench.calibration_tps, SUBJECT)
 
 
 def rejudge(records: Records, verdicts: Verdicts) -> None:
@@ -72,7 +72,7 @@ def rejudge(records: Records, verdicts: Verdicts) -> None:
     if bench is None:
         return
     check((*reality(bench), *objectives(bench)), SUBJECT, verdicts)
-    judge_capacity(bench, verdicts)
+    judge_capacity(bench, records.one(EarlierLoad), verdicts)
     if seed:
         seeded(seed, verdicts)
 

@@ -57,6 +57,13 @@ class Bench(Record, file="bench.json"):
     pgbench: str = ""  # version, place, and why there; '' in runs of before that was kept
 
 
+class EarlierLoad(Record, file="earlier.json"):
+    """The load of the last green run like this one, which its capacity is compared with."""
+
+    run: str
+    capacity_tps: float
+
+
 class MachineSecond(Record, file="machine.jsonl"):
     """The pace of the load's machine in one second."""
 

@@ -29,8 +29,8 @@ EXEMPT: Mapping[str, str] = {
         "counts the severities of alerts that were seen, and that they are seen is broken here"
     ),
     "capacity": (
-        "judged where its user sets a floor, and only its user knows it: the figure is the one that"
-        " the load's rate follows; a floor above it breaks in unit tests"
+        "the figure is the one that the load's rate follows; a floor above it, the user's or that"
+        " of an earlier run, breaks in unit tests"
     ),
     "difference-of-99th-percentiles": (
         "as wide as a bucket of the histogram, which here is that of the stall: buckets that differ"

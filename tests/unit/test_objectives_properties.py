@@ -12,7 +12,7 @@ from pgdrill.judge import bench as judged
 from pgdrill.judge import budgets, catalogue, slos
 from pgdrill.judge.promises import Limits
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
-from pgdrill.records import BOUNDS_MS, Bench, Commits, Published, ScriptResult
+from pgdrill.records import BOUNDS_MS, Bench, Commits, EarlierLoad, Published, ScriptResult
 from tests.unit import fake_run
 
 counts = st.integers(0, 10**6)
@@ -167,18 +167,31 @@ def test_commits_that_nobody_could_count_are_no_evidence() -> None:
 
 
 @given(st.floats(1, 5000))
+def test_capacity_is_judged_by_the_last_green_run(before: float) -> None:
+    """Less than 40 % of what it reached is more than the noise of a machine."""
+    bench, verdicts = fake_run.bench(), Verdicts(None)
+    with suppress(BrokenBudgetError):
+        judged.judge_capacity(bench, EarlierLoad(run="before", capacity_tps=before), verdicts)
+    (verdict,) = verdicts.given
+    assert verdict.budget.key == budgets.CAPACITY.key
+    assert "of before, the last green run" in verdict.budget.because
+    if abs(bench.calibration_tps - 0.4 * before) > 0.1:
+        assert (verdict.outcome == "met") == (bench.calibration_tps > 0.4 * before)
+
+
+@given(st.floats(1, 5000))
 def test_capacity_is_judged_where_its_user_sets_a_floor(floor: float) -> None:
     """A database that is slow as a whole keeps every share of what it reached, and not this."""
     bench = fake_run.bench()
     free = Verdicts(None)
-    judged.judge_capacity(bench, free)
+    judged.judge_capacity(bench, None, free)
     assert free.given == []
     own = Limits.of({"capacity": floor}, catalogue.known())
     bound = Verdicts(None, limits=own)
     with suppress(BrokenBudgetError):
-        judged.judge_capacity(bench, bound)
+        judged.judge_capacity(bench, EarlierLoad(run="before", capacity_tps=1), bound)
     (verdict,) = bound.given
-    assert verdict.budget.because == "set by you"
+    assert verdict.budget.because.startswith("set by you")
     assert (verdict.outcome == "met") == (bench.calibration_tps >= floor)
 
 

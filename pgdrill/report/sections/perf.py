@@ -2,7 +2,16 @@
 
 from pgdrill.judge import bench, budgets, machine, slos
 from pgdrill.judge import waits as judged_waits
-from pgdrill.records import Bench, Budget, MachineSecond, Seed, SloComparison, Verdict, WaitLook
+from pgdrill.records import (
+    Bench,
+    Budget,
+    EarlierLoad,
+    MachineSecond,
+    Seed,
+    SloComparison,
+    Verdict,
+    WaitLook,
+)
 from pgdrill.report import loadplots, waits
 from pgdrill.report.number_format import allowed, count, number, observed, seconds
 from pgdrill.report.pages import render
@@ -155,7 +164,7 @@ SUITE = Suite(
     name="perf",
     order=30,
     marker="steady load against the service-level objectives",
-    records=(Bench, MachineSecond, WaitLook, SloComparison, Seed),
+    records=(Bench, EarlierLoad, MachineSecond, WaitLook, SloComparison, Seed),
     judges=(bench.rejudge, slos.rejudge),
     place=20,
     questions=(
