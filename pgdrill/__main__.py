@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
         ("compare", "put runs side by side: what differs, and what became worse"),
         ("budgets", "list the promises, by the key that sets another limit"),
         ("experiment", "print a fault as a file for `chaos run`; without a name, list the faults"),
+        ("init", "write pgdrill.toml for an existing cluster, after a look at it"),
         (
             "kube",
             "preflight: what a drill of an existing cluster needs; sweep: undo a killed one",
@@ -248,6 +249,25 @@ def _kube(action: str, platform: Platform, settings: Settings, reporter: Reporte
             " has the remedies, infra/kube/rbac.yaml the roles; nothing was done"
         )
     reporter.line(f"--level={settings.level} has all that it needs")
+
+
+def _init(settings: Settings, reporter: Reporter) -> None:
+    """Write pgdrill.toml here, for the cluster that the options name or the only one there is.
+
+    Raises:
+        BadUsageError: it exists, or no context or one of several clusters is to be named.
+        BrokenEnvironmentError: the cluster cannot be looked at.
+    """
+    from pgdrill.platforms.kube import discovery, platform, settings_file  # noqa: PLC0415
+
+    file = Path("pgdrill.toml")
+    access = discovery.choose_context(platform.kubeconfig(), settings.context)
+    found = settings_file.init(file, access, settings.namespace, settings.cluster)
+    reporter.line(
+        f"{file}: Cluster {found.namespace}/{found.name} of {found.server}, {found.instances}"
+        f" instances of {found.postgres}"
+    )
+    reporter.line("next: `pgdrill kube preflight`, then `pytest -m smoke`")
 
 
 def _drift(platform: Platform, reporter: Reporter) -> int:
@@ -457,7 +477,12 @@ def _hide(given: dict[str, Any]) -> None:
         os.execve(sys.executable, words, os.environ | hidden)
 
 
-LISTS: dict[str, Callable[[Settings, Reporter], None]] = {"images": _images, "budgets": _budgets}
+# Commands that need no platform.
+LISTS: dict[str, Callable[[Settings, Reporter], None]] = {
+    "images": _images,
+    "budgets": _budgets,
+    "init": _init,
+}
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -35,6 +35,7 @@ from tests.unit.conftest import ScratchPostgres
 
 pytestmark = pytest.mark.unit
 
+ALL_CLUSTERS = "/apis/postgresql.cnpg.io/v1/clusters"
 WORDS = {"platform": "kube", "context": "ours", "namespace": "db", "cluster": NAME}
 
 
@@ -133,6 +134,58 @@ def test_what_cannot_be_looked_up_is_refused(
         choose(asked())
     assert all(word in str(refused.value) for word in named), refused.value
     assert "\n" not in str(refused.value)
+
+
+def test_init_writes_the_settings_of_the_only_cluster(
+    api: KubernetesApi,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The file that it writes chooses that cluster, and an existing one is left as it is."""
+    monkeypatch.chdir(tmp_path)
+    api.objects[ALL_CLUSTERS] = listed({"metadata": {"name": NAME, "namespace": "db"}})
+    assert main(["init", "--context=ours"]) == 0
+    assert "Cluster db/pg" in " ".join(capsys.readouterr().out.split())
+    written = (tmp_path / "pgdrill.toml").read_text()
+    found = resolve({}, {}, tmp_path / "pgdrill.toml")
+    assert (found.platform, found.context) == ("kube", "ours")
+    assert (found.namespace, found.cluster, found.level) == ("db", NAME, "observe")
+    assert "2 instances of postgresql:16.4, operator 1.27.1" in written
+    assert main(["init", "--context=ours"]) == 4
+    assert "exists" in " ".join(capsys.readouterr().out.split())
+    assert (tmp_path / "pgdrill.toml").read_text() == written
+
+
+@pytest.mark.parametrize(
+    ("there", "words", "code", "says"),
+    [
+        (["db/pg", "db/pg2"], [], 4, "db/pg, db/pg2: name one with --namespace=NAME"),
+        ([], [], 2, "no Cluster in any namespace of context ours"),
+        (["db/pg"], ["--cluster=other"], 2, "no Cluster other in any namespace"),
+        (None, [], 2, "CloudNativePG is not installed"),
+    ],
+)
+def test_init_takes_no_cluster_that_is_not_named(
+    api: KubernetesApi,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    there: list[str] | None,
+    words: list[str],
+    code: int,
+    says: str,
+) -> None:
+    """Several, none, or an API server without the operator: one line, and no file."""
+    monkeypatch.chdir(tmp_path)
+    if there is not None:
+        names = (one.split("/") for one in there)
+        api.objects[ALL_CLUSTERS] = listed(
+            *({"metadata": {"namespace": space, "name": name}} for space, name in names)
+        )
+    assert main(["init", "--context=ours", *words]) == code
+    assert says in " ".join(capsys.readouterr().out.split())
+    assert not (tmp_path / "pgdrill.toml").exists()
 
 
 def test_an_expired_token_is_named(

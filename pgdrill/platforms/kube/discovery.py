@@ -150,12 +150,7 @@ def look_up(access: Access, namespace: str, name: str) -> FoundCluster:
         BrokenEnvironmentError: the API server does not answer or refuses, or there is no such
             namespace or cluster.
     """
-    try:
-        api = access.client()
-    except (ConfigException, OSError, ValueError) as error:
-        raise BrokenEnvironmentError(
-            f"context {access.context} of {access.kubeconfig} cannot be used: {_line(error)}"
-        ) from None
+    api = _client(access)
     core, custom = client.CoreV1Api(api), client.CustomObjectsApi(api)
     try:
         described = api.sanitize_for_serialization(
@@ -178,6 +173,53 @@ def look_up(access: Access, namespace: str, name: str) -> FoundCluster:
     return FoundCluster(access, api, namespace, name, labels, resource, newest)
 
 
+def find_clusters(access: Access, namespace: str) -> list[tuple[str, str]]:
+    """Return namespace and name of each Cluster object, of every namespace where none is given.
+
+    Raises:
+        BrokenEnvironmentError: the API server does not answer or refuses, or knows no Clusters.
+    """
+    api = _client(access)
+    custom = client.CustomObjectsApi(api)
+    try:
+        listed: Any = (
+            custom.list_namespaced_custom_object(
+                GROUP, VERSION, namespace, PLURAL, _request_timeout=timeouts.KUBERNETES_ANSWERS
+            )
+            if namespace
+            else custom.list_cluster_custom_object(
+                GROUP, VERSION, PLURAL, _request_timeout=timeouts.KUBERNETES_ANSWERS
+            )
+        )
+    except (ApiException, HTTPError) as error:
+        if getattr(error, "status", None) == 404:
+            raise _not_installed(access) from None
+        if getattr(error, "status", None) == 403 and not namespace:
+            raise BrokenEnvironmentError(
+                f"{kubectl_output.why(error)}: name the namespace with --namespace=NAME"
+            ) from None
+        raise refusal(error, access, api) from None
+    return sorted(
+        (one["metadata"].get("namespace", namespace), one["metadata"]["name"])
+        for one in listed["items"]
+    )
+
+
+def _client(access: Access) -> client.ApiClient:
+    try:
+        return access.client()
+    except (ConfigException, OSError, ValueError) as error:
+        raise BrokenEnvironmentError(
+            f"context {access.context} of {access.kubeconfig} cannot be used: {_line(error)}"
+        ) from None
+
+
+def _not_installed(access: Access) -> BrokenEnvironmentError:
+    return BrokenEnvironmentError(
+        f"context {access.context} has no {PLURAL}.{GROUP}: CloudNativePG is not installed"
+    )
+
+
 def _cluster(
     custom: client.CustomObjectsApi, access: Access, namespace: str, name: str
 ) -> Mapping[str, Any]:
@@ -196,9 +238,7 @@ def _cluster(
     except ApiException as error:
         if error.status != 404:
             raise
-        raise BrokenEnvironmentError(
-            f"context {access.context} has no {PLURAL}.{GROUP}: CloudNativePG is not installed"
-        ) from None
+        raise _not_installed(access) from None
     there = [one["metadata"]["name"] for one in listed["items"]]
     raise BrokenEnvironmentError(
         f"there is no Cluster {name} in namespace {namespace} of context {access.context}; there"

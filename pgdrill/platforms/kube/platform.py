@@ -53,14 +53,18 @@ TYPED_WITHIN = 60.0  # seconds for the user to type a name
 SMART_SHUTDOWN = 180
 
 
+def kubeconfig() -> str:
+    """Return the user's file of contexts."""
+    return os.environ.get("KUBECONFIG") or "~/.kube/config"
+
+
 class KubePlatform(KubernetesPlatform):
     """Neither made nor removed here: `up` makes a schema in its database, `down` drops it."""
 
     name = "kube"
 
     def __init__(self, settings: Settings, reporter: Reporter | None = None) -> None:
-        kubeconfig = os.environ.get("KUBECONFIG") or "~/.kube/config"
-        self._access = choose_context(kubeconfig, settings.context)
+        self._access = choose_context(kubeconfig(), settings.context)
         for option, value in (("namespace", settings.namespace), ("cluster", settings.cluster)):
             if not value:
                 raise BadUsageError(
