@@ -18,6 +18,7 @@ from pgdrill.drills.seeding import seed_cluster
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import FaultNotRealError
 from pgdrill.judge.failover import patience
+from pgdrill.observe.archiver import archiver
 from pgdrill.platforms.archive import Archive, HasArchive, HasRebuild, Restored, Target
 from pgdrill.platforms.base import Cluster, wait_healthy, wait_settled, where
 from pgdrill.platforms.checkpoints import write_out
@@ -255,6 +256,27 @@ def _prepare_load(context: DrillContext) -> Program:
     return program
 
 
+def _wait_archived(cluster: Cluster) -> None:
+    """Wait until the archive has the WAL of the dataset and of the load's tables.
+
+    What is judged is the archive under its load, not a bulk load of some minutes before.
+
+    Raises:
+        DeadlineError: files still wait.
+    """
+
+    def waiting() -> int:
+        with cluster.connect() as session:
+            return archiver(session).waiting
+
+    eventually(
+        "the archive to have all WAL files",
+        waiting,
+        lambda files: files == 0,
+        within=timeouts.ARCHIVE_CAUGHT_UP,
+    )
+
+
 @dataclass(frozen=True)
 class _RestoreSetup:
     """The start of a restore: a settled cluster, an archive, an empty ledger."""
@@ -283,6 +305,7 @@ def _prepare(context: DrillContext, name: str, number: int) -> _RestoreSetup:
     raw = context.run.raw / f"recovery-{name}-{number}"
     prober = Prober(_lanes(cluster), table, raw, deadline=DEADLINE)
     program = _prepare_load(context)
+    _wait_archived(cluster)
     ledger.create_table(cluster.conninfo(), table)
     platform.archive.discard()
     chance = random.Random(f"{name} {context.settings.seed * 1000 + number}")

@@ -13,7 +13,7 @@ import psycopg
 from pgdrill import timeouts
 from pgdrill.engines.base import Engine
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
-from pgdrill.observe.archiver import switch_wal
+from pgdrill.observe.archiver import archiver, switch_wal
 from pgdrill.platforms.archive import Backup, Restored, Target
 from pgdrill.platforms.base import Cluster
 from pgdrill.progress import Reporter, Update
@@ -232,18 +232,20 @@ class RestoringArchive(ABC):
         try:
             with self._source().connect(statement_timeout=5) as session:
                 lsn, file = switch_wal(session)
+                waiting = archiver(session).waiting
         except psycopg.Error:
             return ""  # what is in the archive is all that there is
+        within = timeouts.WAL_STORED + waiting * timeouts.WAL_FILE_STORED
         try:
             eventually(
-                f"{file} in the archive",
+                f"{file} in the archive, and {waiting} files before it",
                 lambda: self._holds(file),
-                within=timeouts.WAL_STORED,
+                within=within,
                 every=0.1,
             )
         except DeadlineError:
             raise BrokenEnvironmentError(
-                f"the archive did not take the last WAL file within {timeouts.WAL_STORED:g} s: see"
+                f"the archive did not take the last of {waiting} WAL files within {within:g} s: see"
                 " pg_stat_archiver, and the primary's log"
             ) from None
         return lsn
