@@ -125,7 +125,7 @@ pulled: venv ## drill kind from a registry and a release server of this machine,
 SCRIPTS = .ci/run .ci/summary docs/upstream/empty-scrape.sh infra/images/node/files/usr/local/sbin/pgdrill-network $(shell find infra -name '*.sh')
 # There is no wheel of it that holds the program; Go is what kind is built with.
 define ACTIONLINT
-if command -v go >/dev/null; then set -x; go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck $(BIN)/shellcheck; \
+if command -v go >/dev/null; then set -x; go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck $(BIN)/shellcheck $$(find .github examples -path '*/workflows/*.yml'); \
 else echo "actionlint: not run, it needs Go: .github/workflows was only read as YAML"; fi
 endef
 lint: venv ## style, types, layers, playbooks, scripts, workflows, rule syntax
@@ -134,7 +134,7 @@ lint: venv ## style, types, layers, playbooks, scripts, workflows, rule syntax
 	$(BIN)/mypy
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/yamllint --strict -c infra/.yamllint infra .github
+	$(BIN)/yamllint --strict -c infra/.yamllint infra .github examples action.yml
 	$(BIN)/shellcheck $(SCRIPTS)
 	ANSIBLE_CONFIG=infra/ansible/ansible.cfg PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/ansible-lint -q -c infra/ansible/.ansible-lint infra/ansible
 	@$(ACTIONLINT)

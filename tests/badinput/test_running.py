@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -255,3 +256,28 @@ def test_a_test_of_somebody_elses_drills(running: Running, tmp_path: Path) -> No
     (report,) = (tmp_path / "reports").glob("*/report.html")
     assert "standby_kill" in report.read_text()
     assert "My database survives a standby that is killed." in report.read_text()
+
+
+def test_the_example_drills_what_runs(running: Running, tmp_path: Path) -> None:
+    """The tests of examples/your-cluster, by the script of a CI job, leave a page and a table."""
+    example = ROOT / "examples" / "your-cluster"
+    shutil.copy(example / "test_my_database.py", tmp_path)
+    summary = tmp_path / "summary.md"
+    environment = running.installation.environment() | {
+        "PYTHON": sys.executable,
+        "PYTHONPATH": str(ROOT),
+        "PGDRILL_PLATFORM": "local",
+        "PGDRILL_PROFILE": "quick",
+        "PGDRILL_REPORTS_DIR": "reports",
+        "GITHUB_STEP_SUMMARY": str(summary),
+    }
+    job = [str(ROOT / "infra" / "ci" / "drill.sh"), "test_my_database.py"]
+    run(job, within=2 * HEALS + 60, env=environment, cwd=tmp_path).succeeds()
+    assert summary.read_text() == (tmp_path / "verdicts.md").read_text()
+    assert "primary_kill" in summary.read_text()
+    assert "standby_kill" in summary.read_text()
+    (report,) = (tmp_path / "reports").glob("*/report.html")
+    assert "A killed standby holds nobody up." in report.read_text()
+    # Whatever fails first is the exit code of the job.
+    (tmp_path / "test_my_database.py").write_text("def test_mine(drill): drill('no_such_fault')\n")
+    assert run(job, within=HEALS, env=environment, cwd=tmp_path).code == BROKEN

@@ -130,6 +130,9 @@ EXECUTED = {
         "python -m pgdrill report RUN",
     ],
     ("tests/unit/test_kube.py", 'main(["kube", "preflight"'): ["pgdrill kube preflight"],
+    ("tests/unit/test_kube.py", 'main(["init", "--context=ours"'): [
+        "pgdrill init --context=staging"
+    ],
     ("tests/badinput/conftest.py", '.pgdrill("down"'): ["pgdrill down"],
     ("tests/unit/test_compare.py", 'main(["compare"'): ['make compare RUNS="<id> <id>"'],
     ("tests/unit/test_installed.py", "hatchling"): [
@@ -195,8 +198,6 @@ NOT_EXECUTED = {
         "make lock",
     ],
     "needs a user's cluster, and no test has one": [
-        "export PGDRILL_PLATFORM=kube PGDRILL_CONTEXT=staging PGDRILL_NAMESPACE=db"
-        " PGDRILL_CLUSTER=pg",
         "kubectl apply --namespace=db -f infra/kube/rbac.yaml",
         "pgdrill kube sweep",
         "pytest -m chaos --level=fault --trials=3",
