@@ -148,7 +148,7 @@ def rejudged_lines(m: RunData) -> list[str]:
     ]
     if kept:
         said.append(
-            f"kept as they fell, for no record holds what they came from: {', '.join(kept)}"
+            f"kept from the run, because no record holds the observation: {', '.join(kept)}"
         )
     said += [
         f"{now.subject}, {now.budget.name}: {before.outcome} in the run, {now.outcome} today"

@@ -61,7 +61,7 @@ def test_a_limit_of_the_user_decides_and_the_run_keeps_its_own(run: RunDir) -> N
     assert run.file(Verdict).read_bytes() == before
     assert "Judged again on 20" in page
     assert f"and yours, {GAP}=4.5: 13 of 14 verdicts." in page
-    assert f"what they came from: {WEAK_SETTINGS.name}." in page
+    assert f"no record holds the observation: {WEAK_SETTINGS.name}." in page
     assert "Primary_kill, fresh, write gap: met in the run, broken today." in page
     assert "set by you; pgdrill promises 10" in page
     assert any(line.startswith("judged again") for line in terminal(run.path, NONE))
@@ -119,7 +119,7 @@ def test_a_promise_of_a_run_of_version_1_is_found_again(run: RunDir) -> None:
 
 
 def test_an_alert_is_judged_by_the_path_that_its_life_keeps(run: RunDir) -> None:
-    """Without it, as in older runs, its verdicts stay as they fell."""
+    """Without it, as in older runs, its verdicts stay those of the run."""
     path = AlertPath(
         push=0, scrape=2, evaluation=5, hold=5, memory=0, group_wait=5, group_interval=5
     )
