@@ -146,8 +146,12 @@ class RestoringArchive(ABC):
             self._write(target, backup, None)
             self._make(target, backup, over, update)
             self._write(target, backup, steps)
-        except BaseException:
+        except BaseException as error:
             self.discard()
+            if target.kind == "name" and "recovery ended before" in str(error):
+                raise BrokenEnvironmentError(
+                    f"{error}: the archive has no restore point {target}"
+                ) from None
             raise
         return Restored(*self._beside(), str(target), backup.label, steps)
 
