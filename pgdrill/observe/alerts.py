@@ -79,7 +79,7 @@ class AlertWatch:
         self._tell = tell
         self._active: set[tuple[Stage, Expectation]] = set()
         self._held: list[tuple[float, tuple[str, ...]]] = []  # instant and content of each change
-        self._last_look = time.monotonic()
+        self._last_look = self._watched_since = time.monotonic()
         self._last_error = ""
         self._given_up = False
         self._stop = threading.Event()
@@ -134,20 +134,24 @@ class AlertWatch:
     def wait_quiet(
         self, *, lasting: float, within: float, besides: Callable[[], Collection[str]] = frozenset
     ) -> float:
-        """Wait for such a quiet window before a fault; return when it began.
+        """Wait until there was no alert for so many seconds; return when that window began.
 
-        One write on an idle primary makes the lag alert pending for one sample; the wait goes on.
+        What was watched before the call counts, but the instant returned is that of the call at the
+        earliest: alerts before it are of earlier events. One write on an idle primary makes the lag
+        alert pending for one sample: the wait goes on.
 
         Raises:
-            DeadlineError: there was none in so many seconds.
+            DeadlineError: there was no such window in so many seconds.
         """
-        return eventually(
-            "quiet",
-            lambda: self.quiet(lasting=lasting, besides=besides),
+        called = time.monotonic()
+        eventually(
+            f"{lasting:g} s without an alert",
+            lambda: self._raised_within(lasting, besides()),
+            lambda raised: not raised,
             within=within,
             every=POLL,
-            not_yet=(DeadlineError,),
         )
+        return max(called, time.monotonic() - lasting)
 
     def active(self) -> list[str]:
         """Return what Prometheus and Alertmanager hold at this moment, readable.
@@ -273,6 +277,19 @@ class AlertWatch:
             group_interval=self.alertmanager.group_interval,
         )
 
+    def _raised_within(self, last: float, known: Collection[str]) -> list[str]:
+        """Return what was raised or paged in the last seconds, readable; known alerts apart.
+
+        Not empty either while nobody has watched for so long.
+        """
+        since = time.monotonic() - last
+        raised = {*self.active(), *self._paged(since), *self.held(since)}
+        with self._lock:
+            raised |= {name for at, names in self._held if at >= since for name in names}
+            blind = self._watched_since > since
+        found = sorted(what for what in raised if alert_of(what) not in known)
+        return found or (["not watched for so long"] if blind else [])
+
     def _paged(self, since: float) -> list[str]:
         """Return the pages that were sent after since, readable."""
         with self._lock:
@@ -295,8 +312,11 @@ class AlertWatch:
             for a in self.prometheus.alerts()
         }
         held |= {("alertmanager", Expectation(*a)) for a in self.alertmanager.alerts()}
-        self._last_look = now = time.monotonic()
+        now = time.monotonic()
         with self._lock:
+            if now - self._last_look > BLIND:
+                self._watched_since = now
+            self._last_look = now
             new, self._active = held - self._active, held
             names = tuple(sorted({str(of) for _, of in held}))
             if not self._held or self._held[-1][1] != names:

@@ -270,6 +270,23 @@ def test_quiet_is_waited_for_before_a_fault(monitoring: Monitoring, watch: Alert
     assert watch.wait_quiet(lasting=0.3, within=WITHIN) > over
 
 
+def test_quiet_that_was_watched_already_is_not_waited_for_again(
+    monitoring: Monitoring, watch: AlertWatch
+) -> None:
+    """Seconds without an alert before the call count; an alert in them does not."""
+    lasting = 2.0
+    began = time.monotonic()
+    watch.wait_quiet(lasting=lasting, within=WITHIN)
+    assert time.monotonic() - began > lasting - 1, "nobody watched before"
+    called = time.monotonic()
+    assert watch.wait_quiet(lasting=lasting, within=WITHIN) >= called
+    assert time.monotonic() - called < 1
+    with monitoring.condition("Loud") as of:
+        watch.wait(of, "firing", since=0, within=WITHIN)
+    with pytest.raises(DeadlineError, match="Loud"):
+        watch.wait_quiet(lasting=WITHIN, within=1)
+
+
 def test_a_late_page_breaks_the_quiet(watch: AlertWatch) -> None:
     """A page of an alert that is no longer held counts against the window it comes in."""
     host, port = watch.alertmanager.webhook()
