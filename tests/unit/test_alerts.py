@@ -176,9 +176,11 @@ def _answers(url: str) -> bool:
 
 @pytest.fixture
 def watch(monitoring: Monitoring) -> Iterator[AlertWatch]:
-    """A watch over that pair."""
+    """A watch over that pair, which begins when no alert of an earlier test is left."""
     pair = Prometheus(monitoring.prometheus), Alertmanager(monitoring.alertmanager)
     with AlertWatch(*pair) as watch:
+        watch.settle(within=WITHIN)
+        watch.sightings.clear()
         yield watch
 
 
