@@ -1,7 +1,5 @@
 """The last green run that a load can be compared with."""
 
-from pathlib import Path
-
 from pgdrill.records import Bench, EarlierLoad, Fingerprint, RunEnd, Verdict
 from pgdrill.rundir import Records, RunDir
 
@@ -18,19 +16,15 @@ def earlier_load(run: RunDir) -> EarlierLoad | None:
     here = Records(run).one(Fingerprint)
     if here is None:
         return None
-    others = [other for other in run.path.parent.iterdir() if other != run.path and _began(other)]
-    for other in sorted(others, key=_began, reverse=True):
-        records = Records(RunDir(other))
+    loads = run.path.parent.glob(f"*/{Bench.FILE}")
+    for file in sorted(loads, key=lambda file: file.stat().st_mtime, reverse=True):
+        if file.parent == run.path:
+            continue
+        records = Records(RunDir(file.parent))
         there, bench = records.one(Fingerprint), records.one(Bench)
         if there and bench and bench.calibration_tps and _alike(here, there) and _green(records):
-            return EarlierLoad(run=other.name, capacity_tps=bench.calibration_tps)
+            return EarlierLoad(run=file.parent.name, capacity_tps=bench.calibration_tps)
     return None
-
-
-def _began(run: Path) -> float:
-    """Return when a run kept its load, Unix time; 0 where it has none."""
-    file = run / Bench.FILE
-    return file.stat().st_mtime if file.is_file() else 0.0
 
 
 def _alike(one: Fingerprint, other: Fingerprint) -> bool:

@@ -18,8 +18,14 @@ from pgdrill.drills.seeding import seed_cluster
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.faults.base import FaultNotRealError
 from pgdrill.judge.failover import patience
-from pgdrill.observe.archiver import archiver
-from pgdrill.platforms.archive import Archive, HasArchive, HasRebuild, Restored, Target
+from pgdrill.platforms.archive import (
+    Archive,
+    HasArchive,
+    HasRebuild,
+    Restored,
+    Target,
+    archiver_of,
+)
 from pgdrill.platforms.base import Cluster, wait_healthy, wait_settled, where
 from pgdrill.platforms.checkpoints import write_out
 from pgdrill.progress import Update
@@ -264,14 +270,9 @@ def _wait_archived(cluster: Cluster) -> None:
     Raises:
         DeadlineError: files still wait.
     """
-
-    def waiting() -> int:
-        with cluster.connect() as session:
-            return archiver(session).waiting
-
     eventually(
         "the archive to have all WAL files",
-        waiting,
+        lambda: archiver_of(cluster).waiting,
         lambda files: files == 0,
         within=timeouts.ARCHIVE_CAUGHT_UP,
     )

@@ -10,6 +10,7 @@ import psycopg
 
 from pgdrill.engines.base import Engine
 from pgdrill.errors import BadUsageError
+from pgdrill.observe.archiver import Archiver, archiver
 from pgdrill.platforms import session
 from pgdrill.platforms.base import Cluster, Platform, Volume, health
 from pgdrill.progress import Update
@@ -195,3 +196,13 @@ class Archive(Protocol):
 
     def discard(self) -> None:
         """Remove it; safe to repeat, and after an interrupted restore."""
+
+
+def archiver_of(cluster: Cluster) -> Archiver:
+    """Look at the archiver of a cluster's primary.
+
+    Raises:
+        psycopg.Error: it does not answer.
+    """
+    with cluster.connect(statement_timeout=5) as primary:
+        return archiver(primary)

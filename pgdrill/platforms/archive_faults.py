@@ -7,7 +7,8 @@ import psycopg
 
 from pgdrill import timeouts
 from pgdrill.faults.base import FaultNotRealError
-from pgdrill.observe.archiver import Archiver, archiver, switch_wal
+from pgdrill.observe.archiver import Archiver, switch_wal
+from pgdrill.platforms.archive import archiver_of
 from pgdrill.platforms.base import Cluster, Volume
 from pgdrill.waiting import eventually
 
@@ -58,8 +59,7 @@ class _ArchiveFault(ABC):
         return f"{said.file} is stored, nothing waits"
 
     def _archiver(self) -> Archiver:
-        with self._cluster().connect(statement_timeout=5) as session:
-            return archiver(session)
+        return archiver_of(self._cluster())
 
     def _switch_wal(self) -> None:
         with self._cluster().connect(statement_timeout=5) as session:

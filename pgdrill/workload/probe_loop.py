@@ -64,10 +64,9 @@ def insert(table: str, identity: Collection[str], *, with_parts: bool = False) -
     server = IDENTITY_SQL["address"] + (IDENTITY_SQL["since"] if "since" in identity else SQL(""))
     timeline = next((IDENTITY_SQL[name] for name in TIMELINES if name in identity), SQL("'0'"))
     row = _INSERT.format(_name(table), server, timeline)
-    first = _WITH_PARTS.format(_name(parts_of(table)), _name(counters_of(table)), SLOTS)
-    if not with_parts:
-        return row.as_bytes(None)
-    return (first + row).as_bytes(None)
+    if with_parts:
+        row = _WITH_PARTS.format(_name(parts_of(table)), _name(counters_of(table)), SLOTS) + row
+    return row.as_bytes(None)
 
 
 def _name(table: str) -> Identifier:

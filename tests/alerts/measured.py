@@ -12,7 +12,7 @@ import psycopg
 from pgdrill.faults.base import Fault, healing
 from pgdrill.judge import alerting
 from pgdrill.observe.alerts import AlertWatch, Expectation
-from pgdrill.observe.archiver import archiver
+from pgdrill.platforms.archive import archiver_of
 from pgdrill.platforms.base import Cluster, Platform
 from pgdrill.platforms.session_faults import SHARE
 from pgdrill.waiting import eventually
@@ -128,14 +128,12 @@ def started(cluster: Cluster, member: str) -> float:
 
 def archive_fails(cluster: Cluster) -> bool:
     """Whether the primary's last attempt to store a WAL file failed, according to PostgreSQL."""
-    with cluster.connect(statement_timeout=5) as session:
-        return archiver(session).failing
+    return archiver_of(cluster).failing
 
 
 def files_that_wait(cluster: Cluster) -> int:
     """Count the WAL files that are not in the archive yet; asked of PostgreSQL."""
-    with cluster.connect(statement_timeout=5) as session:
-        return archiver(session).waiting
+    return archiver_of(cluster).waiting
 
 
 @contextmanager

@@ -64,7 +64,11 @@ def test_another_run_is_active_and_a_suite(running: Running) -> None:
         ("2026-01-01T00:00:00Z", USAGE, ("before the end of the oldest backup", "from")),
         ("2126-01-01T00:00:00Z", USAGE, ("in the future", "from")),
         ("FFFF/0", USAGE, ("not written yet",)),
-        ("never_made", ENVIRONMENT, ("the restore failed", "no restore point never_made")),
+        (
+            "never_made",
+            ENVIRONMENT,
+            ("the restore failed", "recovery ended before", "no restore point never_made"),
+        ),
     ],
 )
 def test_restore_to_what_cannot_be_had(

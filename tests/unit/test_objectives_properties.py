@@ -189,10 +189,14 @@ def test_capacity_is_judged_where_its_user_sets_a_floor(floor: float) -> None:
     own = Limits.of({"capacity": floor}, catalogue.known())
     bound = Verdicts(None, limits=own)
     with suppress(BrokenBudgetError):
-        judged.judge_capacity(bench, EarlierLoad(run="before", capacity_tps=1), bound)
+        judged.judge_capacity(bench, None, bound)
     (verdict,) = bound.given
-    assert verdict.budget.because.startswith("set by you")
+    assert verdict.budget.because == "set by you"
     assert (verdict.outcome == "met") == (bench.calibration_tps >= floor)
+    beside = Verdicts(None, limits=own)
+    with suppress(BrokenBudgetError):
+        judged.judge_capacity(bench, EarlierLoad(run="before", capacity_tps=1), beside)
+    assert beside.given[0].outcome == verdict.outcome, "an earlier run replaces the user's floor"
 
 
 @given(st.integers(1, 10**8), st.integers(1, 10**8))

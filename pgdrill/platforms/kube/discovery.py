@@ -180,25 +180,34 @@ def find_clusters(access: Access, namespace: str) -> list[tuple[str, str]]:
         BrokenEnvironmentError: the API server does not answer or refuses, or knows no Clusters.
     """
     api = _client(access)
-    custom = client.CustomObjectsApi(api)
     try:
-        listed: Any = (
-            custom.list_namespaced_custom_object(
-                GROUP, VERSION, namespace, PLURAL, _request_timeout=timeouts.KUBERNETES_ANSWERS
-            )
-            if namespace
-            else custom.list_cluster_custom_object(
-                GROUP, VERSION, PLURAL, _request_timeout=timeouts.KUBERNETES_ANSWERS
-            )
-        )
+        return _listed(client.CustomObjectsApi(api), access, namespace)
     except (ApiException, HTTPError) as error:
-        if getattr(error, "status", None) == 404:
-            raise _not_installed(access) from None
         if getattr(error, "status", None) == 403 and not namespace:
             raise BrokenEnvironmentError(
                 f"{kubectl_output.why(error)}: name the namespace with --namespace=NAME"
             ) from None
         raise refusal(error, access, api) from None
+
+
+def _listed(
+    custom: client.CustomObjectsApi, access: Access, namespace: str
+) -> list[tuple[str, str]]:
+    within = timeouts.KUBERNETES_ANSWERS
+    try:
+        listed: Any = (
+            custom.list_namespaced_custom_object(
+                GROUP, VERSION, namespace, PLURAL, _request_timeout=within
+            )
+            if namespace
+            else custom.list_cluster_custom_object(GROUP, VERSION, PLURAL, _request_timeout=within)
+        )
+    except ApiException as error:
+        if error.status != 404:
+            raise
+        raise BrokenEnvironmentError(
+            f"context {access.context} has no {PLURAL}.{GROUP}: CloudNativePG is not installed"
+        ) from None
     return sorted(
         (one["metadata"].get("namespace", namespace), one["metadata"]["name"])
         for one in listed["items"]
@@ -214,12 +223,6 @@ def _client(access: Access) -> client.ApiClient:
         ) from None
 
 
-def _not_installed(access: Access) -> BrokenEnvironmentError:
-    return BrokenEnvironmentError(
-        f"context {access.context} has no {PLURAL}.{GROUP}: CloudNativePG is not installed"
-    )
-
-
 def _cluster(
     custom: client.CustomObjectsApi, access: Access, namespace: str, name: str
 ) -> Mapping[str, Any]:
@@ -231,15 +234,7 @@ def _cluster(
     except ApiException as error:
         if error.status != 404:
             raise
-    try:
-        listed: Any = custom.list_namespaced_custom_object(
-            GROUP, VERSION, namespace, PLURAL, _request_timeout=timeouts.KUBERNETES_ANSWERS
-        )
-    except ApiException as error:
-        if error.status != 404:
-            raise
-        raise _not_installed(access) from None
-    there = [one["metadata"]["name"] for one in listed["items"]]
+    there = [found_name for _, found_name in _listed(custom, access, namespace)]
     raise BrokenEnvironmentError(
         f"there is no Cluster {name} in namespace {namespace} of context {access.context}; there"
         f" {'is' if len(there) == 1 else 'are'} {', '.join(there) or 'none'}: name one with"
