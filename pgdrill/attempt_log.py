@@ -47,7 +47,8 @@ class Lane:
 
 
 # Instants are nanoseconds on the monotonic clock; sent 0: never sent. reason, server and lane are
-# places in the word lists that the file holds too.
+# places in the word lists that the file holds too. position is the place in the attempt's list that
+# was answered, from 1; 0: none was.
 ATTEMPT = np.dtype(
     [
         ("id", "<i8"),
@@ -56,12 +57,15 @@ ATTEMPT = np.dtype(
         ("sent", "<i8"),
         ("ended", "<i8"),
         ("timeline", "<u4"),
+        ("position", "<u4"),
         ("reason", "<u2"),
         ("server", "<u2"),
         ("lane", "u1"),
         ("outcome", "u1"),
     ]
 )
+# Of runs made before attempts wrote to lists.
+_WITHOUT_POSITION = np.dtype([field for field in ATTEMPT.descr if field[0] != "position"])
 Rows = NDArray[np.void]
 
 _CHUNK = 65_536  # rows, 3 MB: growing copies nothing and takes well under a millisecond
@@ -112,6 +116,7 @@ class AttemptLog:
         reason: str = "",
         server: str = "",
         timeline: int = 0,
+        position: int = 0,
     ) -> None:
         """Write one attempt down; instants are due, started, sent and ended."""
         if not self._free:
@@ -121,6 +126,7 @@ class AttemptLog:
             number,
             *instants,
             timeline,
+            position,
             self.reasons.place(reason),
             self.servers.place(server),
             lane,
@@ -164,6 +170,10 @@ def load(path: Path) -> tuple[Rows, dict[str, Any]]:
                 rows = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} holds no attempts of a prober: {error}") from None
+    if rows.dtype == _WITHOUT_POSITION:
+        older, rows = rows, np.zeros(rows.size, ATTEMPT)
+        for field in _WITHOUT_POSITION.names or ():
+            rows[field] = older[field]
     if rows.dtype != ATTEMPT:
         raise ValueError(f"{path} holds attempts of another version: {rows.dtype}")
     return rows, meta

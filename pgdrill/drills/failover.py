@@ -183,6 +183,9 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
     lost_updates = _from_address(
         "its counters read", lambda: ledger.lost_updates(cluster.conninfo(), table)
     )
+    displaced = _from_address(
+        "its lists read", lambda: ledger.displaced(cluster.conninfo(), table, attempts)
+    )
     keep_suspects(raw / "suspects.json", attempts, ids)
     held = _holdings(cluster, table)
     primary = held.get(platform.engine.primary().name)
@@ -209,6 +212,7 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
         ledger=ledger.reconcile(attempts, ids),
         torn=torn,
         lost_updates=lost_updates,
+        displaced=displaced,
         members={name: holding.rows for name, holding in held.items()},
         diverged=tuple(name for name, holding in held.items() if holding != primary),
         redundancy=redundancy,

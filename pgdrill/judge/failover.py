@@ -57,6 +57,13 @@ LOST_UPDATES = Budget(
     better="lower",
     because="each attempt adds one to a counter: that is the number of its rows",
 )
+DISPLACED = Budget(
+    name="appends out of place",
+    limit=0,
+    unit="appends",
+    better="lower",
+    because="each attempt adds its id to the end of a list: what was there before stays before it",
+)
 TWO_WRITERS = Budget(
     name="time with two writable members",
     limit=0,
@@ -218,6 +225,7 @@ def judge(trials: Sequence[Trial], spec: FaultSpec, where: Where, verdicts: Verd
             # Older runs wrote one row each.
             (TORN, [t.torn for t in trials if t.torn is not None]),
             (LOST_UPDATES, [t.lost_updates for t in trials if t.lost_updates is not None]),
+            (DISPLACED, [t.displaced for t in trials if t.displaced is not None]),
         ):
             if counts:
                 # Without an acknowledged write, a count of zero proves nothing; a greater one does.

@@ -79,6 +79,7 @@ class Trial(Record, file="trials.jsonl"):
     members: dict[str, int]  # rows of this trial's ledger on each member
     torn: int | None = None  # transactions that are there in part; None: the run is older
     lost_updates: int | None = None  # counters less or more than their rows; None: the run is older
+    displaced: int | None = None  # acked appends not at their place; None: the run is older
     diverged: tuple[str, ...] = ()  # members that hold other rows than the primary
     redundancy: float | None  # fault to all members streaming again
     steady: float | None  # fault to 99 % of attempts back inside their SLO, for a window

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -30,15 +31,17 @@ TORN = SQL(
     " FULL JOIN (SELECT id, count(*) AS rows FROM {} GROUP BY id) parts USING (id)"
     " WHERE whole.id IS NULL OR parts.rows IS DISTINCT FROM {}"
 )
-# The third one: each transaction adds one to a counter.
+# The third one: each transaction adds one to a counter, and its id to the end of a list.
 CREATE_COUNTERS = SQL(
-    "CREATE TABLE {} (slot integer PRIMARY KEY, value bigint NOT NULL) WITH (fillfactor = 50)"
+    "CREATE TABLE {} (slot integer PRIMARY KEY, value bigint NOT NULL,"
+    " items bigint[] NOT NULL DEFAULT '{{}}') WITH (fillfactor = 50)"
 )
 FILL_COUNTERS = SQL("INSERT INTO {} SELECT slot, 0 FROM generate_series(0, {} - 1) AS slot")
 LOST_UPDATES = SQL(
     "SELECT coalesce(sum(abs(coalesce(counted.rows, 0) - coalesce(value, 0))), 0) FROM {} counters"
     " FULL JOIN (SELECT id % {} AS slot, count(*) AS rows FROM {} GROUP BY 1) counted USING (slot)"
 )
+LISTED = SQL("SELECT id, position FROM {}, unnest(items) WITH ORDINALITY AS item (id, position)")
 # COPY's binary format: 11 bytes of signature, flags, length of an extension; then a row is its
 # number of columns, and each value after its length; a trailer of two bytes (manual, COPY).
 _HEADER, _TRAILER = 19, 2
@@ -216,14 +219,38 @@ def lost_updates(conninfo: str, table: str, *, within: float = 60.0) -> int:
     return read_ids(conninfo, table, within=within).size if found is None else found
 
 
+def displaced(conninfo: str, table: str, attempts: Attempts, *, within: float = 60.0) -> int:
+    """Count the acknowledged appends that are not where their answer said: lists only grow.
+
+    Two that were told the same place, one that is gone, and one that moved are each counted.
+
+    Raises:
+        BrokenEnvironmentError: the database does not deliver within so many seconds.
+    """
+    query = LISTED.format(named(counters_of(table)))
+    found = _rows(conninfo, f"reading the lists of ledger {table}", query, within)
+    places = {int(one): int(position) for one, position in found or ()}
+    acked = attempts.of(Outcome.ACKED)
+    return sum(
+        places.get(int(row["id"])) != int(row["position"]) for row in acked[["id", "position"]]
+    )
+
+
 def _counted(conninfo: str, doing: str, query: Composed, within: float) -> int | None:
     """Return what a query counts; None where a table of it is gone."""
+    found = _rows(conninfo, doing, query, within)
+    return None if found is None else int(found[0][0])
+
+
+def _rows(
+    conninfo: str, doing: str, query: Composed, within: float
+) -> list[tuple[Any, ...]] | None:
+    """Return the rows of a query; None where a table of it is gone."""
     try:
         with Sessions(within) as sessions:
             sessions.doing = doing
             with sessions.open(conninfo) as connection:
-                row = connection.execute(query).fetchone()
-                return int(row[0]) if row else 0
+                return connection.execute(query).fetchall()
     except BrokenEnvironmentError as error:
         if isinstance(error.__cause__, psycopg.errors.UndefinedTable):
             return None

@@ -36,14 +36,16 @@ CHECK_EVERY = 0.1  # seconds between two checks for a signal
 _INSERT = SQL("INSERT INTO {} (id, lane) VALUES ($1, $2) RETURNING {}, {}")
 
 
-# Counters. So many attempts are due in longer than the deadline of one: none waits for the lock of
-# another whose client has not given up yet.
+# Counters, each with a list. So many attempts are due in longer than the deadline of one that none
+# waits for the lock of another whose client has not given up yet.
 SLOTS = 512
-# One transaction: two rows of another table, and one more in a counter.
+# One transaction: two rows of another table, one more in a counter, and its id at a list's end.
 _WITH_PARTS = SQL(
     "WITH parts AS (INSERT INTO {} (id, part) VALUES ($1::bigint, 1), ($1, 2)),"
-    " counted AS (UPDATE {} SET value = value + 1 WHERE slot = $1::bigint % {}) "
+    " counted AS (UPDATE {} SET value = value + 1, items = items || $1::bigint"
+    " WHERE slot = $1::bigint % {} RETURNING cardinality(items) AS position) "
 )
+_POSITION = SQL(", (SELECT position FROM counted)")
 
 
 def parts_of(table: str) -> str:
@@ -65,7 +67,8 @@ def insert(table: str, identity: Collection[str], *, with_parts: bool = False) -
     timeline = next((IDENTITY_SQL[name] for name in TIMELINES if name in identity), SQL("'0'"))
     row = _INSERT.format(_name(table), server, timeline)
     if with_parts:
-        row = _WITH_PARTS.format(_name(parts_of(table)), _name(counters_of(table)), SLOTS) + row
+        others = (_name(parts_of(table)), _name(counters_of(table)), SLOTS)
+        row = _WITH_PARTS.format(*others) + row + _POSITION
     return row.as_bytes(None)
 
 

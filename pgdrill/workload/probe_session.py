@@ -61,6 +61,7 @@ class Answer(NamedTuple):
     reason: str = ""
     server: str = ""
     timeline: int = 0
+    position: int = 0  # in the list that the attempt appended to; 0: to none
 
 
 LOST = Answer(Outcome.INDETERMINATE, "connection lost")
@@ -242,7 +243,8 @@ def judge(results: list[PGresult], warnings: list[str]) -> Answer:
     server, timeline = (results[0].get_value(0, column) or b"" for column in (0, 1))
     if warnings:
         return Answer(Outcome.INDETERMINATE, f"warning {warnings[0]}", server.decode())
-    return Answer(Outcome.ACKED, "", server.decode(), int(timeline, 16))
+    position = results[0].get_value(0, 2) if results[0].nfields > 2 else None
+    return Answer(Outcome.ACKED, "", server.decode(), int(timeline, 16), int(position or b"0"))
 
 
 def _judge_error(error: PGresult, warnings: list[str]) -> Answer:

@@ -41,6 +41,12 @@ UPDATES_VANISH = (
     "UPDATE {1} SET value = value - 10 WHERE slot ="
     " (SELECT slot FROM {1} ORDER BY slot DESC LIMIT 1 FOR UPDATE SKIP LOCKED)"
 )
+# What is before a value in its list cannot come later than it.
+ONE_APPENDED_BEFORE = (
+    "UPDATE {1} SET items = 0 || items WHERE slot = (SELECT slot FROM {1}"
+    " WHERE cardinality(items) = 1 ORDER BY items LIMIT 1 FOR UPDATE SKIP LOCKED)"
+)
+CHANGES = (REFUSED_APPEAR, ONE_VANISHES, ONE_DOUBLES, UPDATES_VANISH, ONE_APPENDED_BEFORE)
 
 
 class NoFault:
@@ -261,19 +267,18 @@ class Tampering:
             table, counters = Identifier(name), Identifier(counters_of(name))
             session.execute(SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(table))
             self._changed = tuple(
-                session.execute(SQL(change).format(table, counters)).rowcount
-                for change in (REFUSED_APPEAR, ONE_VANISHES, ONE_DOUBLES, UPDATES_VANISH)
+                session.execute(SQL(change).format(table, counters)).rowcount for change in CHANGES
             )
             pause(HELD)
         return primary
 
     def verify_injected(self) -> str:
         """Every change found its rows."""
-        if self._changed != (3, 1, 1, 1):
-            raise FaultNotRealError(f"rows changed: {self._changed}, not 3, 1, 1 and 1")
+        if self._changed != (3, 1, 1, 1, 1):
+            raise FaultNotRealError(f"rows changed: {self._changed}, not 3, 1, 1, 1 and 1")
         return (
-            "one row deleted, one doubled, three made up, a counter put back,"
-            f" writers held up for {HELD:g} s"
+            "one row deleted, one doubled, three made up, a counter put back, a list's start"
+            f" changed, writers held up for {HELD:g} s"
         )
 
     def heal(self) -> None:

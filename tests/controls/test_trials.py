@@ -84,6 +84,7 @@ def test_kill_that_misses_is_invalid(
 @breaks(
     "standby_kill.write-gap",
     "acknowledged-writes-lost",
+    "appends-out-of-place",
     "duplicate-rows",
     "refused-writes-present",
     "transactions-that-are-there-in-part",
@@ -100,6 +101,7 @@ def test_tampered_ledger_is_broken(trials: Trials, control: Control) -> None:
         failover.PHANTOM,
         failover.TORN,
         failover.LOST_UPDATES,
+        failover.DISPLACED,
     )
     with control.must_be("broken", "rows and writers tampered with", *promised) as verdicts:
         trial = trials.run("standby_kill", Tampering(trials.platform))
@@ -108,6 +110,7 @@ def test_tampered_ledger_is_broken(trials: Trials, control: Control) -> None:
     assert trial.torn == 4  # one whose row vanished, three whose rows were made up
     # Those and the row that doubled, each in a counter of its own, and ten updates that are gone.
     assert trial.lost_updates == 5 + 10
+    assert trial.displaced == 1
     unmoved = failover.NO_FAILOVER
     with control.must_be("broken", "a primary's kill that misses it", unmoved) as verdicts:
         trials.judge(trial, verdicts, like="primary_kill")

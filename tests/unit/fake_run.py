@@ -131,6 +131,7 @@ def trial(experiment: str, number: int, fresh: float | None, at: float) -> Trial
         members=dict.fromkeys(MEMBERS, 5407 + number),
         torn=0,
         lost_updates=0,
+        displaced=0,
         redundancy=end + rng.uniform(2, 6),
         steady=end + rng.uniform(0.5, 3),
         service=Service(

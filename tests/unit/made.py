@@ -29,6 +29,7 @@ def _row(drawn: tuple[int, int, int, int, Outcome, bool, int, int, int, int]) ->
         at[2] if sent or outcome is not Outcome.REFUSED else 0,
         at[2] + took * TICK,
         timeline if acked else 0,
+        0,
         0 if acked else reason,
         server if acked else 0,
         lane,

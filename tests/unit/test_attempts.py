@@ -1,9 +1,13 @@
 """What attempts add up to, on schedules whose gaps and percentiles are known by construction."""
 
+import io
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.lib.recfunctions import repack_fields
 
 from pgdrill.attempt_log import AttemptLog, Lane, Outcome, TextTable
 from pgdrill.workload.attempts import Attempts
@@ -306,3 +310,23 @@ def test_lane_with_a_bad_shape_is_refused() -> None:
     """A rate of zero would never be due."""
     with pytest.raises(ValueError, match="rate"):
         Lane("fresh", "fresh", "", 0)
+
+
+def test_attempts_of_an_older_run_appended_to_no_list(tmp_path: Path) -> None:
+    """Their file has no position; everything else is read as it was written."""
+    log = AttemptLog([Lane("fresh", "fresh", "", 1)], 2.0)
+    log.add(7, 0, (1, 2, 3, 4), Outcome.ACKED, "", "10.0.0.1:5432", 26, 5)
+    path = tmp_path / "attempts.npz"
+    log.save(path)
+    with zipfile.ZipFile(path) as archive:
+        meta, data = archive.read("attempts.json"), archive.read("attempts.npy")
+    rows = np.load(io.BytesIO(data))
+    kept = [name for name in rows.dtype.names if name != "position"]
+    older = io.BytesIO()
+    np.save(older, repack_fields(rows[kept]))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("attempts.json", meta)
+        archive.writestr("attempts.npy", older.getvalue())
+    (read,) = Attempts.load(path).rows
+    assert [int(read[name]) for name in kept] == [int(rows[0][name]) for name in kept]
+    assert (int(rows[0]["position"]), int(read["position"])) == (5, 0)

@@ -232,21 +232,22 @@ def test_the_schedule_error_is_one_of_an_attempt(attempts: Attempts) -> None:
             st.sampled_from(made.REASONS),
             st.text(max_size=5),
             st.integers(0, 2**32 - 1),
+            st.integers(0, 2**32 - 1),
         ),
         max_size=20,
     )
 )
 def test_what_a_prober_writes_down_is_what_is_read(
     tmp_path_factory: pytest.TempPathFactory,
-    drawn: list[tuple[int, list[int], Outcome, str, str, int]],
+    drawn: list[tuple[int, list[int], Outcome, str, str, int, int]],
 ) -> None:
     """Every attempt comes back from the file as it was, in the order in which it was due."""
     path = tmp_path_factory.mktemp("attempts") / "attempts.npz"
     lanes = [Lane(name, "fresh", "", 1, direct="@" in name) for name in made.LANES]
     log = AttemptLog(lanes, 2.0)
-    for number, (lane, at, outcome, reason, server, timeline) in enumerate(drawn):
+    for number, (lane, at, outcome, reason, server, timeline, position) in enumerate(drawn):
         instants = (at[0], at[1], at[2], at[3])
-        log.add(number, lane, instants, outcome, reason, server, timeline)
+        log.add(number, lane, instants, outcome, reason, server, timeline, position)
     log.save(path)
     read = Attempts.load(path)
     assert read.lanes == made.LANES
@@ -260,6 +261,7 @@ def test_what_a_prober_writes_down_is_what_is_read(
             read.reasons[row["reason"]],
             read.servers[row["server"]],
             int(row["timeline"]),
+            int(row["position"]),
         )
         for row in read.rows
     }

@@ -56,6 +56,7 @@ def trials(draw: st.DrawFn) -> Trial:
         "steady": draw(st.none() | st.floats(0, 40)),
         "torn": draw(few),
         "lost_updates": draw(few),
+        "displaced": draw(few),
         "diverged": draw(st.sampled_from([(), (), ("pg-2",)])),
         "schedule_error_p99_ms": draw(st.floats(0, 40)),
         "timeline_before": draw(st.integers(0, 3)),
@@ -144,6 +145,7 @@ def test_a_row_that_is_wrong_is_counted_whatever_else_was_not_seen(found: Trial)
         failover.TWO_WRITERS: found.two_writers,
         failover.TORN: found.torn,
         failover.LOST_UPDATES: found.lost_updates,
+        failover.DISPLACED: found.displaced,
     }
     verdicts = judged([found])
     for promise, wrong in counts.items():

@@ -83,7 +83,12 @@ def test_trials_of_older_runs_are_not_judged_for_service(tmp_path: Path, good: T
 
 
 @pytest.mark.parametrize(
-    ("field", "promise"), [("torn", failover.TORN), ("lost_updates", failover.LOST_UPDATES)]
+    ("field", "promise"),
+    [
+        ("torn", failover.TORN),
+        ("lost_updates", failover.LOST_UPDATES),
+        ("displaced", failover.DISPLACED),
+    ],
 )
 def test_a_transaction_that_is_there_in_part_is_broken(
     tmp_path: Path, good: Trial, field: str, promise: Budget

@@ -161,7 +161,7 @@ def test_only_one_row_without_a_warning_and_ready_again_is_an_ack(
     (answer,) = writer.answers[:1]
     warnings = [state for severity, state in (*early, *late) if severity == "WARNING"]
     if not error and ready and rows == 1 and not warnings:
-        assert answer == (Outcome.ACKED, "", "10.0.0.1:5432", 26)
+        assert answer == Answer(Outcome.ACKED, "", "10.0.0.1:5432", 26)
     elif error and error[0] == "ERROR" and error[1] in CERTAIN and not warnings:
         assert answer == Answer(Outcome.REFUSED, error[1])
     else:

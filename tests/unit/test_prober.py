@@ -16,7 +16,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.records import LaneResult
 from pgdrill.waiting import DeadlineError, eventually, pause
 from pgdrill.workload.attempts import Attempts
-from pgdrill.workload.ledger import create_table, lost_updates, read_ids, reconcile, torn
+from pgdrill.workload.ledger import create_table, displaced, lost_updates, read_ids, reconcile, torn
 from pgdrill.workload.probe_loop import counters_of, parts_of
 from pgdrill.workload.prober import Prober
 from tests.unit.conftest import ScratchPostgres
@@ -99,7 +99,11 @@ def test_each_attempt_is_one_transaction_of_three_tables(
         return torn(conninfo, TABLE)
 
     assert read_ids(conninfo, TABLE).size > 20
-    assert (parts(), lost_updates(conninfo, TABLE)) == (0, 0)
+
+    def out_of_place() -> int:
+        return displaced(conninfo, TABLE, attempts)
+
+    assert (parts(), lost_updates(conninfo, TABLE), out_of_place()) == (0, 0, 0)
     with psycopg.connect(conninfo, autocommit=True) as session:
         first = f"(SELECT min(id) FROM {TABLE})"
         session.execute(f"DELETE FROM {parts_of(TABLE)} WHERE id = {first} AND part = 2")
@@ -110,9 +114,13 @@ def test_each_attempt_is_one_transaction_of_three_tables(
         counters = counters_of(TABLE)
         session.execute(f"UPDATE {counters} SET value = value - 1 WHERE slot IN (1, 2)")
         assert lost_updates(conninfo, TABLE) == 3
+        oldest = f"(SELECT slot FROM {counters} WHERE cardinality(items) = 1 LIMIT 1)"
+        session.execute(f"UPDATE {counters} SET items = 0 || items WHERE slot = {oldest}")
+        assert out_of_place() == 1
         session.execute(f"DROP TABLE {parts_of(TABLE)}, {counters}")
     left = read_ids(conninfo, TABLE).size
     assert parts() == lost_updates(conninfo, TABLE) == left, "a table that is gone is a loss"
+    assert out_of_place() == attempts.of(Outcome.ACKED).size
 
 
 def test_steady_service_is_waited_for(conninfo: str, tmp_path: Path) -> None:

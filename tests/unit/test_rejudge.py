@@ -49,7 +49,7 @@ def test_the_same_limits_give_the_same_verdicts(run: RunDir) -> None:
     """Names, limits, what was observed, notes and tests, in the same order."""
     m = today(run)
     assert m.verdicts == read_run(run.path).verdicts
-    assert len(m.verdicts) == 14
+    assert len(m.verdicts) == 15
     assert m.rejudged is not None
     assert [kept.budget.name for kept in m.rejudged.kept] == [WEAK_SETTINGS.name]
 
@@ -60,7 +60,7 @@ def test_a_limit_of_the_user_decides_and_the_run_keeps_its_own(run: RunDir) -> N
     page = splice(run.path, Limits({GAP: 4.5})).read_text()
     assert run.file(Verdict).read_bytes() == before
     assert "Judged again on 20" in page
-    assert f"and yours, {GAP}=4.5: 13 of 14 verdicts." in page
+    assert f"and yours, {GAP}=4.5: 14 of 15 verdicts." in page
     assert f"no record holds the observation: {WEAK_SETTINGS.name}." in page
     assert "Primary_kill, fresh, write gap: met in the run, broken today." in page
     assert "set by you; pgdrill promises 10" in page
@@ -103,12 +103,14 @@ def test_a_promise_of_a_run_of_version_1_is_found_again(run: RunDir) -> None:
 
     Nobody waited for steady service then, or wrote more than one row: nobody judges that today.
     """
-    later = {failover.STEADY, failover.TORN.kind, failover.LOST_UPDATES.kind}
+    written = (failover.TORN, failover.LOST_UPDATES, failover.DISPLACED)
+    later = {failover.STEADY, *(promise.kind for promise in written)}
     found = [v for v in read_run(run.path).verdicts if v.budget.kind not in later]
     trials = run.file(Trial)
     lines = [json.loads(line) for line in trials.read_text().splitlines()]
     assert all(line.pop("service") for line in lines)
-    assert all(line.pop("torn") == line.pop("lost_updates") == 0 for line in lines)
+    fields = ("torn", "lost_updates", "displaced")
+    assert all(line.pop(field) == 0 for line in lines for field in fields)
     trials.write_text("".join(json.dumps(line) + "\n" for line in lines))
     write(run.file(Clock), Clock(monotonic=START, wall="2026-11-23T20:00:00+00:00"))
     run.file(Verdict).unlink()

@@ -241,6 +241,7 @@ SUITE = Suite(
                 failover.DUPLICATE.kind,
                 failover.TORN.kind,
                 failover.LOST_UPDATES.kind,
+                failover.DISPLACED.kind,
                 failover.DIVERGED.kind,
                 recheck.LOST_LATER.kind,
                 recheck.OLD_ROWS.kind,
