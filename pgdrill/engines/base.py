@@ -95,6 +95,7 @@ class Pod:
     deleting: bool
     grace: int  # seconds of a graceful deletion
     held_back: bool  # restarted in place lately: kubelet will wait before it does so again
+    address: str  # in the network of pods; '' before it has one
 
     @property
     def incarnation(self) -> str:

@@ -379,6 +379,7 @@ def _pod(described: Mapping[str, Any]) -> Pod:
         deleting="deletionTimestamp" in metadata,
         grace=described["spec"].get("terminationGracePeriodSeconds", 0),
         held_back=_held_back(statuses[0]),
+        address=described.get("status", {}).get("podIP") or "",
     )
 
 

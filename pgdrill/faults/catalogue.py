@@ -138,6 +138,8 @@ _ENDED = Cost(
 _FROZEN_OWNER = Cost(
     {"a frozen owner keeps the lock: ttl": 20, "loop": 1, "election": 2, "checks": 1}, margin=6
 )
+_CUT_OFF = Cost({"its lease runs out: ttl": 20, "loop": 1, "election": 2, "checks": 1}, margin=6)
+_ISOLATED = _ENDED
 # The container's postmaster is gone: kubelet restarts it, unless the operator is quicker.
 _RESTARTED: dict[Where, Cost] = {
     **dict.fromkeys(
@@ -324,6 +326,43 @@ _ALL = (
         },
         lasts=_HANGS,
         returns_late=True,
+        profile="full",
+    ),
+    FaultSpec(
+        name="primary_partition",
+        title="The primary is cut off from everybody",
+        claim="Clients write again in time although the primary is cut off, and never to two"
+        " members.",
+        primary="moves",
+        cost={LOCAL: _CUT_OFF, KIND: _ISOLATED},
+        alerts=dict.fromkeys((LOCAL, KIND), _OUTAGE),
+        lasts=_HANGS,
+        returns_late=True,
+        needs="partition",
+        profile="full",
+    ),
+    FaultSpec(
+        name="primary_partition_peers",
+        title="The primary is cut off from its peers and from who decides; clients reach it",
+        claim="A primary that only clients reach acknowledges nothing that a successor lacks.",
+        primary="moves",
+        cost={LOCAL: _CUT_OFF, KIND: _ISOLATED},
+        alerts=dict.fromkeys((LOCAL, KIND), _OUTAGE),
+        lasts=_HANGS,
+        returns_late=True,
+        needs="partition",
+        profile="full",
+    ),
+    FaultSpec(
+        name="primary_partition_one_way",
+        title="Nothing arrives at the primary, and what it sends does",
+        claim="Clients write again in time although the primary still sends, and hears nobody.",
+        primary="moves",
+        cost={LOCAL: _CUT_OFF, KIND: _ISOLATED},
+        alerts=dict.fromkeys((LOCAL, KIND), _OUTAGE),
+        lasts=_HANGS,
+        returns_late=True,
+        needs="partition",
         profile="full",
     ),
     FaultSpec(

@@ -331,7 +331,7 @@ class KindPlatform(KubernetesPlatform):
         """Every fault that can be injected here."""
         faults = (
             *api_faults(self.engine, self.access),
-            *node_faults(self.engine, self._data_volume),
+            *node_faults(self.engine, self._data_volume, self.deciders),
             ScaleToZero(
                 "operator_away",
                 Deployment(OPERATOR, OPERATOR_NAMESPACE, OPERATOR_PODS, self.access),
@@ -348,6 +348,7 @@ class KindPlatform(KubernetesPlatform):
         """The capabilities of this installation."""
         words: set[Capability] = {
             "node-loss",
+            "partition",
             "real-disk-limit",
             "load-balancer",
             "read-only-address",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pgdrill.engines.base import Member, PodEngine, switchover_candidates
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.platforms.kind.nodes import NodeVolume, is_running, processes, signal
+from pgdrill.platforms.kind.pod_network import PodNetwork
 from pgdrill.platforms.kubernetes.faults import SEEN_WITHIN, PodFault
 from pgdrill.platforms.member_faults import (
     STOPPED_WITHIN,
@@ -15,6 +16,7 @@ from pgdrill.platforms.member_faults import (
     Process,
     ProcessFault,
 )
+from pgdrill.platforms.partition import Cut, Partition
 from pgdrill.provision.commands import output
 from pgdrill.waiting import eventually
 
@@ -108,6 +110,25 @@ class HangPodVolume(_NodeFault, HangVolume):
 
     def _volume(self) -> NodeVolume:
         return self._volume_of(self._target.name)
+
+
+class CutOffPod(_NodeFault, Partition):
+    """Drop the packets of a pod on its node.
+
+    deciders returns the addresses of those who decide which member is primary.
+    """
+
+    def __init__(
+        self, engine: PodEngine, name: str, whom: Cut, deciders: Callable[[], Sequence[str]]
+    ) -> None:
+        super().__init__(engine, name, "primary")
+        self.whom = whom
+        self._deciders = deciders
+
+    def _network(self) -> PodNetwork:
+        addresses = {name: pod.address for name, pod in self._engine.pods().items()}
+        own = addresses.pop(self._target.name)
+        return PodNetwork(self._node, own, [*addresses.values(), *self._deciders()])
 
 
 class FreezePod(_NodeFault):
@@ -258,8 +279,13 @@ class StopNode(_NodeFault):
         return f"the node {self._node} runs"
 
 
-def node_faults(engine: PodEngine, volume: Callable[[str], NodeVolume]) -> tuple[Fault, ...]:
-    """Return the faults of one cluster that need its nodes; volume returns that of a member."""
+def node_faults(
+    engine: PodEngine, volume: Callable[[str], NodeVolume], deciders: Callable[[], Sequence[str]]
+) -> tuple[Fault, ...]:
+    """Return the faults of one cluster that need its nodes.
+
+    volume returns that of a member; deciders the addresses of API server and operator.
+    """
     return (
         KillPostgres(engine, "postmaster_kill", "primary"),
         KillPodBackend(engine, "backend_kill", "primary"),
@@ -270,4 +296,7 @@ def node_faults(engine: PodEngine, volume: Callable[[str], NodeVolume]) -> tuple
         FreezePod(engine, "standby_freeze", "standby"),
         Fence(engine, "standby_away", "standby"),
         StopNode(engine, "primary_away", "primary"),
+        CutOffPod(engine, "primary_partition", "everybody", deciders),
+        CutOffPod(engine, "primary_partition_peers", "peers", deciders),
+        CutOffPod(engine, "primary_partition_one_way", "inbound", deciders),
     )

@@ -121,6 +121,28 @@ class KubernetesPlatform(ABC):
             raise BrokenEnvironmentError(f"the volume of {claim}: {error}") from None
         return dict(plain(volume))
 
+    def deciders(self) -> list[str]:
+        """Return the addresses of the API server and of the operator: they name the primary.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer.
+        """
+        core = client.CoreV1Api(self.api)
+        try:
+            served = core.read_namespaced_endpoints(
+                "kubernetes", "default", _request_timeout=timeouts.KUBERNETES_ANSWERS
+            )
+            pods = core.list_namespaced_pod(
+                OPERATOR_NAMESPACE,
+                label_selector=OPERATOR_PODS,
+                _request_timeout=timeouts.KUBERNETES_ANSWERS,
+            ).items
+        except (ApiException, HTTPError) as error:
+            raise BrokenEnvironmentError(f"API server and operator: {error}") from None
+        hosts = [at.ip for subset in served.subsets or () for at in subset.addresses or ()]
+        addresses = [pod.status.pod_ip for pod in pods if pod.status]
+        return [*hosts, *filter(None, addresses)]
+
     def versions(self) -> dict[str, str]:
         """Versions of PostgreSQL, Kubernetes and the operator."""
         with self.cluster().connect() as asking:

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from pgdrill.workload import pgbench_program
 
 UP_WITHIN = 180.0  # seconds for three members to stream; 13 s were seen on two idle cores
 INSTALL_WITHIN = 1200.0  # seconds for the playbook, Debian packages included
+ENDED_WITHIN = 20.0  # seconds for processes that were killed to be gone
 
 
 class LocalPlatform:
@@ -134,6 +135,7 @@ class LocalPlatform:
         """Undo what a run left that was killed before it could heal its fault."""
         sweep(self._state, only_playbook=True)
         resume_all(self._state)
+        self.layout.network(next(iter(MEMBERS))).join()
         LocalArchive(self).clear()
         for program, status in self.supervisor.states().items():
             if status not in ("RUNNING", "STARTING"):
@@ -190,6 +192,7 @@ class LocalPlatform:
         self._refuse_foreign_files()
         self.supervisor.shutdown()
         sweep(self._state)
+        self._remove_cgroups()
         for partition in psutil.disk_partitions(all=True):
             if Path(partition.mountpoint).is_relative_to(self._state):
                 self.unmount(Path(partition.mountpoint))
@@ -204,6 +207,26 @@ class LocalPlatform:
             shutil.rmtree(self._state)
         release()
         self._forget_views()
+
+    def _remove_cgroups(self) -> None:
+        layout = Layout.load(self._state)
+        if layout is None or not layout.cgroup("etcd"):
+            return
+        layout.network(next(iter(MEMBERS))).join()
+        groups = [Path(layout.cgroup(name)) for name in (*MEMBERS, "etcd")]
+
+        def left() -> list[Path]:
+            for group in filter(Path.exists, groups):
+                with suppress(OSError):  # busy while a process that was killed has not ended
+                    group.rmdir()
+            return [group for group in groups if group.exists()]
+
+        try:
+            eventually("their end", left, lambda seen: not seen, within=ENDED_WITHIN)
+        except DeadlineError:
+            raise BrokenEnvironmentError(
+                f"processes in {', '.join(map(str, left()))} do not end: see `ps`, then try again"
+            ) from None
 
     def unmount(self, volume: Path) -> None:
         """Unmount a volume; one that is not mounted is fine.
@@ -282,6 +305,8 @@ class LocalPlatform:
             words |= {"backup", "rebuild"}
         if self.layout.mounts:
             words.add("real-disk-limit")
+        if self.layout.cgroup("etcd") and self.layout.network(next(iter(MEMBERS))).possible():
+            words.add("partition")
         return frozenset(words)
 
     @cached_property

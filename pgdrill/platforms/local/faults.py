@@ -13,6 +13,7 @@ import requests
 from pgdrill.engines.patroni import PatroniEngine
 from pgdrill.faults.base import Fault, FaultNotRealError
 from pgdrill.platforms.archive_faults import ArchiveFull, ArchiveUnreachable, BackupsMissing
+from pgdrill.platforms.local.member_network import MemberNetwork
 from pgdrill.platforms.local.processes import GONE, alive, identity, send, state
 from pgdrill.platforms.local.volume import DirectoryVolume
 from pgdrill.platforms.member_faults import (
@@ -23,6 +24,7 @@ from pgdrill.platforms.member_faults import (
     Process,
     ProcessFault,
 )
+from pgdrill.platforms.partition import Cut, Partition
 from pgdrill.platforms.session_faults import TakeConnections
 from pgdrill.platforms.switchover import Switchover
 from pgdrill.waiting import eventually
@@ -155,6 +157,17 @@ class HangMemberVolume(_ProcessFault, HangVolume):
 
     def _volume(self) -> DirectoryVolume:
         return DirectoryVolume(self._platform.layout.volume(self._target.name))
+
+
+class CutOffMember(_ProcessFault, Partition):
+    """Drop the packets of a member's machine."""
+
+    def __init__(self, platform: "LocalPlatform", name: str, whom: Cut) -> None:
+        super().__init__(platform, name, "primary")
+        self.whom = whom
+
+    def _network(self) -> MemberNetwork:
+        return self._platform.layout.network(self._target.name)
 
 
 class FreezeMember(_ProcessFault):
@@ -421,6 +434,9 @@ def local_faults(platform: "LocalPlatform") -> Mapping[str, Fault]:
         FreezeMemberPostmaster(platform, "postmaster_freeze", "primary"),
         FreezePatroni(platform, "agent_freeze", "primary"),
         HangMemberVolume(platform, "volume_hang", "primary"),
+        CutOffMember(platform, "primary_partition", "everybody"),
+        CutOffMember(platform, "primary_partition_peers", "peers"),
+        CutOffMember(platform, "primary_partition_one_way", "inbound"),
         FreezeMember(platform, "primary_freeze", "primary"),
         FreezeMember(platform, "standby_freeze", "standby"),
         FreezeWalSenders(platform, "standbys_deaf", "primary"),

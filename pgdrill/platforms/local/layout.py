@@ -18,6 +18,7 @@ import psutil
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.base import Endpoint
+from pgdrill.platforms.local.member_network import MemberNetwork, cgroups
 from pgdrill.platforms.local.writeback_limit import WRITEBACK_LIMIT
 from pgdrill.settings import ROOT, cache_dir
 
@@ -74,6 +75,8 @@ ARCHIVE_TIMEOUT = 60
 # The longest path of a socket below a state directory, and what the system has room for.
 SOCKET = "/run/restored1/.s.PGSQL.65535.lock"
 SOCKET_MOST = 107
+# What only root makes use of.
+NFTABLES = ("/usr/sbin/nft", "nftables")
 ROLES = ("superuser", "replication", "rewind", "pgdrill", "exporter", "backup")
 POSTGRES_BIN = "/usr/lib/postgresql/15/bin"
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -157,6 +160,20 @@ class Layout:
         """PostgreSQL's data directory of a member."""
         return self.volume(member) / "data"
 
+    def cgroup(self, name: str) -> str:
+        """Control group of a member, or of another program; '' where none can be made."""
+        place = cgroups()
+        return f"{place}/pgdrill-{self.offset}-{name}" if place else ""
+
+    def network(self, member: str) -> MemberNetwork:
+        """The network of a member; its peers are the other members and etcd."""
+        peers = [name for name in (*MEMBERS, "etcd") if name != member]
+        return MemberNetwork(
+            Path(self.cgroup(member)),
+            [Path(self.cgroup(peer)) for peer in peers],
+            self.path / "run" / "cut-off",
+        )
+
     def _described(self, members: Mapping[str, str]) -> list[dict[str, str]]:
         return [
             {
@@ -164,6 +181,7 @@ class Layout:
                 "address": address,
                 "volume": str(self.volume(name)),
                 "data": str(self.data(name)),
+                "cgroup": self.cgroup(name) if name in MEMBERS else "",
             }
             for name, address in members.items()
         ]
@@ -200,6 +218,7 @@ class Layout:
             "pgdrill_restored": self._described(RESTORED),
             "pgdrill_ports": {name: self.port(name) for name in (*MEMBER_PORTS, *OTHER_PORTS)},
             "pgdrill_addresses": ADDRESSES,
+            "pgdrill_etcd_cgroup": self.cgroup("etcd"),
             "pgdrill_secrets": dict(self.secrets),
             "pgdrill_postgres_bin": POSTGRES_BIN,
             "pgdrill_python": SYSTEM_PYTHON,
@@ -253,7 +272,8 @@ def plan(port_offset: int) -> Layout:
 
 def missing_packages() -> list[str]:
     """Debian packages whose programs are not on this machine."""
-    return sorted({pkg for binary, pkg in PACKAGES.items() if not Path(binary).exists()})
+    wanted = [*PACKAGES.items(), *([NFTABLES] if os.geteuid() == 0 else [])]
+    return sorted({pkg for binary, pkg in wanted if not Path(binary).exists()})
 
 
 def _check_place(state: Path) -> None:
