@@ -43,11 +43,16 @@ def restore_certificates() -> None:
         os.environ.pop(name, None)
 
 
+def processors() -> int:
+    """Return how many processors this machine has."""
+    return os.cpu_count() or 1
+
+
 def machine() -> dict[str, str]:
     """Return the facts of this machine that measurements depend on."""
     memory = psutil.virtual_memory().total / 2**30
     return {
-        "cores": str(os.cpu_count()),
+        "cores": str(processors()),
         "memory": f"{memory:.1f} GiB",
         "kernel": platform.release(),
         "system": _pretty_name(),

@@ -2,7 +2,16 @@
 
 import math
 
-from pgdrill.records import Budget, EarlierLoad, total
+from pgdrill.records import Budget, EarlierLoad, Fingerprint, total
+
+# With fewer the nodes of a cluster on Kubernetes, their members and clients wait for each other.
+PROCESSORS = 4
+
+
+def processors_of(run: Fingerprint | None) -> int:
+    """Return the processors of the machine of a run; enough of them where it has no record."""
+    return int(run.machine.get("cores", PROCESSORS)) if run else PROCESSORS
+
 
 # smoke
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median_low
 
 from pgdrill.judge.bench import Claim, check
-from pgdrill.judge.budgets import P99
+from pgdrill.judge.budgets import P99, PROCESSORS, processors_of
 from pgdrill.judge.verdicts import Verdicts, worst
 from pgdrill.records import Budget, Fingerprint, Rebuild, Recovery, total
 from pgdrill.rundir import Records
@@ -131,7 +131,6 @@ def loss(promised: float) -> Budget:
 # of 200 % are in use during a backup, up to 20 tasks wait for a processor, for as long as 0.4 s,
 # and a commit needs some ten of them in turn. Compression, nice levels and a backup of the primary
 # instead of a standby make no difference.
-PROCESSORS = 4
 P99_CROWDED = Budget(
     name="p99 latency during a backup, on fewer than 4 processors",
     limit=2000,
@@ -161,7 +160,7 @@ def rejudge(records: Records, verdicts: Verdicts) -> None:
     where = records.one(Fingerprint)
     if where is None or where.engine not in _BACK_UP:
         return
-    processors = int(where.machine.get("cores", PROCESSORS))
+    processors = processors_of(where)
     for scenario, subject in SUBJECTS.items():
         found = [r for r in records.all(Recovery) if r.scenario == scenario]
         if found and scenario == "everything gone":

@@ -27,7 +27,7 @@ from pgdrill.waiting import eventually
 from tests.controls.control import Control
 from tests.controls.inventory import breaks
 
-PROCESSORS = int(process_environment.machine()["cores"])
+PROCESSORS = process_environment.processors()
 
 
 class Tampered:

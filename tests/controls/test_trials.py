@@ -13,6 +13,7 @@ from pgdrill.judge.budgets import SCHEDULE_ERROR
 from pgdrill.judge.verdicts import Verdicts
 from pgdrill.platforms.base import where
 from pgdrill.platforms.local.processes import MemberProcesses
+from pgdrill.process_environment import processors
 from pgdrill.records import Trial
 from tests.controls.control import Control
 from tests.controls.inventory import breaks
@@ -39,7 +40,7 @@ class Trials:
 
     def promised(self, fault: str) -> failover.FaultBudgets:
         """The suite's promises of a fault."""
-        return failover.budgets(where(self.platform), FAULTS[fault])
+        return failover.budgets(where(self.platform), FAULTS[fault], processors())
 
     def run(self, name: str, fault: Fault | None = None) -> Trial:
         """Run an experiment's trial; fault None: with its own fault."""
@@ -49,7 +50,7 @@ class Trials:
 
     def judge(self, trial: Trial, verdicts: Verdicts, like: str) -> None:
         """Judge it as the chaos suite judges a trial of the fault that it is like."""
-        failover.judge([trial], FAULTS[like], where(self.platform), verdicts)
+        failover.judge([trial], FAULTS[like], where(self.platform), verdicts, processors())
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pgdrill.judge.verdicts import Verdicts
 from pgdrill.platforms.archive import HasArchive
 from pgdrill.records import Seed
 
-PROCESSORS = int(process_environment.machine()["cores"])
+PROCESSORS = process_environment.processors()
 
 
 def test_oops(

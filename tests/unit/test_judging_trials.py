@@ -102,6 +102,17 @@ def test_a_transaction_that_is_there_in_part_is_broken(
     assert outcomes(tmp_path, good.model_copy(update={"ledger": nothing}))[key] == "invalid"
 
 
+@pytest.mark.parametrize(("platform", "few"), [("local", 0), ("kind", 25)])
+def test_only_nodes_that_share_few_processors_get_longer_to_be_steady(
+    platform: str, few: float
+) -> None:
+    """Pods start there; members on `local` are processes."""
+    spec = FAULTS["standby_kill"]
+    here = next(where for where in spec.cost if where.platform == platform)
+    two, four = (failover.budgets(here, spec, n).steady.limit for n in (2, 4))
+    assert two - four == few
+
+
 def test_two_writers_are_judged_by_what_could_be_seen(tmp_path: Path, good: Trial) -> None:
     """The verdict has the overlap that may not be detected; without an ack it is invalid."""
     key = "primary_kill: time with two writable members"
