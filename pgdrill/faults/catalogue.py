@@ -139,7 +139,20 @@ _FROZEN_OWNER = Cost(
     {"a frozen owner keeps the lock: ttl": 20, "loop": 1, "election": 2, "checks": 1}, margin=6
 )
 _CUT_OFF = Cost({"its lease runs out: ttl": 20, "loop": 1, "election": 2, "checks": 1}, margin=6)
-_ISOLATED = _ENDED
+# Its liveness probe asks the API server and its peers: a primary that reaches none of them is ended.
+_ISOLATED = Cost(
+    {
+        "4 liveness probes of 5 s": 20,
+        "time-out of the last one": 4,
+        "kill": 1,
+        "another one is named": 5,
+        "promotion": 3,
+        "endpoint and address": 4,
+    },
+    margin=8,
+    why=_SHARED,
+)
+_CUT_FOR = 60.0  # seconds: the old primary is watched beside its successor
 # The container's postmaster is gone: kubelet restarts it, unless the operator is quicker.
 _RESTARTED: dict[Where, Cost] = {
     **dict.fromkeys(
@@ -336,7 +349,7 @@ _ALL = (
         primary="moves",
         cost={LOCAL: _CUT_OFF, KIND: _ISOLATED},
         alerts=dict.fromkeys((LOCAL, KIND), _OUTAGE),
-        lasts=_HANGS,
+        lasts=_CUT_FOR,
         returns_late=True,
         needs="partition",
         profile="full",
@@ -348,7 +361,7 @@ _ALL = (
         primary="moves",
         cost={LOCAL: _CUT_OFF, KIND: _ISOLATED},
         alerts=dict.fromkeys((LOCAL, KIND), _OUTAGE),
-        lasts=_HANGS,
+        lasts=_CUT_FOR,
         returns_late=True,
         needs="partition",
         profile="full",
@@ -360,7 +373,7 @@ _ALL = (
         primary="moves",
         cost={LOCAL: _CUT_OFF, KIND: _ISOLATED},
         alerts=dict.fromkeys((LOCAL, KIND), _OUTAGE),
-        lasts=_HANGS,
+        lasts=_CUT_FOR,
         returns_late=True,
         needs="partition",
         profile="full",
