@@ -162,15 +162,17 @@ def budgets(where: Where, spec: FaultSpec, processors: int = PROCESSORS) -> Faul
     """
     gap = spec.gap(where)
     late = spec.returns_late or gap.limit > REDUNDANCY.limit
-    redundancy = _after(gap) if late else REDUNDANCY
+    redundancy = _after(gap, spec.lasts) if late else REDUNDANCY
     return FaultBudgets(gap, steady(spec, where, processors), redundancy)
 
 
-def _after(gap: Budget) -> Budget:
-    """Return redundancy's promise if the old primary rejoins only after the write gap."""
+def _after(gap: Budget, lasts: float) -> Budget:
+    """Return redundancy's promise if the old primary rejoins only after write gap and fault."""
+    first = "the fault lasts" if lasts > gap.limit else "write gap, at most"
     terms = {t.name: t.seconds for t in REDUNDANCY.terms}
     margin = terms.pop("margin")
-    return total(REDUNDANCY.name, {"write gap, at most": gap.limit, **terms}, margin=margin)
+    parts = {first: max(gap.limit, lasts), **terms}
+    return total(REDUNDANCY.name, parts, margin=margin)
 
 
 def drilled(records: Records) -> list[tuple[FaultSpec, Where, list[Trial]]]:
