@@ -139,7 +139,7 @@ _FROZEN_OWNER = Cost(
     {"a frozen owner keeps the lock: ttl": 20, "loop": 1, "election": 2, "checks": 1}, margin=6
 )
 _CUT_OFF = Cost({"its lease runs out: ttl": 20, "loop": 1, "election": 2, "checks": 1}, margin=6)
-# Its liveness probe asks the API server and its peers: a primary that reaches none of them is ended.
+# Its liveness probe asks the API server and its peers: a primary that reaches none is ended.
 _ISOLATED = Cost(
     {
         "4 liveness probes of 5 s": 20,

@@ -171,6 +171,7 @@ class Layout:
         return MemberNetwork(
             Path(self.cgroup(member)),
             [Path(self.cgroup(peer)) for peer in peers],
+            f"pgdrill_{self.offset}",
             self.path / "run" / "cut-off",
         )
 

@@ -18,12 +18,11 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.partition import Cut
 from pgdrill.provision.commands import output
 
-TABLE = "pgdrill_partition"
 _MOUNTED = Path("/sys/fs/cgroup")  # nft takes the names of control groups as below it
 _MEMBER, _PEER = 0x70670001, 0x70670002  # marks on packets
 
-# The answer to a SYN is no full socket's yet, and has no mark. It opens nothing where the SYN is
-# dropped.
+# The answer to a SYN is no full socket's yet, and may have no mark. It opens nothing where the SYN
+# was dropped.
 _RULES = """
 table inet {table} {{
   chain sent {{
@@ -59,10 +58,14 @@ def cgroups() -> Path | None:
 
 @dataclass(frozen=True)
 class MemberNetwork:
-    """One member's control group, and those of its peers; cut is there while it is cut off."""
+    """One member's control group, those of its peers, and the table of nft's that cuts it off.
+
+    mark: a file that is there while it is cut off.
+    """
 
     group: Path
     peers: Sequence[Path]
+    table: str
     mark: Path
 
     def possible(self) -> bool:
@@ -85,13 +88,13 @@ class MemberNetwork:
         Raises:
             BrokenEnvironmentError: nft refuses.
         """
-        arguments = (str(self.mark), f"{seconds:.0f}", TABLE)
+        arguments = (str(self.mark), f"{seconds:.0f}", self.table)
         output("sh", "-c", _CUT, "sh", *arguments, stdin=self._rules(whom), within=10)
 
     def dropped(self) -> int | None:
         """Return how many packets were dropped; None where nothing is cut."""
         try:
-            listed = output("nft", "list", "table", "inet", TABLE, within=10)
+            listed = output("nft", "list", "table", "inet", self.table, within=10)
         except BrokenEnvironmentError:
             return None
         words = listed.split()
@@ -101,7 +104,7 @@ class MemberNetwork:
         """Let every packet pass; safe to repeat."""
         self.mark.unlink(missing_ok=True)
         if self.dropped() is not None:
-            output("nft", "delete", "table", "inet", TABLE, within=10)
+            output("nft", "delete", "table", "inet", self.table, within=10)
 
     def _rules(self, whom: Cut) -> str:
         member = _of(self.group)
@@ -117,7 +120,9 @@ class MemberNetwork:
             if whom == "everybody":
                 received.append(f"meta mark {_MEMBER:#x} counter drop")
         between = "\n    "
-        return _RULES.format(table=TABLE, sent=between.join(sent), received=between.join(received))
+        return _RULES.format(
+            table=self.table, sent=between.join(sent), received=between.join(received)
+        )
 
 
 def _of(group: Path) -> str:
