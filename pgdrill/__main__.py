@@ -227,7 +227,8 @@ def _kube(action: str, platform: Platform, settings: Settings, reporter: Reporte
     Raises:
         BrokenEnvironmentError: the level cannot do without something that is missing.
     """
-    from pgdrill.platforms.kube import preflight, rights  # noqa: PLC0415  # as in select
+    from pgdrill.platforms.existing import needs  # noqa: PLC0415  # as in select
+    from pgdrill.platforms.kube import preflight, rights  # noqa: PLC0415
     from pgdrill.platforms.kube.platform import KubePlatform  # noqa: PLC0415
 
     if not isinstance(platform, KubePlatform):
@@ -242,7 +243,7 @@ def _kube(action: str, platform: Platform, settings: Settings, reporter: Reporte
     for row in rows:
         table.add_row(*map(escape, (row.what, row.why, row.level, row.answer)))
     reporter.console.print(table)
-    missing = preflight.missing(rows, settings.level)
+    missing = needs.missing(rows, settings.level)
     if missing:
         raise BrokenEnvironmentError(
             f"--level={settings.level} lacks {', '.join(row.what for row in missing)}: the table"

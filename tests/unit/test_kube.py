@@ -14,8 +14,10 @@ import yaml
 from pgdrill.__main__ import main
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError, PgdrillError
 from pgdrill.platforms.base import Endpoint
-from pgdrill.platforms.kube import rights, schema, service_addresses
-from pgdrill.platforms.kube.platform import KubePlatform, confirm
+from pgdrill.platforms.existing import given_address, schema
+from pgdrill.platforms.existing.confirmation import confirm
+from pgdrill.platforms.kube import rights, service_addresses
+from pgdrill.platforms.kube.platform import KubePlatform
 from pgdrill.platforms.select import choose
 from pgdrill.settings import ROOT, Settings, resolve
 from pgdrill.waiting import eventually
@@ -549,7 +551,7 @@ def test_addresses_are_those_that_lead_outside() -> None:
 )
 def test_an_address_by_hand_is_read(text: str, found: Endpoint) -> None:
     """Names, and IPv6 with and without a port."""
-    assert service_addresses.parse(text, "--rw-host") == found
+    assert given_address.parse(text, "--rw-host") == found
 
 
 @pytest.mark.usefixtures("api")

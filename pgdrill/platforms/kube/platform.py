@@ -4,10 +4,8 @@ import atexit
 import hashlib
 import os
 import re
-import select
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,18 +13,18 @@ from typing import Any
 import psycopg
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
-from psycopg.conninfo import conninfo_to_dict
 from urllib3.exceptions import HTTPError
 
 from pgdrill import timeouts
 from pgdrill.engines.cnpg import CnpgEngine
 from pgdrill.engines.cnpg_by_primary import CnpgByPrimary
-from pgdrill.errors import BadUsageError, BrokenEnvironmentError
+from pgdrill.errors import BadUsageError
 from pgdrill.faults.base import Fault
 from pgdrill.faults.catalogue import OWN, UNBOUNDED
 from pgdrill.platforms import session
-from pgdrill.platforms.base import Capability, Cluster, Endpoint, Volume, psql_line
-from pgdrill.platforms.kube import rights, schema, service_addresses
+from pgdrill.platforms.base import Capability, Cluster
+from pgdrill.platforms.existing.platform import WILL, ExistingPlatform, libpq_settings
+from pgdrill.platforms.kube import rights, service_addresses
 from pgdrill.platforms.kube.discovery import (
     FoundCluster,
     choose_context,
@@ -38,17 +36,10 @@ from pgdrill.platforms.kube.service_addresses import Addresses
 from pgdrill.platforms.kubernetes.access import Access
 from pgdrill.platforms.kubernetes.faults import api_faults
 from pgdrill.platforms.kubernetes.platform import KubernetesPlatform, Names
-from pgdrill.platforms.lock import exclusive
 from pgdrill.progress import Reporter
-from pgdrill.settings import Settings, below
-from pgdrill.workload import pgbench_program
+from pgdrill.settings import Settings
 
-WILL = {
-    "observe": "will be looked at; one row is written, in a schema of its own that is dropped",
-    "load": "WILL BE LOADED, in schemas of its own that are dropped",
-    "fault": "WILL BE BROKEN: pods deleted, primaries moved",
-}
-TYPED_WITHIN = 60.0  # seconds for the user to type a name
+FAULTS = ": pods deleted, primaries moved"  # of level fault
 # Seconds of the operator's own settings beyond which its outages have no promise of ours.
 SMART_SHUTDOWN = 180
 
@@ -58,8 +49,8 @@ def kubeconfig() -> str:
     return os.environ.get("KUBECONFIG") or "~/.kube/config"
 
 
-class KubePlatform(KubernetesPlatform):
-    """Neither made nor removed here: `up` makes a schema in its database, `down` drops it."""
+class KubePlatform(ExistingPlatform, KubernetesPlatform):
+    """A Cluster object of the user's, and its database."""
 
     name = "kube"
 
@@ -75,20 +66,13 @@ class KubePlatform(KubernetesPlatform):
                 f"--yes-break={settings.yes_break} is not the name of the cluster,"
                 f" {settings.cluster}: nothing was done"
             )
-        self.settings = settings
+        super().__init__(settings, reporter)
         self._kept = False
-        self._dsn = {name: str(value) for name, value in conninfo_to_dict(settings.dsn).items()}
-        if self._dsn and not {"user", "dbname"} <= self._dsn.keys():
-            raise BadUsageError(f"--dsn={settings.dsn} has to name user and dbname")
-        self._say = (reporter or Reporter()).line
-        self._given = {
-            key: service_addresses.parse(text, f"--{key}-host")
-            for key, text in (("rw", settings.rw_host), ("ro", settings.ro_host))
-            if text
-        }
-        if "host" in self._dsn:
-            at = Endpoint(self._dsn["host"], int(self._dsn.get("port", service_addresses.PORT)))
-            self._given.setdefault("rw", at)
+
+    @property
+    def title(self) -> str:
+        """The name of the Cluster object."""
+        return self.settings.cluster
 
     # -- what is there -----------------------------------------------------------------------------
 
@@ -161,7 +145,7 @@ class KubePlatform(KubernetesPlatform):
             f"context {found.access.context} at {found.server}, namespace {found.namespace},"
             f" cluster {found.name}: {found.postgres}, CloudNativePG"
             f" {found.operator or 'of unknown version'}, {found.instances} instances; it"
-            f" {WILL[self.settings.level]}"
+            f" {WILL[self.settings.level]}{FAULTS if self.settings.level == 'fault' else ''}"
         )
 
     # -- up and down -------------------------------------------------------------------------------
@@ -173,25 +157,7 @@ class KubePlatform(KubernetesPlatform):
         words = (settings.context, settings.namespace, settings.cluster)
         readable = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(words))[:80]
         digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:8]
-        chosen = os.environ.get("PGDRILL_STATE_DIR")
-        base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-        root = Path(chosen) if chosen else Path(base) / "pgdrill"
-        return root.resolve() / "kube" / f"{readable}-{digest}"
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold this cluster for one run of this machine's.
-
-        Raises:
-            BrokenEnvironmentError: another run holds it.
-        """
-        path = self._state.with_name(self._state.name + ".lock")
-        with exclusive(path, f"cluster {self.settings.cluster}"):
-            yield
-
-    def is_up(self) -> bool:
-        """Whether our schema is there."""
-        return schema.exists(self.cluster())
+        return self._states() / f"{readable}-{digest}"
 
     def up(self, settings: Settings) -> None:
         """Check all that the level needs, ask the user to confirm, and make our schema.
@@ -203,20 +169,7 @@ class KubePlatform(KubernetesPlatform):
         found, level = self.found, settings.level
         found.demand_well()
         rights.demand(rights.ask(found, self.reads_secret), level, found)
-        cluster = self.cluster()
-        seen = schema.database_rights(cluster)
-        if seen.missing():
-            raise BrokenEnvironmentError(
-                f"user {seen.user} of database {seen.database} lacks what looking at replication"
-                f" needs: {'; '.join(seen.missing())} (`kubectl cnpg psql {found.name}` is a"
-                " superuser)"
-            )
-        schema.demand_room(cluster)
-        for line in self.unjudged():
-            self._say(f"not judged: {line}")
-        if level != "observe":
-            confirm(found.name, settings.yes_break, self._say)
-        schema.make(cluster, settings.run_id)
+        self._begin(settings, f"`kubectl cnpg psql {found.name}` is a superuser")
         self._kept = True
 
     def down(self) -> None:
@@ -225,28 +178,10 @@ class KubePlatform(KubernetesPlatform):
         Raises:
             BrokenEnvironmentError: the database refuses.
         """
-        dropped = schema.drop(self.cluster())
-        if dropped:
-            self._say(f"dropped from {self.settings.cluster}: schema {', '.join(dropped)}")
+        super().down()
         self.__dict__.pop("_handle", None)
         self._kept = False
         self._forget()
-
-    def permit(self, level: str) -> None:
-        """Refuse what this command's level does not allow, or what `up` made no place for.
-
-        Raises:
-            BadUsageError: it needs another level.
-            BrokenEnvironmentError: our schema is not there.
-        """
-        if level not in below(self.settings.level):
-            raise BadUsageError(
-                f"this needs --level={level}, and it is --level={self.settings.level}: nothing was"
-                " done"
-            )
-        if not self.is_up():
-            raise BrokenEnvironmentError("`pgdrill up` first: it makes our schema")
-        confirm(self.found.name, self.settings.yes_break, self._say)
 
     def offers(self) -> tuple[tuple[Capability, str, str], ...]:
         """Return each capability that may be missing, what it is for, and how to get it."""
@@ -263,12 +198,6 @@ class KubePlatform(KubernetesPlatform):
                 "no Service leads to standbys: make one, or give --ro-host=HOST:PORT",
             ),
         )
-
-    def unjudged(self) -> tuple[str, ...]:
-        """Return what cannot be judged here, and why: a missing capability is always reported."""
-        lacks = [(what, lack) for one, what, lack in self.offers() if one not in self.capabilities]
-        lacks.append(("alerts", "pgdrill's monitoring does not watch this cluster"))
-        return tuple(f"{what}: {lack}" for what, lack in lacks)
 
     # -- views -------------------------------------------------------------------------------------
 
@@ -295,7 +224,6 @@ class KubePlatform(KubernetesPlatform):
             passfile = self._write_passfile(given["user"], given["password"])
         else:
             passfile = Path(given.get("passfile", "~/.pgpass")).expanduser()
-        known = ("user", "password", "dbname", "passfile", "host", "port")
         return Cluster(
             name=self.found.name,
             read_write=at.read_write,
@@ -304,9 +232,7 @@ class KubePlatform(KubernetesPlatform):
             database=given["dbname"],
             user=given["user"],
             passfile=passfile,
-            # A name without a schema refers to ours only.
-            others={k: v for k, v in given.items() if k not in known}
-            | {"options": f"{given.get('options', '')} -c search_path={schema.OURS}".strip()},
+            others=libpq_settings(given),
         )
 
     def _write_passfile(self, user: str, password: str) -> Path:
@@ -366,32 +292,6 @@ class KubePlatform(KubernetesPlatform):
             words.add("read-only-address")
         return frozenset(words)
 
-    prometheus_url = alertmanager_url = pushgateway_url = ""
-
-    def pgbench(self) -> pgbench_program.Program:
-        """Return this machine's pgbench.
-
-        Raises:
-            BrokenEnvironmentError: there is none that is new enough.
-        """
-        return pgbench_program.on_host()
-
-    def psql(self) -> str:
-        """Return a command line that opens a session."""
-        return psql_line(self.cluster())
-
-    def with_timing(self, timing: str) -> AbstractContextManager[None]:
-        """Refuse: the user's failover settings stay as they are."""
-        raise BrokenEnvironmentError("platform kube changes no failover settings")
-
-    def volume(self, member: str) -> Volume:
-        """Refuse: volumes are not reached through the API."""
-        raise BrokenEnvironmentError("platform kube reaches no volume")
-
-    def tuning(self) -> dict[str, str]:
-        """The facts of this cluster that the report shows beside the engine's settings."""
-        return {f"not judged ({n})": line for n, line in enumerate(self.unjudged(), 1)}
-
     def _named_members(self) -> frozenset[str]:
         return frozenset(self.found.members)
 
@@ -399,24 +299,3 @@ class KubePlatform(KubernetesPlatform):
         if not self.reads_secret:
             return ()
         return (self.cluster().passfile.read_text().rstrip("\n").rpartition(":")[2],)
-
-
-def confirm(name: str, given: str, say: Callable[[str], None]) -> None:
-    """Ask for the cluster's name at the terminal, unless it was given with --yes-break.
-
-    Raises:
-        BadUsageError: another name is typed, or none in time, or there is no terminal.
-    """
-    if given == name:
-        return
-    remedy = f"nothing was done; --yes-break={name} confirms it"
-    try:
-        # pytest keeps standard input for itself.
-        with Path("/dev/tty").open() as terminal:
-            say(f"type the name of the cluster, {name}, to go on:")
-            heard, _, _ = select.select([terminal], [], [], TYPED_WITHIN)
-            typed = terminal.readline().strip() if heard else ""
-    except OSError:
-        raise BadUsageError(f"there is no terminal to confirm at: {remedy}") from None
-    if typed != name:
-        raise BadUsageError(f"'{typed}' is not {name}: {remedy}")

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pgdrill.errors import BadUsageError, BrokenEnvironmentError
+from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.base import Endpoint
+from pgdrill.platforms.existing.given_address import PORT
 
-PORT = 5432
 CLUSTER, INSTANCE = "cnpg.io/cluster", "cnpg.io/instanceName"
 ROLES = ("cnpg.io/instanceRole", "role")  # the second is of older operators
 KINDS = {"primary": "rw", "replica": "ro"}
@@ -25,20 +25,6 @@ class Addresses:
     read_only: Endpoint | None
     members: Mapping[str, Endpoint] = field(default_factory=dict)  # of all of them, or of none
     routed: str = ""
-
-
-def parse(text: str, option: str) -> Endpoint:
-    """Read HOST or HOST:PORT; an IPv6 address with a port in brackets.
-
-    Raises:
-        BadUsageError: it is neither.
-    """
-    host, colon, port = (
-        text.rpartition(":") if "]:" in text or text.count(":") == 1 else (text, "", "")
-    )
-    if not host or (colon and not (port.isdigit() and 0 < int(port) < 65536)):
-        raise BadUsageError(f"{option}={text}: must be HOST or HOST:PORT")
-    return Endpoint(host.strip("[]"), int(port) if port else PORT)
 
 
 def find(

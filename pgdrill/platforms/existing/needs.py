@@ -1,0 +1,57 @@
+"""The needs of a drill of an existing cluster, as a table."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.existing import schema
+from pgdrill.platforms.existing.platform import ExistingPlatform
+from pgdrill.settings import below
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that is needed; answer is 'yes', or what is done without it, or what to do."""
+
+    what: str
+    why: str
+    level: str
+    there: bool
+    answer: str
+    optional: bool = False
+
+
+def of_database(platform: ExistingPlatform) -> Iterator[Row]:
+    """Yield what is needed in the database, and each capability."""
+    try:
+        cluster = platform.cluster()
+        seen = schema.database_rights(cluster)
+    except BrokenEnvironmentError as error:
+        yield Row("a session", "through the read-write address", "observe", False, str(error))
+        return
+    yield Row(
+        "a session", f"{cluster.user} at {cluster.read_write}", "observe", True,
+        f"yes, PostgreSQL {seen.version}",
+    )  # fmt: skip
+    for what, why, there, statement in seen.rights():
+        yield Row(what, why, "observe", there, "yes" if there else statement)
+    yield tried(
+        "room for our schemas", ", ".join(schema.SCHEMAS), lambda: schema.demand_room(cluster)
+    )
+    for capability, why, lack in platform.offers():
+        there = capability in platform.capabilities
+        yield Row(capability, why, "observe", there, "yes" if there else lack, optional=True)
+
+
+def tried(what: str, why: str, demand: Callable[[], None]) -> Row:
+    """Return whether a demand is met, with its refusal where it is not."""
+    try:
+        demand()
+    except BrokenEnvironmentError as error:
+        return Row(what, why, "observe", False, str(error))
+    return Row(what, why, "observe", True, "yes")
+
+
+def missing(rows: list[Row], level: str) -> list[Row]:
+    """Return the requirements of a level that are not met."""
+    return [r for r in rows if not r.there and not r.optional and r.level in below(level)]
