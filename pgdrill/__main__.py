@@ -1,6 +1,7 @@
 """The commands that are no test: up, down, seed, status, backup, restore, report, watch."""
 
 import argparse
+import importlib
 import math
 import os
 import re
@@ -31,7 +32,7 @@ from pgdrill.progress import Reporter
 from pgdrill.provision import images
 from pgdrill.provision.supply import Supply
 from pgdrill.report import compare, markdown
-from pgdrill.settings import BY_KEY, OPTIONS, Option, Settings, resolve
+from pgdrill.settings import BY_KEY, EXISTING, OPTIONS, Option, Settings, resolve
 from pgdrill.workload import user_database
 from pgdrill.workload.dataset import DatasetError
 
@@ -63,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
             "kube",
             "preflight: what a drill of an existing cluster needs; sweep: undo a killed one",
         ),
+        ("patroni", "the same for an existing cluster of Patroni's"),
         ("images", "list what the kind platform is built from: source, version, digest"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -85,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
                 default=compare.MARGIN,
                 help="percent by which a worst value may differ (%(default)g)",
             )
-        if name == "kube":
+        if name in EXISTING:
             command.add_argument("action", choices=("preflight", "sweep"), help="what to do")
         if name == "experiment":
             command.add_argument("fault", nargs="?", default="", help="the name of a fault")
@@ -221,25 +223,28 @@ def _status(as_json: bool, platform: Platform, reporter: Reporter) -> None:
         status.show(found, reporter)
 
 
-def _kube(action: str, platform: Platform, settings: Settings, reporter: Reporter) -> None:
+def _existing(
+    command: str, action: str, platform: Platform, settings: Settings, reporter: Reporter
+) -> None:
     """Print what a drill of an existing cluster needs, or remove what a killed drill left there.
 
     Raises:
         BrokenEnvironmentError: the level cannot do without something that is missing.
     """
     from pgdrill.platforms.existing import needs  # noqa: PLC0415  # as in select
-    from pgdrill.platforms.kube import preflight, rights  # noqa: PLC0415
-    from pgdrill.platforms.kube.platform import KubePlatform  # noqa: PLC0415
+    from pgdrill.platforms.existing.platform import ExistingPlatform  # noqa: PLC0415
 
-    if not isinstance(platform, KubePlatform):
-        raise BadUsageError(f"`pgdrill kube {action}` goes with --platform=kube")
+    preflight = importlib.import_module(f"pgdrill.platforms.{command}.preflight")
+    if not isinstance(platform, ExistingPlatform) or platform.name != command:
+        raise BadUsageError(f"`pgdrill {command} {action}` goes with --platform={command}")
     if action == "sweep":
         with platform.lock():
             platform.down()
-        reporter.line(f"nothing of pgdrill is left in {settings.cluster}")
+        reporter.line(f"nothing of pgdrill is left in {platform.title}")
         return
     rows = preflight.look(platform)
-    table = Table("needed", "for", "level", "there", caption=f"as {rights.who(platform.found)}")
+    caption = f"as {preflight.who(platform)}"
+    table = Table("needed", "for", "level", "there", caption=caption)
     for row in rows:
         table.add_row(*map(escape, (row.what, row.why, row.level, row.answer)))
     reporter.console.print(table)
@@ -247,7 +252,7 @@ def _kube(action: str, platform: Platform, settings: Settings, reporter: Reporte
     if missing:
         raise BrokenEnvironmentError(
             f"--level={settings.level} lacks {', '.join(row.what for row in missing)}: the table"
-            " has the remedies, infra/kube/rbac.yaml the roles; nothing was done"
+            f" has the remedies{preflight.MORE}; nothing was done"
         )
     reporter.line(f"--level={settings.level} has all that it needs")
 
@@ -259,9 +264,15 @@ def _init(settings: Settings, reporter: Reporter) -> None:
         BadUsageError: it exists, or no context or one of several clusters is to be named.
         BrokenEnvironmentError: the cluster cannot be looked at.
     """
+    file = Path("pgdrill.toml")
+    if settings.patroni or settings.platform == "patroni":
+        from pgdrill.platforms.patroni import settings_file as of_patroni  # noqa: PLC0415
+
+        reporter.line(f"{file}: {of_patroni.init(file, settings)}")
+        reporter.line("next: `pgdrill patroni preflight`, then `pytest -m smoke`")
+        return
     from pgdrill.platforms.kube import discovery, platform, settings_file  # noqa: PLC0415
 
-    file = Path("pgdrill.toml")
     access = discovery.choose_context(platform.kubeconfig(), settings.context)
     found = settings_file.init(file, access, settings.namespace, settings.cluster)
     reporter.line(
@@ -504,8 +515,8 @@ def main(arguments: list[str] | None = None) -> int:
         given = vars(parser().parse_args(arguments))
         if given["command"] == "watch":
             return _watch(given, arguments is None, reporter)
-        if given["command"] == "kube":
-            given["platform"] = given["platform"] or "kube"
+        if given["command"] in EXISTING:
+            given["platform"] = given["platform"] or given["command"]
         settings = resolve({o.key: given[o.key] for o in OPTIONS})
         if given["command"] == "report":
             _report(given, settings, reporter)
@@ -523,8 +534,8 @@ def main(arguments: list[str] | None = None) -> int:
             reporter.line(f"platform: {platform.name} ({why})")
         if given["command"] == "status":
             _status(given["json"], platform, reporter)
-        elif given["command"] == "kube":
-            _kube(given["action"], platform, settings, reporter)
+        elif given["command"] in EXISTING:
+            _existing(given["command"], given["action"], platform, settings, reporter)
         elif given["command"] == "drift":
             return _drift(platform, reporter)
         elif given["command"] == "backup":

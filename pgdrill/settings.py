@@ -27,6 +27,7 @@ ROOT = PACKAGE.parent if IN_CHECKOUT else PACKAGE / "data"
 PROFILES = ("quick", "laptop", "full")
 # What may be done to an existing cluster; each level includes those before it.
 LEVELS = ("observe", "load", "fault")
+EXISTING = ("kube", "patroni")  # platforms that are clusters of the user's own
 MIN_ROWS = 1_000  # fewer cannot fill twelve linked tables in believable proportions
 
 
@@ -119,6 +120,10 @@ def _url(text: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text) or "@" in text:
         raise ValueError("must be a URL, such as http://mirror.example:5000, without a password")
     return text.rstrip("/")
+
+
+def _urls(text: str) -> str:
+    return ",".join(_url(part) for part in filter(None, map(str.strip, text.split(","))))
 
 
 @dataclass(frozen=True)
@@ -220,8 +225,9 @@ def _per_profile(quick: object, laptop: object, full: object) -> dict[str, Any]:
 OPTIONS: tuple[Option, ...] = (
     Option(
         "platform",
-        _one_of("auto", "kind", "kube", "local"),
-        "where it runs; auto: a given context means kube, a container engine kind, else local",
+        _one_of("auto", "kind", "kube", "local", "patroni"),
+        "where it runs; auto: a given context means kube, a given address patroni, a container"
+        " engine kind, else local",
         "auto",
     ),
     Option(
@@ -240,32 +246,57 @@ OPTIONS: tuple[Option, ...] = (
         "context", str, "kube platform: the kubeconfig context to use, never the current one", ""
     ),
     Option("namespace", str, "kube platform: the namespace of the database", ""),
-    Option("cluster", str, "kube platform: the name of its Cluster object", ""),
+    Option(
+        "cluster",
+        str,
+        "kube platform: the name of its Cluster object; patroni platform: its scope has to be this",
+        "",
+    ),
+    Option(
+        "patroni",
+        _urls,
+        "patroni platform: the addresses of its REST API, URL,..., one of them or all",
+        "",
+    ),
+    Option(
+        "patroni-auth",
+        str,
+        "patroni platform: a file with USER:PASSWORD of its REST API, in one line",
+        "",
+    ),
+    Option(
+        "patroni-ca",
+        str,
+        "patroni platform: a file with the authority behind https; default: those of this system",
+        "",
+    ),
     Option(
         "level",
         _one_of(*LEVELS),
-        "kube platform: what may be done: look (observe), load it, or break it (fault)",
+        "your own cluster: what may be done: look (observe), load it, or break it (fault)",
         "observe",
     ),
     Option(
         "yes-break",
         str,
-        "kube platform: the cluster's name once more, to load or break it without being asked",
+        "your own cluster: its name once more, to load or break it without being asked",
         "",
     ),
     Option(
         "dsn",
         _dsn,
-        "kube platform: user, database and password file, as libpq writes them, in place of those"
-        " in the operator's Secret",
+        "your own cluster: user, database and password file, as libpq writes them; kube: in place"
+        " of those in the operator's Secret; patroni: with host and port of what follows the"
+        " primary",
         "",
     ),
-    Option("rw-host", str, "kube platform: HOST[:PORT] that leads to the primary", ""),
-    Option("ro-host", str, "kube platform: HOST[:PORT] that leads to standbys", ""),
+    Option("rw-host", str, "your own cluster: HOST[:PORT] that leads to the primary", ""),
+    Option("ro-host", str, "your own cluster: HOST[:PORT] that leads to standbys", ""),
     Option(
         "production-labels",
         Labels.parse,
-        "kube platform: a namespace with one of these labels is never touched, LABEL=VALUE,...",
+        "your own cluster: one with such a label (kube: its namespace, patroni: a tag of a member)"
+        " is never touched, LABEL=VALUE,...",
         Labels.parse("environment=production,environment=prod,env=production,env=prod"),
     ),
     Option(
@@ -396,6 +427,9 @@ class Settings:
     context: str
     namespace: str
     cluster: str
+    patroni: str
+    patroni_auth: str
+    patroni_ca: str
     level: str
     yes_break: str
     dsn: str
@@ -431,6 +465,12 @@ class Settings:
     def run_dir(self) -> Path:
         """Directory of everything this run measured."""
         return self.reports_dir / self.run_id
+
+    @property
+    def is_existing(self) -> bool:
+        """Whether the platform is a cluster of the user's own."""
+        named = self.platform == "auto" and (self.context or self.patroni)
+        return self.platform in EXISTING or bool(named)
 
     def values(self) -> dict[str, str]:
         """Effective settings as text, for the report."""

@@ -47,6 +47,8 @@ ADDRESS_ANSWERS = 30.0 * FACTOR  # an address answers that did not do so once
 LEDGER_REPLAYED = 30.0 * FACTOR  # every standby has replayed the last rows of the ledger
 MEMBER_GONE = 30.0 * FACTOR  # an incarnation that was killed is seen to be gone
 MEMBER_RESTARTED = 60.0 * FACTOR  # Patroni has restarted one PostgreSQL
+PATRONI_TAKES = 10.0 * FACTOR  # Patroni accepts what it is asked to do, and begins
+SWITCHED_OVER = 60.0 * FACTOR  # Patroni reports how a switchover went
 
 # --- the archive
 WAL_STORED = 30.0 * FACTOR  # one WAL file reaches an archive that is in order

@@ -4,9 +4,8 @@
 # The exit code is that of what failed first; the verdicts are in verdicts.md, the page in reports/.
 set -eu
 python=${PYTHON:-python3}
-if [ "${PGDRILL_PLATFORM:-kube}" = kube ]; then
-  "$python" -m pgdrill kube preflight
-fi
+platform=${PGDRILL_PLATFORM:-kube}
+case $platform in kube | patroni) "$python" -m pgdrill "$platform" preflight ;; esac
 code=0
 "$python" -m pytest -p pgdrill.plugin "$@" || code=$?
 if "$python" -m pgdrill report latest --markdown > verdicts.md; then

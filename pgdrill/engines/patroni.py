@@ -10,6 +10,7 @@ import requests
 
 from pgdrill import timeouts
 from pgdrill.engines.base import Member, NoPrimaryError, Role, flat
+from pgdrill.engines.patroni_access import RestAccess
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.waiting import pause
 
@@ -31,19 +32,21 @@ class PatroniEngine:
         incarnation: Callable[[str], str],
         scope: str = "pgdrill",
         synchronous_standbys: int = 1,
+        access: RestAccess | None = None,
     ) -> None:
         self._rest = dict(rest)
         self._etcd = etcd
         self._incarnation = incarnation
         self._scope = scope
         self._synchronous_standbys = synchronous_standbys
+        self._access = access or RestAccess()
         self._pool = ThreadPoolExecutor(len(self._rest) * 2, thread_name_prefix="patroni")
 
     def status(self, member: str) -> dict[str, Any]:
         """Return a member's own status; empty when it does not answer."""
         try:
-            answer = requests.get(f"{self._rest[member]}/patroni", timeout=timeouts.PATRONI_ANSWERS)
-            return dict(answer.json())
+            url = f"{self._rest[member]}/patroni"
+            return dict(self._access.ask("GET", url, timeout=timeouts.PATRONI_ANSWERS).json())
         except (requests.RequestException, ValueError):
             return {}
 
@@ -71,7 +74,7 @@ class PatroniEngine:
         lag = None if head is None or replayed is None else max(0, head - replayed)
         return Member(
             name=name,
-            incarnation=self._incarnation(name),
+            incarnation=self._identify(name, status),
             role=role if running else "unknown",
             running=running,
             timeline=int(status.get("timeline") or 0),
@@ -80,6 +83,10 @@ class PatroniEngine:
             synchronous=bool(status.get("sync_standby") or status.get("quorum_standby")),
             lag=0 if role == "primary" else lag,
         )
+
+    def _identify(self, name: str, status: Mapping[str, Any]) -> str:
+        """Return the incarnation of a member that has this status."""
+        return self._incarnation(name)
 
     def primary(self) -> Member:
         """Return the one member that reports the role of primary.
@@ -110,7 +117,7 @@ class PatroniEngine:
         def accepts(member: str) -> bool:
             try:
                 url = f"{self._rest[member]}/primary"
-                return requests.options(url, timeout=0.3).status_code == 200
+                return self._access.ask("OPTIONS", url, timeout=0.3).status_code == 200
             except requests.RequestException:
                 return False
 
@@ -124,13 +131,22 @@ class PatroniEngine:
             BrokenEnvironmentError: Patroni refused.
         """
         leader = self.primary().name
-        answer = requests.post(
-            f"{self._rest[leader]}/switchover",
-            json={"leader": leader, "candidate": to},
-            timeout=60,
-        )
+        asked = {"leader": leader, "candidate": to}
+        answer = self._post(leader, "switchover", asked, within=timeouts.SWITCHED_OVER)
         if answer.status_code != 200:
             raise BrokenEnvironmentError(f"Patroni refused the switchover: {answer.text.strip()}")
+
+    def _post(self, member: str, path: str, body: object, *, within: float) -> requests.Response:
+        """Ask a member to do something.
+
+        Raises:
+            BrokenEnvironmentError: it does not answer.
+        """
+        try:
+            url = f"{self._rest[member]}/{path}"
+            return self._access.ask("POST", url, timeout=within, body=body)
+        except requests.RequestException as error:
+            raise BrokenEnvironmentError(f"{member} does not answer /{path}: {error}") from None
 
     def clear_restart_backoff(self) -> str:
         """Return '': supervisor has no restart back-off for a process that ran for a second."""
@@ -149,7 +165,8 @@ class PatroniEngine:
         """Return Patroni's dynamic configuration, from the first member that answers."""
         for url in self._rest.values():
             try:
-                return dict(requests.get(f"{url}/config", timeout=timeouts.PATRONI_ANSWERS).json())
+                within = timeouts.PATRONI_ANSWERS
+                return dict(self._access.ask("GET", f"{url}/config", timeout=within).json())
             except (requests.RequestException, ValueError):
                 continue
         return {}
@@ -162,7 +179,7 @@ class PatroniEngine:
         """
         for url in self._rest.values():
             try:
-                answer = requests.patch(f"{url}/config", json=dict(change), timeout=5)
+                answer = self._access.ask("PATCH", f"{url}/config", timeout=5, body=dict(change))
             except requests.RequestException:
                 continue
             if answer.status_code == 200:
@@ -174,18 +191,17 @@ class PatroniEngine:
         pause(after)
         return [name for name in self._rest if self.status(name).get("pending_restart")]
 
-    def restart(self, member: str) -> None:
-        """Restart a member's PostgreSQL.
+    def restart(self, member: str, start_within: int = 0) -> None:
+        """Restart a member's PostgreSQL; another takes over if it takes longer than start_within.
+
+        start_within: seconds; 0 for what the configuration has.
 
         Raises:
             BrokenEnvironmentError: it refused, or did not come back.
         """
-        try:
-            answer = requests.post(
-                f"{self._rest[member]}/restart", json={}, timeout=timeouts.MEMBER_RESTARTED
-            )
-        except requests.RequestException as error:
-            raise BrokenEnvironmentError(f"{member} was not restarted: {error}") from None
+        asked = {"timeout": start_within} if start_within else {}
+        within = timeouts.MEMBER_RESTARTED + start_within
+        answer = self._post(member, "restart", asked, within=within)
         if answer.status_code != 200:
             raise BrokenEnvironmentError(f"{member} was not restarted: {answer.text.strip()}")
 

@@ -33,6 +33,10 @@ KIND_1_25_DEFAULT = Where("kind", "cnpg 1.25.4", "default")
 # nothing bounds an outage, and nothing is promised.
 OWN, UNBOUNDED = "own", "unbounded"
 KUBE = Where("kube", "cnpg", OWN)
+# An existing cluster of Patroni's, by the loop_wait of its configuration: it bounds how late a
+# standby looks at what happened. Beyond Patroni's default, 10 s, nothing is promised either.
+LOOP_WAITS = range(1, 11)
+PATRONI = {n: Where("patroni", "patroni", f"loop-wait-{n}") for n in LOOP_WAITS}
 CNPG = (KIND, KIND_DEFAULT, KIND_1_25, KIND_1_25_DEFAULT)
 UNTUNED = (KIND_DEFAULT, KIND_1_25_DEFAULT)
 EVERYWHERE = (LOCAL, *CNPG)
@@ -112,6 +116,9 @@ _SHARED = "members, clients and monitoring share the processors"
 _UNNOTICED = Cost(
     {"no commit waits for it; a session that was on its way to it": 1}, margin=1, why=_SHARED
 )
+# What leads clients to a Patroni cluster is the user's: HAProxy as Patroni's manual has it checks
+# each member every 3 s, and takes it in after two answers.
+_WAY_IN = {"the way in takes the primary in: two checks of 3 s": 6, "the second one's answer": 1}
 # The operator asks the silent primary for its status before it fails over. Over a connection that
 # is still open from the last time it waits 30 s for the answer, otherwise 2 s.
 _UNANSWERED = {"unanswered status": 31, "promotion": 5, "endpoint and address": 8}
@@ -437,11 +444,65 @@ _ALL = (
             KIND: Cost(_HANDED_OVER),
             KIND_1_25: Cost(_HANDED_OVER, margin=3),
             **dict.fromkeys(UNSET, Cost({"clean stop": 5, **_SMART}, margin=5)),
+            **{
+                where: Cost(
+                    {
+                        "checkpoint and clean stop": 5,
+                        "promotion": 2,
+                        "the other standby, which has to acknowledge, follows: loop_wait": n,
+                        "its pause before that": 2,
+                        **_WAY_IN,
+                    },
+                    margin=3,
+                )
+                for n, where in PATRONI.items()
+            },
         },
-        alerts={**dict.fromkeys(EVERYWHERE, _NEW_PRIMARY), KUBE: _UNWATCHED},
+        alerts={
+            **dict.fromkeys(EVERYWHERE, _NEW_PRIMARY),
+            **dict.fromkeys((KUBE, *PATRONI.values()), _UNWATCHED),
+        },
         compared={
             "default": Compared("A planned switchover waits for the old primary to stop by itself.")
         },
+    ),
+    FaultSpec(
+        name="primary_restart",
+        title="The primary's PostgreSQL is restarted in place, as for a changed setting",
+        claim="Clients write again in time after the primary was restarted, and nothing failed"
+        " over.",
+        primary="stays",
+        cost=dict.fromkeys(
+            PATRONI.values(),
+            Cost(
+                {
+                    "checkpoint and clean stop": 5,
+                    "start": 3,
+                    "standbys connect again: wal_retrieve_retry_interval": 5,
+                    **_WAY_IN,
+                },
+                margin=5,
+            ),
+        ),
+        alerts=dict.fromkeys(PATRONI.values(), _UNWATCHED),
+        profile="laptop",
+    ),
+    FaultSpec(
+        name="standby_reinit",
+        title="A synchronous standby is rebuilt from nothing",
+        claim="A standby that is rebuilt hardly interrupts writing, and streams again.",
+        primary="stays",
+        cost={
+            where: Cost(
+                {**_UNNOTICED.parts, "another standby is named in its place: loop_wait": n},
+                margin=2,
+                why="the copy shares disks and network with the clients",
+            )
+            for n, where in PATRONI.items()
+        },
+        alerts=dict.fromkeys(PATRONI.values(), _UNWATCHED),
+        needs="reinit",
+        profile="laptop",
     ),
     FaultSpec(
         name="standby_kill",

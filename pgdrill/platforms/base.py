@@ -31,6 +31,7 @@ Capability = Literal[
     "backup",
     "backup-credentials",
     "rebuild",
+    "reinit",
     "pods",
     "processes",
     "timings",

@@ -11,7 +11,14 @@ from pgdrill.platforms.local.layout import Layout
 from pgdrill.progress import Reporter
 from pgdrill.provision import container_engine
 from pgdrill.provision.supply import Supply
-from pgdrill.settings import BY_KEY, Settings
+from pgdrill.settings import BY_KEY, EXISTING, Settings
+
+# Options that others than these platforms would ignore.
+FOR_EXISTING = {
+    ("kube",): ("context", "namespace"),
+    ("patroni",): ("patroni", "patroni_auth", "patroni_ca"),
+    EXISTING: ("cluster", "level", "yes_break", "dsn", "rw_host", "ro_host"),
+}
 
 
 def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platform, str]:
@@ -25,21 +32,11 @@ def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platfo
     why = f"--platform={wanted}"
     if wanted == "auto":
         wanted, why = _detect(settings)
+    _refuse_options_of_others(settings, wanted)
     if wanted == "kube":
         return _kube(settings, reporter, why)
-    for key in (
-        "context",
-        "namespace",
-        "cluster",
-        "level",
-        "yes_break",
-        "dsn",
-        "rw_host",
-        "ro_host",
-    ):
-        if settings.asked_for(key):
-            option = BY_KEY[key].name
-            raise BadUsageError(f"--{option} is for an existing cluster: it needs --platform=kube")
+    if wanted == "patroni":
+        return _patroni(settings, reporter, why)
     if wanted == "kind":
         return _kind(settings, reporter), why
     if settings.engine not in ("auto", "patroni"):
@@ -73,6 +70,32 @@ def _kube(settings: Settings, reporter: Reporter | None, why: str) -> tuple[Plat
     return platform, f"{why}: {platform.announcement()}"
 
 
+def _refuse_options_of_others(settings: Settings, wanted: str) -> None:
+    """Refuse what would be ignored: options that only other platforms read.
+
+    Raises:
+        BadUsageError: one is given.
+    """
+    for platforms, keys in FOR_EXISTING.items():
+        for key in keys:
+            if wanted not in platforms and settings.asked_for(key):
+                needed = " or ".join(f"--platform={name}" for name in platforms)
+                raise BadUsageError(
+                    f"--{BY_KEY[key].name} is for an existing cluster: it needs {needed}"
+                )
+
+
+def _patroni(settings: Settings, reporter: Reporter | None, why: str) -> tuple[Platform, str]:
+    if settings.engine not in ("auto", "patroni"):
+        raise BadUsageError(
+            f"--engine={settings.engine} is not on patroni: its only engine is patroni"
+        )
+    from pgdrill.platforms.patroni.platform import PatroniPlatform  # noqa: PLC0415  # as kube
+
+    platform = PatroniPlatform(settings, reporter)
+    return platform, f"{why}: {platform.announcement()}"
+
+
 def _kind(settings: Settings, reporter: Reporter | None) -> Platform:
     if settings.engine not in ("auto", "cnpg"):
         raise BadUsageError(f"--engine={settings.engine} is not on kind yet: its engine is cnpg")
@@ -89,6 +112,8 @@ def _detect(settings: Settings) -> tuple[str, str]:
     """
     if settings.context:
         return "kube", f"auto: --context={settings.context} was given"
+    if settings.patroni:
+        return "patroni", "auto: --patroni was given"
     if settings.engine != "auto":
         there = {"patroni": "local", "cnpg": "kind"}[settings.engine]
         return there, f"auto: --engine={settings.engine} runs there"

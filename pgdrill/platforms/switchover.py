@@ -19,14 +19,17 @@ class Switchover:
 
     def inject(self) -> str:
         """Move the role; return the member that had it."""
-        members = self._engine.members()
         self._old = self._engine.primary()
-        candidates = switchover_candidates(members)
+        candidates = self._candidates()
         if not candidates:
             raise FaultNotRealError("no synchronous standby to switch over to")
         self._to = candidates[0]
         self._engine.switchover(self._to)
         return self._old.name
+
+    def _candidates(self) -> list[str]:
+        """Name the standbys that may take over: those that a commit relies on."""
+        return switchover_candidates(self._engine.members())
 
     def verify_injected(self) -> str:
         """The standby is the primary now, on a new timeline."""

@@ -73,9 +73,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         pytest.UsageError: with the level that the first of them needs (exit code 4).
     """
     settings = session.config.stash.get(SETTINGS, None)
-    if settings is None or session.config.option.collectonly:
-        return
-    if settings.platform != "kube" and not (settings.platform == "auto" and settings.context):
+    if settings is None or session.config.option.collectonly or not settings.is_existing:
         return
     harmless = {suite.name for suite in in_order() if not suite.drills}
     for item in session.items:

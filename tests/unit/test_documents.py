@@ -133,6 +133,11 @@ EXECUTED = {
     ("tests/unit/test_kube.py", 'main(["init", "--context=ours"'): [
         "pgdrill init --context=staging"
     ],
+    ("tests/unit/test_patroni.py", 'main(["init", *words]'): [
+        "pgdrill init --patroni=http://db1:8008"
+    ],
+    ("tests/unit/test_patroni.py", 'main(["patroni", "preflight"'): ["pgdrill patroni preflight"],
+    ("tests/unit/test_patroni.py", 'main(["patroni", "sweep"'): ["pgdrill patroni sweep"],
     ("tests/badinput/conftest.py", '.pgdrill("down"'): ["pgdrill down"],
     ("tests/unit/test_compare.py", 'main(["compare"'): ['make compare RUNS="<id> <id>"'],
     ("tests/unit/test_installed.py", "hatchling"): [

@@ -34,7 +34,9 @@ def test_profile_sets_what_nobody_says() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "complaint"),
     [
-        pytest.param("platform", "docker", "must be one of auto, kind, kube, local", id="word"),
+        pytest.param(
+            "platform", "docker", "must be one of auto, kind, kube, local, patroni", id="word"
+        ),
         pytest.param("clients", "0", "at least 1", id="too-small"),
         pytest.param("clients", "many", "whole number", id="no-number"),
         pytest.param("rows", "999", "at least 1000", id="too-few-rows"),

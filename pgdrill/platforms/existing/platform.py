@@ -42,8 +42,13 @@ class ExistingPlatform(ABC):
             if text
         }
         if "host" in self._dsn:
-            at = Endpoint(self._dsn["host"], int(self._dsn.get("port", given_address.PORT)))
-            self._given.setdefault("rw", at)
+            host, port = self._dsn["host"], self._dsn.get("port", str(given_address.PORT))
+            if "," in host or not port.isdigit():
+                raise BadUsageError(
+                    f"--dsn={settings.dsn} has to name one address, which follows the primary: a"
+                    " list of hosts would add the time in which each client looks for it"
+                )
+            self._given.setdefault("rw", Endpoint(host, int(port)))
 
     @property
     @abstractmethod

@@ -71,14 +71,15 @@ def explain(error: str, cluster: Cluster) -> str:
     at, user = cluster.read_write, cluster.user
     if "pg_hba.conf" in error:
         remedy = (
-            f"add a line for user {user} and database {cluster.database} to spec.postgresql.pg_hba"
+            f"add a line for user {user} and database {cluster.database} to pg_hba"
+            " (spec.postgresql.pg_hba of a Cluster, postgresql.pg_hba of Patroni)"
         )
     elif "password authentication failed" in error or "no password supplied" in error:
-        remedy = "the Secret and the role differ, or --dsn names another password file"
+        remedy = "the role has another one than the Secret, or than the password file of --dsn"
     elif "SSL" in error or "certificate" in error:
         remedy = "give sslmode= and sslrootcert= with --dsn"
     elif "permission denied" in error:
-        remedy = "`pgdrill kube preflight` lists what is to be granted"
+        remedy = "`pgdrill kube preflight`, or `patroni`, lists what is to be granted"
     elif "does not exist" in error:
         remedy = "name another with --dsn='user=... dbname=... passfile=...'"
     else:

@@ -6,6 +6,13 @@ from pgdrill.platforms.existing.needs import Row, of_database, tried
 from pgdrill.platforms.kube import rights
 from pgdrill.platforms.kube.platform import KubePlatform
 
+MORE = ", infra/kube/rbac.yaml the roles"  # where remedies are, besides the table
+
+
+def who(platform: KubePlatform) -> str:
+    """Return the user that the API server takes us for."""
+    return rights.who(platform.found)
+
 
 def look(platform: KubePlatform) -> list[Row]:
     """Return every right, and every capability, each with its answer; changes nothing.

@@ -1,0 +1,1 @@
+"""An existing cluster of Patroni's, by its REST API."""

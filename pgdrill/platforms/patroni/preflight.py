@@ -1,0 +1,45 @@
+"""The needs of a drill of an existing cluster, checked before anything is done."""
+
+from collections.abc import Callable
+
+from pgdrill.errors import BadUsageError, BrokenEnvironmentError
+from pgdrill.platforms.existing.needs import Row, of_database, tried
+from pgdrill.platforms.patroni.platform import PatroniPlatform
+
+MORE = ""  # all remedies are in the table
+
+
+def who(platform: PatroniPlatform) -> str:
+    """Return the user of the REST API."""
+    return f"{platform.found.access.user or 'nobody'} at Patroni"
+
+
+def look(platform: PatroniPlatform) -> list[Row]:
+    """Return what each level needs, and every capability, each with its answer; changes nothing."""
+    found, settings = platform.found, platform.settings
+    production = settings.production_labels.pairs
+    bounds = f"loop_wait {found.loop_wait} s"
+    return [
+        tried("a healthy cluster", "what it costs is measured from there", found.demand_well),
+        tried("no production", "tags of the members", lambda: found.demand_harmless(production)),
+        tried("the same cluster", "--dsn and --patroni lead to it", platform.demand_same),
+        *of_database(platform),
+        _of_faults("requests that change something", "every fault", found.demand_rights),
+        _of_faults("an address that follows", "every fault", platform.demand_follows),
+        Row(
+            "promises",
+            f"write gaps, by {bounds}",
+            "fault",
+            platform.bounded,
+            "yes" if platform.bounded else "no fault is drilled: loop_wait is above 10 s",
+            optional=True,
+        ),
+    ]
+
+
+def _of_faults(what: str, why: str, demand: Callable[[], None]) -> Row:
+    try:
+        demand()
+    except (BrokenEnvironmentError, BadUsageError) as error:
+        return Row(what, why, "fault", False, str(error))
+    return Row(what, why, "fault", True, "yes")

@@ -1,0 +1,62 @@
+"""An existing Patroni cluster, for which the local one stands: drilled, and left as it was."""
+
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from pgdrill.platforms.base import wait_healthy
+from pgdrill.platforms.local import LocalPlatform
+from pgdrill.platforms.local.layout import MEMBERS
+from pgdrill.records import Trial
+from pgdrill.rundir import Records, RunDir
+from tests.badinput.commands import Installation
+from tests.badinput.conftest import Running
+
+HEALS = 90.0  # seconds to be redundant again
+# Whatever of a database a drill could have left changed, on whichever member it is looked up.
+_OBJECTS = """
+SELECT 'schema', nspname::text, nspowner::regrole::text FROM pg_namespace
+  WHERE nspname NOT LIKE 'pg\\_%'
+UNION ALL SELECT 'relation', oid::regclass::text, relfilenode::text FROM pg_class
+  WHERE oid >= 16384 AND relnamespace <> 'pg_toast'::regnamespace
+UNION ALL SELECT 'role', rolname, rolconfig::text FROM pg_roles
+UNION ALL SELECT 'slot', slot_name, plugin FROM pg_replication_slots WHERE slot_type = 'logical'
+ORDER BY 1, 2
+"""
+
+
+def _theirs(platform: LocalPlatform) -> tuple[Any, Any, list[str]]:
+    """Return the objects of the database, Patroni's configuration, and its members."""
+    with platform.cluster().connect() as session:
+        objects = session.execute(_OBJECTS).fetchall()
+    url = f"http://{platform.layout.member_endpoint(MEMBERS[0], 'rest')}"
+    listed = requests.get(f"{url}/cluster", timeout=5).json()["members"]
+    configuration = requests.get(f"{url}/config", timeout=5).json()
+    return objects, configuration, sorted(member["name"] for member in listed)
+
+
+def test_somebody_s_cluster_is_drilled_and_left_as_it_was(running: Running, tmp_path: Path) -> None:
+    """A newcomer's settings by `init`, smoke and a switchover; all that moved is the primary."""
+    local = running.platform
+    wait_healthy(local.engine, within=HEALS)
+    before, leads = _theirs(local), local.engine.primary()
+    # One address of three: the others are those that it lists.
+    url = f"http://{local.layout.member_endpoint(MEMBERS[0], 'rest')}"
+    at, passfile = local.layout.endpoint("rw"), running.installation.state / "etc" / "passfile"
+    dsn = f"host={at.host} port={at.port} dbname=shop user=pgdrill passfile={passfile}"
+    newcomer = Installation(tmp_path / "state", tmp_path / "reports", {"PGDRILL_PLATFORM": ""})
+    newcomer.pgdrill("init", f"--patroni={url}", f"--dsn={dsn}", cwd=tmp_path).succeeds()
+    newcomer.pgdrill("patroni", "preflight", "--level=fault", cwd=tmp_path).succeeds()
+    suites = ("-m", "smoke or chaos", "-k", "topology or switchover")
+    confirmed = ("--level=fault", "--yes-break=pgdrill", "--profile=quick")
+    said = newcomer.pytest(*suites, *confirmed, within=2 * HEALS, cwd=tmp_path).succeeds().output
+    assert "cluster pgdrill" in said
+    assert "BROKEN" in said
+    (run,) = newcomer.runs()
+    (trial,) = Records(RunDir(run)).all(Trial)
+    assert (trial.experiment, trial.tuning, trial.verified) == ("switchover", "loop-wait-1", True)
+    assert trial.timeline_after > trial.timeline_before
+    assert local.engine.primary().name != leads.name
+    assert _theirs(local) == before
+    assert not [file for file in newcomer.state.rglob("*") if file.is_file()]
