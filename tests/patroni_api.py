@@ -2,10 +2,12 @@
 
 import base64
 import json
+import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 from tests.servers import serving
@@ -71,6 +73,14 @@ class PatroniApi:
                     "patroni": {"version": "4.1.5", "scope": SCOPE, "name": name},
                 } | ({} if leads else {"replication_state": "streaming", "sync_standby": True})
             yield self
+
+    @contextmanager
+    def serving_tls(self, name: str, certificate: Path, key: Path) -> Iterator[str]:
+        """Serve a member by https as well; yields that address."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        with serving(self._handler(name), context) as url:
+            yield url.replace("http:", "https:")
 
     def _handler(self, name: str) -> type[BaseHTTPRequestHandler]:
         outer = self

@@ -1,6 +1,7 @@
 """Small HTTP servers of this machine, in the place of releases and of image registries."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,16 +11,21 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, Thread
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+SHUT_DOWN_WITHIN = 0.02  # seconds; by default a server looks for its end twice a second
 OF_A_LIST = "application/vnd.oci.image.index.v1+json"
 OF_AN_IMAGE = "application/vnd.oci.image.manifest.v1+json"
 DIGESTS = {"amd64": f"sha256:{'a' * 64}", "arm64": f"sha256:{'b' * 64}"}
 
 
 @contextmanager
-def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+def serving(
+    handler: Callable[..., BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
     """Run a server on the loopback address for as long as the block lasts; yields its URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(SHUT_DOWN_WITHIN,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:

@@ -56,9 +56,8 @@ def test_a_paused_cluster_is_left_alone(api: tuple[PatroniApi, Installation]) ->
     """Nothing would fail over in it."""
     served, asked = api
     served.view["pause"] = True
-    asked.pytest("-m", "smoke", DSN).refuses(ENVIRONMENT, "is paused", "patronictl resume")
+    asked.pgdrill("up", DSN).refuses(ENVIRONMENT, "is paused", "patronictl resume")
     assert not _changed(served)
-    assert not asked.runs()
 
 
 def test_a_database_that_does_not_answer_leaves_nothing(

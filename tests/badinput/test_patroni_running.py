@@ -30,7 +30,7 @@ def _theirs(platform: LocalPlatform) -> tuple[Any, Any, list[str]]:
     """Return the objects of the database, Patroni's configuration, and its members."""
     with platform.cluster().connect() as session:
         objects = session.execute(_OBJECTS).fetchall()
-    url = f"http://{platform.layout.member_endpoint(MEMBERS[0], 'rest')}"
+    url = f"http://{platform.layout.member_endpoint(next(iter(MEMBERS)), 'rest')}"
     listed = requests.get(f"{url}/cluster", timeout=5).json()["members"]
     configuration = requests.get(f"{url}/config", timeout=5).json()
     return objects, configuration, sorted(member["name"] for member in listed)
@@ -42,7 +42,7 @@ def test_somebody_s_cluster_is_drilled_and_left_as_it_was(running: Running, tmp_
     wait_healthy(local.engine, within=HEALS)
     before, leads = _theirs(local), local.engine.primary()
     # One address of three: the others are those that it lists.
-    url = f"http://{local.layout.member_endpoint(MEMBERS[0], 'rest')}"
+    url = f"http://{local.layout.member_endpoint(next(iter(MEMBERS)), 'rest')}"
     at, passfile = local.layout.endpoint("rw"), running.installation.state / "etc" / "passfile"
     dsn = f"host={at.host} port={at.port} dbname=shop user=pgdrill passfile={passfile}"
     newcomer = Installation(tmp_path / "state", tmp_path / "reports", {"PGDRILL_PLATFORM": ""})

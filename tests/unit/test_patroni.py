@@ -1,5 +1,6 @@
 """An existing Patroni cluster: found by its addresses, refused in one line each, left alone."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -229,10 +230,20 @@ def test_faults_need_rights_and_an_address_that_follows(api: PatroniApi, tmp_pat
     assert "USER:PASSWORD" in refused(api, patroni_auth=str(file), **words)
 
 
-def test_an_authority_that_is_not_trusted_is_named(api: PatroniApi) -> None:
-    """TLS towards a server that has none, and a certificate of nobody's, are no stack trace."""
-    said = refused(api, patroni=api.urls["db1"].replace("http:", "https:"))
-    assert "https://127.0.0.1" in said
+def test_an_authority_that_is_not_trusted_is_named(api: PatroniApi, tmp_path: Path) -> None:
+    """https where there is none, and a certificate of nobody's; with its file it is trusted."""
+    plain = api.urls["db1"].replace("http:", "https:")
+    assert "is it http:// instead?" in refused(api, patroni=plain)
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    named = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "authority")]
+    subprocess.run([*made, *named, *files], check=True, capture_output=True, timeout=60)
+    with api.serving_tls("db1", tmp_path / "authority", tmp_path / "key") as url:
+        said = refused(api, patroni=url)
+        assert "certificate verify failed: self-signed certificate" in said
+        assert "--patroni-ca=FILE" in said
+        api.urls = {"db1": url}
+        assert SCOPE in choose(asked(api, patroni_ca=str(tmp_path / "authority")))[1]
 
 
 @pytest.mark.usefixtures("api")

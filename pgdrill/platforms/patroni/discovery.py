@@ -286,8 +286,11 @@ def _get(access: RestAccess, url: str) -> dict[str, Any]:
 
 def _unreached(url: str, error: Exception) -> str:
     if isinstance(error, requests.exceptions.SSLError):
-        why = re.sub(r".*(certificate verify failed: [^(]*).*", r"\1", _line(error)).strip()
-        return f"{url}: {why}: name the file of its authority with --patroni-ca=FILE"
+        found = re.search(r"certificate verify failed: [^(']*", _line(error))
+        if found:
+            why = found.group().strip()
+            return f"{url}: {why}; name the file of its authority with --patroni-ca=FILE"
+        return f"{url} answers without TLS, or with another version of it: is it http:// instead?"
     if isinstance(error, requests.exceptions.Timeout):
         why = "no answer in time"
     else:

@@ -1,6 +1,7 @@
 """An existing Patroni cluster of the user's, by its REST API and a connection string."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -96,7 +97,7 @@ class PatroniPlatform(ExistingPlatform):
     @property
     def _state(self) -> Path:
         """The path of the lock: one for each scope."""
-        return self._states() / self.title
+        return self._states() / re.sub(r"[^A-Za-z0-9.-]+", "_", self.title)
 
     def up(self, settings: Settings) -> None:
         """Check all that the level needs, ask the user to confirm, and make our schema.

@@ -11,7 +11,7 @@ MORE = ""  # all remedies are in the table
 
 def who(platform: PatroniPlatform) -> str:
     """Return the user of the REST API."""
-    return f"{platform.found.access.user or 'nobody'} at Patroni"
+    return f"{platform.found.access.user or 'a user without a name'} at Patroni's REST API"
 
 
 def look(platform: PatroniPlatform) -> list[Row]:
