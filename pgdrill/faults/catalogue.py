@@ -146,6 +146,8 @@ _FROZEN_OWNER = Cost(
     {"a frozen owner keeps the lock: ttl": 20, "loop": 1, "election": 2, "checks": 1}, margin=6
 )
 _CUT_OFF = Cost({"its lease runs out: ttl": 20, "loop": 1, "election": 2, "checks": 1}, margin=6)
+# Its requests still arrive: for a while they renew the lease, without an answer.
+_HEARS_NOBODY = Cost({"it renews its lease: retry_timeout": 5, **_CUT_OFF.parts}, margin=6)
 # Its liveness probe asks the API server and its peers: a primary that reaches none is ended.
 _ISOLATED = Cost(
     {
@@ -378,7 +380,7 @@ _ALL = (
         title="Nothing arrives at the primary, and what it sends does",
         claim="Clients write again in time although the primary still sends, and hears nobody.",
         primary="moves",
-        cost={LOCAL: _CUT_OFF, KIND: _ISOLATED},
+        cost={LOCAL: _HEARS_NOBODY, KIND: _ISOLATED},
         alerts=dict.fromkeys((LOCAL, KIND), _OUTAGE),
         lasts=_CUT_FOR,
         returns_late=True,
