@@ -114,7 +114,7 @@ unit: venv ## unit and rule tests alone: nothing is brought up
 	$(PYTEST) -rs -m unit tests/unit
 mutants: venv ## change what judges, one thing at a time: which unit tests notice? (on two free cores, by hand)
 	@UV_CACHE_DIR="$${PGDRILL_CACHE_DIR:-$$HOME/.cache/pgdrill}/uv" $(BIN)/uv pip sync --quiet --require-hashes --target .venv/mutmut requirements/mutants.lock
-	@PYTHONPATH=.venv/mutmut $(BIN)/python -m tests.mutants
+	@PYTHONPATH=$(CURDIR)/.venv/mutmut $(BIN)/python -m tests.mutants
 rules: venv ## tests of alerts and recorded series alone, by promtool
 	$(PYTEST) -rs -m unit tests/unit/test_rules.py
 manifests: venv ## write what kind declares to .pgdrill/manifests, checked by kustomize and helm
