@@ -51,6 +51,11 @@ rows = st.tuples(
 ).map(_row)
 
 
+def acked(due: int) -> tuple[int, ...]:
+    """Return one acknowledged attempt of the first lane, due at a tick, answered within one."""
+    return _row((due, 0, 0, 1, Outcome.ACKED, True, 0, 1, 1, 1))
+
+
 def attempts_of(drawn: list[tuple[int, ...]]) -> Attempts:
     """Return attempts in the order in which they were due, as Attempts.load does."""
     numbered = [(number, *row) for number, row in enumerate(drawn, 1)]

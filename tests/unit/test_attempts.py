@@ -249,6 +249,89 @@ def test_steady_allows_one_in_a_hundred(tmp_path: Path) -> None:
     assert attempts.steady_after(10, 200, 9) == pytest.approx(5.1)
 
 
+def test_attempts_that_were_due_at_once_stay_in_their_order(tmp_path: Path) -> None:
+    """That in which the prober wrote them down, however many there are."""
+    story = Story(tmp_path)
+    for k in range(400):
+        story.attempt(10 + k % 2, server=f"s{k // 2 % 3}", timeline=1 + k // 200)
+    attempts = story.told()
+    evens = [k + 1 for k in range(0, 400, 2)]
+    assert attempts.rows["id"].tolist() == [*evens, *(k + 1 for k in evens)]
+    assert [(c.before, c.after) for c in attempts.changes()] == [
+        (("s0", 1), ("s1", 1)),
+        (("s1", 1), ("s2", 1)),
+        (("s0", 1), ("s1", 2)),
+        (("s1", 2), ("s2", 2)),
+        (("s2", 2), ("s0", 2)),
+    ]
+
+
+def test_a_pause_as_long_as_the_silence_after_it_is_the_gap(tmp_path: Path) -> None:
+    """Only a silence that is longer may be a gap that has not ended."""
+    for silent, gap in ((2.0, 2.0), (2.1, None)):
+        story = Story(tmp_path)
+        for due in (10.0, 12.0):
+            story.attempt(due, took=0.0)
+        story.attempt(12.0 + silent, Outcome.REFUSED, took=0.0)
+        result = story.told().lane_result("fresh", (11, 60))
+        assert result.gap == gap
+        assert result.silence == (None if gap else pytest.approx(silent))
+        assert result.last_ack_before == (10 if gap else 12)
+        assert result.first_ack_after == (12 if gap else None)
+
+
+def test_pauses_are_longer_than_what_is_asked_for(tmp_path: Path) -> None:
+    """One that is as long is none; each lane has its own."""
+    story = Story(tmp_path, ("fresh", "held"))
+    for due in (10.0, 11.0, 13.0, 16.0):
+        story.attempt(due, took=0.0)
+        story.attempt(due + 0.5, took=0.0, lane=1)
+    attempts = story.told()
+    assert attempts.pauses("fresh", 1.0) == [(11, 13), (13, 16)]
+    assert attempts.pauses("held", 2.0) == [(13.5, 16.5)]
+    assert attempts.pauses("held", 3.0) == []
+
+
+def test_percentiles_of_a_second_are_nearest_ranks(tmp_path: Path) -> None:
+    """Of a hundred answers the fiftieth, and the ninety-ninth; as of an overlap unseen."""
+    story = Story(tmp_path, ("held@a",), direct="held@a")
+    for k in range(100):
+        story.attempt(10 + k / 100, took=(k + 1) / 1000)
+    attempts = story.told()
+    (second,) = attempts.per_second()
+    assert (second.p50_ms, second.p99_ms) == (pytest.approx(50), pytest.approx(99))
+    assert attempts.unseen_overlap() == pytest.approx(2 * 0.01 + 0.099)
+    assert attempts.p99_ms("held@a", (10, 11)) == pytest.approx(99)
+    assert attempts.p99_ms("held@a", (10, 10.99)) == pytest.approx(99)
+    assert attempts.p99_ms("held@a", (10.01, 10.99)) == pytest.approx(99)
+    assert attempts.p99_ms("held@a", (10.99, 11)) == pytest.approx(100)
+    assert Story(tmp_path).told().per_second() == []
+
+
+def test_any_two_of_several_servers_are_two_writers(tmp_path: Path) -> None:
+    """The longest overlap counts; one server on two timelines is one."""
+    story = Story(tmp_path, ("fresh", "fresh@b"), direct="fresh@b")
+    for k in range(40):
+        story.attempt(10 + k * STEP, server="a")
+    for k in range(20):
+        story.attempt(15 + k * STEP, server="b", timeline=2)
+        story.attempt(16 + k * STEP, server="c", timeline=2, lane=1)
+        story.attempt(16.5 + k * STEP, server="c", timeline=3, lane=1)
+    assert story.told().two_writers() == pytest.approx(0.9 - QUICK)
+
+
+def test_steady_service_may_end_once_in_twenty_after_its_window(tmp_path: Path) -> None:
+    """At exactly that share it still is steady from the first attempt on."""
+    for late, steady in ((5, True), (6, False)):
+        story = Story(tmp_path)
+        story.steady(10, 19)
+        for k in range(late):
+            story.attempt(19 + k * STEP, Outcome.REFUSED)
+        story.steady(19 + late * STEP, 20)
+        assert story.told().rows.size == 100
+        assert (story.told().steady_after(10, 200, 5) == 0) is steady
+
+
 def test_schedule_error_is_the_probers_own_lateness(tmp_path: Path) -> None:
     """99th percentile of begun minus due, not of how long the database took."""
     story = Story(tmp_path)

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from pgdrill.faults.catalogue import FAULTS, LOCAL
+from pgdrill.faults.catalogue import EVERYWHERE, FAULTS, KIND, KIND_DEFAULT, LOCAL, TUNED, Where
 from pgdrill.judge import failover
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
 from pgdrill.records import Budget, Service, Trial
-from tests.unit.fake_run import trial
+from pgdrill.rundir import Records, RunDir
+from tests.unit.fake_run import fingerprint, trial
 
 pytestmark = pytest.mark.unit
 
@@ -164,3 +165,136 @@ def test_members_that_nobody_could_look_at_are_not_judged(tmp_path: Path, good: 
     assert not names & {key.partition(": ")[2] for key in outcomes(tmp_path, afar)}
     seen = good.model_copy(update={"members": {}, "lanes": lanes | {"held@pg-1": lanes["fresh"]}})
     assert names <= {key.partition(": ")[2] for key in outcomes(tmp_path, seen)}
+
+
+@pytest.mark.parametrize(
+    ("engine", "edition", "versions", "here"),
+    [
+        pytest.param("patroni", "", {}, LOCAL, id="engine-alone"),
+        pytest.param("cnpg", "", {"cloudnative-pg": "1.30.0"}, KIND, id="of-its-operators-version"),
+        pytest.param("x", "cnpg 1.30.0", {"cloudnative-pg": "9"}, KIND, id="as-it-was-recorded"),
+        pytest.param("cnpg", "", {"cloudnative-pg": "0.1"}, None, id="nothing-promised-there"),
+    ],
+)
+def test_trials_are_found_by_fault_and_place(
+    tmp_path: Path, engine: str, edition: str, versions: dict[str, str], here: Where | None
+) -> None:
+    """In the order of the run; what was bad on purpose, hit nothing or is unknown is left out."""
+    run = RunDir.create(tmp_path / "run")
+    assert failover.drilled(Records(run)) == []
+    where = {"engine": engine, "edition": edition, "versions": versions}
+    place = here or KIND
+    run.keep(fingerprint().model_copy(update=where | {"platform": place.platform}))
+    kept = [
+        trial(name, n, 2.0, 10.0 * n) for n in (1, 2) for name in ("switchover", "primary_kill")
+    ]
+    away = kept[0].model_copy(update={"tuning": "default"})
+    for one in (
+        *kept,
+        away,
+        kept[0].model_copy(update={"control": True}),
+        kept[0].model_copy(update={"verified": False}),
+        kept[0].model_copy(update={"experiment": "another"}),
+        kept[0].model_copy(update={"tuning": "another"}),
+    ):
+        run.keep(one)
+    found = failover.drilled(Records(run))
+    if here is None:
+        assert found == []
+        return
+    switches, kills = kept[::2], kept[1::2]
+    expected = [(FAULTS["switchover"], here, switches), (FAULTS["primary_kill"], here, kills)]
+    other = here._replace(timing="default")
+    if other in FAULTS["switchover"].cost:
+        expected.append((FAULTS["switchover"], other, [away]))
+    assert found == expected
+
+
+def test_redundancy_waits_for_gap_and_fault_where_the_member_comes_back_only_then() -> None:
+    """Also where the gap alone is longer; the recovery is waited for longer than either."""
+    for spec in FAULTS.values():
+        for where in spec.cost:
+            found = failover.budgets(where, spec)
+            gap = spec.gap(where).limit
+            late = spec.returns_late or gap > failover.REDUNDANCY.limit
+            before = max(gap, spec.lasts) if late else 0
+            whole = failover.REDUNDANCY.limit + before
+            assert (found.gap.limit, found.redundancy.limit) == (gap, whole)
+            assert found.redundancy.name == failover.REDUNDANCY.name
+            first = "write gap, at most" if gap >= spec.lasts else "the fault lasts"
+            assert found.redundancy.because.startswith(first) == late
+            assert found.redundancy.because.endswith(" + margin 10")
+    for where in EVERYWHERE:
+        gaps = [spec.gap(where).limit for spec in FAULTS.values() if where in spec.cost]
+        assert failover.longest_gap(where) == max(gaps)
+        assert failover.patience(where) == max(failover.RECOVER, 1.5 * max(gaps))
+    with pytest.raises(KeyError):
+        failover.budgets(Where("nowhere", "", TUNED), FAULTS["primary_kill"])
+
+
+def test_a_fault_is_named_with_its_timing_where_that_is_not_the_suites_own() -> None:
+    """Its own timing needs no words."""
+    assert failover.named("switchover", LOCAL) == "switchover"
+    assert failover.named("switchover", KIND_DEFAULT) == "switchover on default timing"
+    assert (failover.other_timing(TUNED), failover.other_timing("own")) == ("", "own")
+
+
+def test_what_was_seen_of_a_trial_that_left_something_open_is_in_its_notes(good: Trial) -> None:
+    """A gap that had not ended, service without evidence, a timeline that was not read."""
+    lanes = {name: one.model_copy(update={"gap": None}) for name, one in good.lanes.items()}
+    lanes["fresh"] = lanes["fresh"].model_copy(update={"silence": 31.0})
+    service = Service(limit_ms=200, window=5, shares=(None, None))
+    bad = good.model_copy(
+        update={"lanes": lanes, "service": service, "steady": 3.0, "timeline_before": 0}
+    )
+    verdicts = Verdicts(None)
+    with suppress(BrokenBudgetError):
+        failover.judge([bad], FAULTS["primary_kill"], LOCAL, verdicts)
+    fresh, held, steady, _, moved, *_ = verdicts.given
+    assert (fresh.observed, fresh.note) == (31, "the gap had not ended")
+    assert (held.observed, held.note) == (None, "")
+    assert (steady.observed, steady.note) == (None, "")
+    assert (moved.observed, moved.note) == (None, "timelines 0 to 2")
+    late = good.model_copy(
+        update={
+            "service": service.model_copy(update={"shares": (99.0, None, 61.4)}),
+            "steady": 7.0,
+        }
+    )
+    soon = good.model_copy(
+        update={"service": service.model_copy(update={"shares": (1.0,)}), "steady": 2.0}
+    )
+    verdicts = Verdicts(None)
+    failover.judge([soon, late], FAULTS["primary_kill"], LOCAL, verdicts)
+    (said,) = (v for v in verdicts.given if v.budget.kind == failover.STEADY)
+    assert (said.observed, said.note) == (7, "61 % in time in its worst second")
+
+
+def test_a_fault_whose_fate_is_open_is_not_judged_by_its_timeline(good: Trial) -> None:
+    """Whether a new primary came proves nothing there."""
+    open_ended = [
+        (spec, where)
+        for spec in FAULTS.values()
+        for where in spec.cost
+        if spec.fate(where) == "either"
+    ]
+    assert open_ended
+    names = {failover.NO_FAILOVER.name, failover.NEEDLESS_FAILOVER.name}
+    for spec, where in open_ended:
+        verdicts = Verdicts(None)
+        with suppress(BrokenBudgetError):
+            failover.judge([good], spec, where, verdicts)
+        assert not names & {v.budget.name for v in verdicts.given}
+
+
+def test_members_that_differ_are_counted_over_all_trials(good: Trial) -> None:
+    """Each of them, in each trial; the slowest schedule decides."""
+    split = good.model_copy(update={"diverged": ("a", "b"), "schedule_error_p99_ms": 7.5})
+    verdicts = Verdicts(None)
+    with suppress(BrokenBudgetError):
+        failover.judge([split, good, split], FAULTS["primary_kill"], LOCAL, verdicts)
+    given = {v.budget.name: v for v in verdicts.given}
+    acked = 3 * good.ledger.acked
+    diverged = given[failover.DIVERGED.name]
+    assert (diverged.observed, diverged.note) == (4, f"of {acked} acked")
+    assert given["prober schedule error p99"].observed == 7.5

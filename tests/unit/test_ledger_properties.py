@@ -170,3 +170,77 @@ def test_neighbours_were_under_way_near_the_instant(held: Held, at: float, reach
     assert len(everything) == attempts.rows.size
     assert sum(one.there for one in everything) == np.unique(ids).size
     assert len(found) == sum(one.ended >= -reach and one.began <= reach for one in everything)
+
+
+@given(made.held(), made.instants, made.instants)
+def test_a_point_is_judged_as_by_a_plain_count_row_by_row(
+    held: Held, one: float, other: float
+) -> None:
+    """What ended at the first instant is wanted, what began at the second is not late."""
+    attempts, ids = held
+    before, after = (int(at * NS) for at in sorted((one, other)))
+    there = set(ids.tolist())
+    counts = dict.fromkeys(("wanted", "absent", "late", "surplus", "refused", "uncertain"), 0)
+    for row in attempts.rows:
+        present = int(row["id"]) in there
+        late = row["started"] > after
+        wanted = row["outcome"] == Outcome.ACKED and row["ended"] <= before
+        refused = row["outcome"] == Outcome.REFUSED and not late
+        counts["wanted"] += bool(wanted)
+        counts["absent"] += bool(wanted and not present)
+        counts["late"] += bool(late)
+        counts["surplus"] += bool(late and present)
+        counts["refused"] += bool(refused and present)
+        counts["uncertain"] += not (wanted or late or refused)
+    found = ledger.as_of(attempts, ids, (before / NS, after / NS))
+    assert dataclasses.asdict(found) == counts | {"duplicate": len(ids) - len(there)}
+
+
+@given(made.held(), made.instants)
+def test_a_loss_is_counted_as_by_a_plain_count_row_by_row(held: Held, at: float) -> None:
+    """A hole was acknowledged before a row began that is there, and not in the same instant."""
+    attempts, ids = held
+    there = set(ids.tolist())
+    acked = [
+        row for row in attempts.rows if row["outcome"] == Outcome.ACKED and row["ended"] <= at * NS
+    ]
+    absent = [row for row in acked if int(row["id"]) not in there]
+    last = max((row["started"] for row in acked if int(row["id"]) in there), default=0)
+    found = ledger.loss(attempts, ids, at)
+    assert (found.wanted, found.absent) == (len(acked), len(absent))
+    assert found.holes == sum(row["ended"] < last for row in absent)
+
+
+@given(made.held(), made.instants, st.integers(0, 30))
+def test_neighbours_are_told_as_they_were(held: Held, at: float, ticks: int) -> None:
+    """From the instant, with their outcome; one that only touches the reach is one of them."""
+    attempts, ids = held
+    reach = ticks * made.TICK
+    middle = int(at * NS)
+    rows = [
+        row
+        for row in attempts.rows
+        if row["ended"] >= middle - reach and row["started"] <= middle + reach
+    ]
+    told = [
+        (
+            (int(row["started"]) - middle) / NS,
+            (int(row["ended"]) - middle) / NS,
+            Outcome(row["outcome"]).name.lower(),
+            int(row["id"]) in set(ids.tolist()),
+        )
+        for row in rows
+    ]
+    found = ledger.near(attempts, ids, at, reach / NS)
+    assert sorted((n.began, n.ended, n.outcome, n.there) for n in found) == sorted(told)
+
+
+def test_what_is_strange_about_a_ledger_is_told_with_examples() -> None:
+    """Five of the ids that no attempt has; and how many ids there are for the attempts."""
+    attempts = made.attempts_of([made.acked(due) for due in range(3)])
+    with pytest.raises(ledger.StrangerError) as caught:
+        ledger.reconcile(attempts, np.arange(1, 11))
+    assert str(caught.value) == "7 ids in the ledger are no attempt's: 4, 5, 6, 7, 8"
+    doubled = dataclasses.replace(attempts, rows=np.concatenate([attempts.rows, attempts.rows[:1]]))
+    with pytest.raises(ValueError, match=r"^4 attempts, but 3 ids$"):
+        ledger.reconcile(doubled, np.empty(0, np.int64))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pgdrill.judge.machine import pace, paces
+from pgdrill.judge.machine import SPELL, pace, paces
 from pgdrill.observe.machine import MachineWatch
 from pgdrill.records import MachineSecond
 from pgdrill.waiting import eventually
@@ -68,3 +68,62 @@ def test_nothing_late_has_no_pace() -> None:
 def test_nobody_looked() -> None:
     """Looks from before the load are none at it."""
     assert pace(bench(), [one for one in machine() if one.at < START + 20]) is None
+
+
+def test_pace_is_of_the_seconds_from_the_first_to_the_last_of_the_load() -> None:
+    """Each with its own CPU and its own bad transactions; late ones weigh by their number."""
+    load = bench()
+    bad = {0: 1, 2: 3}
+    pieces = [s.model_copy(update={"bad": bad.get(s.second, 0)}) for s in load.slices[:4]]
+    short = load.model_copy(update={"duration": 4.0, "slices": tuple(pieces)})
+    works = {-1: 5, 0: 5, 1: 10, 2: 20, 3: 5, 4: 50}
+    seen = [
+        MachineSecond(at=short.started_at + at, busy=10 * at + 20, stolen=at + 1, work_ms=work)
+        for at, work in works.items()
+    ]
+    found = pace(short, seen)
+    assert found is not None
+    assert [(one.second, one.pace, one.busy, one.stolen, one.bad) for one in found.loaded] == [
+        (0, 100, 20, 1, 1),
+        (1, 50, 30, 2, 0),
+        (2, 25, 40, 3, 3),
+        (3, 100, 50, 4, 0),
+    ]
+    assert (found.before, found.during, found.slowest) == (100, 68.75, 68.75)
+    assert (found.late, found.otherwise) == ((100 + 3 * 25) / 4, 75)
+    assert (found.busy, found.stolen) == (35, 2.5)
+    alone = pace(short, seen[1:])
+    assert alone is not None
+    assert alone.before is None
+    all_late = [s.model_copy(update={"bad": 2}) for s in pieces]
+    late = pace(short.model_copy(update={"slices": tuple(all_late)}), seen)
+    assert late is not None
+    assert (late.late, late.otherwise) == (68.75, None)
+
+
+def test_the_slowest_spell_is_of_ten_seconds_in_a_row() -> None:
+    """Wherever it lies, at either end too."""
+    load = bench()
+    for slow in (0, 7, 20):
+        seen = [
+            MachineSecond(
+                at=load.started_at + second,
+                busy=0,
+                stolen=0,
+                work_ms=10 if slow <= second < slow + SPELL else 5,
+            )
+            for second in range(30)
+        ]
+        found = pace(load, seen)
+        assert found is not None
+        assert found.slowest == 50
+
+
+def test_the_best_of_a_run_is_its_fastest_tenth() -> None:
+    """One second that was faster than all others is no measure; none is above its best."""
+    seen = [
+        MachineSecond(at=n, busy=0, stolen=0, work_ms=work) for n, work in enumerate([1] + [4] * 10)
+    ]
+    assert paces(seen) == [100.0] * 11
+    two = [MachineSecond(at=n, busy=0, stolen=0, work_ms=work) for n, work in enumerate([4, 5])]
+    assert paces(two) == [100.0, pytest.approx(100 * 4.1 / 5)]

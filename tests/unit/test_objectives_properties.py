@@ -3,10 +3,12 @@
 from bisect import bisect_left
 from contextlib import suppress
 from dataclasses import replace
+from io import StringIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from pgdrill.judge import bench as judged
 from pgdrill.judge import budgets, catalogue, slos
@@ -207,3 +209,91 @@ def test_more_rows_may_take_longer_and_few_take_no_less_than_some_seconds(
     assert budgets.seed_time(rows).limit <= budgets.seed_time(rows + more).limit
     assert budgets.seed_time(rows).limit >= budgets.SEED_LEAST_SECONDS
     assert budgets.seed_time(1_000_000).limit == 20
+
+
+def test_a_load_is_summed_up_in_a_table_with_its_verdicts_below() -> None:
+    """One row a script, one line a claim: met, broken, or without evidence."""
+    cut = fake_run.bench().model_copy(update={"exit_status": 2})
+    console = Console(width=160, file=StringIO(), color_system=None)
+    with console.capture() as got:
+        console.print(judged.summary(cut))
+    told = [line.rstrip() for line in got.get().splitlines()]
+    place = next(n for n, line in enumerate(told) if line.startswith("script"))
+    header, *lines = told[place:]
+    assert " ".join(told[:place]) == (
+        "pgbench: 16 clients, 420 offered/s for 300 s, scale 20; calibration 912/s; latencies in ms"
+    )
+    assert header.split() == [
+        *("script", "TPS", "mean", "p50", "p95", "p99", "p99.9", "late", "skipped", "failed")
+    ]
+    numbers = ["7.9", "6.2", "19.4", "41.7", "188.2", "3", "0", "0"]
+    assert [line.split() for line in lines[:3]] == [
+        ["all", "420.0", *numbers],
+        ["checkout.sql", "253.3", *numbers],
+        ["browse.sql", "166.7", *numbers],
+    ]
+    assert lines[3:] == [
+        "invalid  p99 latency no evidence (<= 200 ms); pgbench exit status 2, 0 clients aborted",
+        "    met  bad transactions 0.002381 % (<= 0.1 %); 3 late, 0 skipped, 0 failed of 126000",
+        " broken  pgbench exit status 2 (<= 0)",
+        "    met  aborted clients 0 clients (<= 0 clients)",
+        "    met  answered load 100 % (>= 95 %); 420.0 answered of 420 offered each second",
+    ]
+
+
+def test_what_a_limit_is_made_of_is_told_with_it() -> None:
+    """Each budget that depends on a size says by how much, and why."""
+    commits = budgets.same_commits(4, 60.0, 7.4)
+    assert commits.limit == 84  # 2 x 8 sessions, 60 s and 7.4, up
+    assert commits.because == (
+        "one for the start of each of 8 sessions, warm-up included; as many for preparations; one"
+        " a second for autovacuum; the monitoring's 7, which are subtracted, are an estimate from"
+        " the standbys' counts"
+    )
+    bucket = budgets.same_p99(2.5)
+    assert (bucket.limit, bucket.unit, bucket.better) == (2.5, "ms", "lower")
+    assert bucket.because == "a histogram's resolution is the width of its bucket, 2.5 ms"
+    seed = budgets.seed_time(1_000_000)
+    assert (seed.unit, seed.better) == ("s", "lower")
+    assert "50000 rows/s with keys" in seed.because
+    assert seed.because.endswith("at least 5 s")
+    assert budgets.seed_time(250_000).limit == budgets.SEED_LEAST_SECONDS
+    assert budgets.shrinkage(60).because == (
+        "last sample under load: kubelet 15 + metrics-server 15 + autoscaler 15 + autoscaler's"
+        " window 60 + autoscaler's next evaluation 15 + pod stops 10"
+    )
+    floor = budgets.capacity(EarlierLoad(run="r", capacity_tps=1000.3))
+    assert (floor.limit, floor.better, floor.unit) == (400.1, "higher", "/s")
+    assert floor.because.startswith("40% of the 1000/s of r, the last green run like this one")
+
+
+def test_commits_are_counted_without_those_of_the_observers() -> None:
+    """The note says who counted how many, for how long; without a count it is the reason."""
+    counted = Commits(member="pg-1", since=100.0, until=160.0, total=1000.4, observers=10.0)
+    found = slos.compare_commits(4, 980, counted, "not this")
+    assert (found.client, found.prometheus, found.difference) == (980, 990, 10)
+    assert found.note == "pg-1 counted 1000 in 60 s, warm-up included"
+    assert found.budget == budgets.same_commits(4, 60.0, 10.0)
+    none = slos.compare_commits(4, 980, None, "nobody did")
+    assert (none.prometheus, none.note) == (None, "nobody did")
+    assert none.budget == budgets.same_commits(4, 0, 0)
+    assert slos.compare_commits(4, 980, None).note == ""
+    assert {one.note for one in slos.compare_objectives(fake_run.bench(), None)} == {""}
+
+
+def test_p99_of_a_histogram_ends_at_its_last_bound() -> None:
+    """So does one that falls among transactions without an answer, which has no latency."""
+    whole = (
+        fake_run.bench()
+        .scripts[0]
+        .model_copy(
+            update={"transactions": 99, "late": 0, "skipped": 1, "failed": 0, "p99_ms": 12.5}
+        )
+    )
+    last = BOUNDS_MS[-1]
+    assert slos.as_histogram(whole) == 12.5
+    assert slos.as_histogram(whole.model_copy(update={"skipped": 2})) == last
+    assert slos.as_histogram(whole.model_copy(update={"failed": 1})) == last
+    assert slos.as_histogram(whole.model_copy(update={"p99_ms": last + 1.0})) == last
+    assert slos.bucket_ms(0.5) == BOUNDS_MS[0]
+    assert slos.bucket_ms(last + 1) == last - BOUNDS_MS[-2]

@@ -135,6 +135,71 @@ def test_slices_cover_every_second(tmp_path: Path) -> None:
     ]
 
 
+def test_a_script_is_summed_up_in_milliseconds() -> None:
+    """Unsent ones count as skipped, those of aborted clients as failed; all of them as slowest."""
+    latency = np.array([*range(1000, 101_000, 1000), pgbench_log.SKIPPED, pgbench_log.FAILED])
+    found = pgbench_log.script_result("x", latency, seconds=50, limit_ms=90, unsent=3, aborted=4)
+    assert found.model_dump() == {
+        "script": "x",
+        "transactions": 100,
+        "tps": 2,
+        "mean_ms": 50.5,
+        "p50_ms": 55,
+        "p95_ms": 50_000,
+        "p99_ms": 50_000,
+        "p999_ms": 50_000,
+        "late": 10,
+        "skipped": 4,
+        "failed": 5,
+    }
+    many = np.arange(1000, 1_001_000, 1000)
+    found = pgbench_log.script_result("x", many, seconds=50, limit_ms=1, unsent=0, aborted=0)
+    assert (found.p50_ms, found.p95_ms, found.p99_ms, found.p999_ms) == (500, 950, 990, 999)
+    none = pgbench_log.script_result(
+        "x", np.array([pgbench_log.FAILED]), seconds=50, limit_ms=1, unsent=0, aborted=0
+    )
+    assert (none.mean_ms, none.p50_ms, none.tps, none.transactions) == (50_000, 50_000, 0, 0)
+
+
+def test_a_second_has_the_percentiles_of_what_was_due_in_it_and_answered() -> None:
+    """By nearest rank; what was given up or came late is bad in the second it was due in."""
+    due = [*(100 * SECOND + n for n in range(100)), *(101 * SECOND + n for n in range(3))]
+    latency = [*((n + 1) * 1000 for n in range(100)), 200_000, 200_001, pgbench_log.FAILED]
+    zero = np.zeros(len(due), np.int64)
+    log = pgbench_log.Log(np.array(latency), zero, np.array(due), zero)
+    window = pgbench_log.Window(100 * SECOND, 102 * SECOND + 1, rate=50, threads=1)
+    unsent = np.array([99 * SECOND, 102 * SECOND, 200 * SECOND])
+    found = pgbench_log.slices(log, unsent, window, 200)
+    assert [s.model_dump() for s in found] == [
+        {"second": 0, "transactions": 100, "bad": 1, "p50_ms": 50, "p99_ms": 99},
+        {"second": 1, "transactions": 2, "bad": 2, "p50_ms": 200, "p99_ms": 200.001},
+        {"second": 2, "transactions": 0, "bad": 2, "p50_ms": None, "p99_ms": None},
+    ]
+    short = pgbench_log.Window(100 * SECOND, 100 * SECOND, rate=50, threads=1)
+    (whole,) = pgbench_log.slices(log, unsent, short, 200)
+    assert (whole.second, whole.transactions, whole.bad) == (0, 102, 5)
+
+
+@pytest.mark.parametrize(
+    ("silent", "limit_ms", "unsent"),
+    [(14.0, 200, 0), (14.1, 200, 14), (20.0, 20_000, 0), (20.1, 20_000, 20)],
+)
+def test_a_tail_is_unsent_where_neither_chance_nor_the_limit_explains_it(
+    silent: float, limit_ms: float, unsent: int
+) -> None:
+    """Fourteen mean gaps, or the latency limit; its starts lie evenly up to the end."""
+    last = 100 * SECOND
+    log = pgbench_log.Log(*(np.array([value]) for value in (1000, 0, last, 0)))
+    end = last + int(silent * SECOND)
+    window = pgbench_log.Window(last - SECOND, end, rate=1, threads=1)
+    found = window.unsent(log, limit_ms)
+    assert found.size == unsent
+    assert window.seconds == silent + 1
+    if unsent:
+        step = silent * SECOND / unsent
+        assert found.tolist() == [int(end - n * step) for n in range(unsent)]
+
+
 def test_bad_is_late_plus_skipped_plus_failed_of_all_due() -> None:
     """3 bad of 1000 due is 0.3 %: none of the three kinds is left out, none counted twice."""
     latency = np.array([1000] * 997 + [250_000, pgbench_log.FAILED])

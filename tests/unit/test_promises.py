@@ -6,8 +6,8 @@ import pytest
 
 from pgdrill.errors import BadUsageError
 from pgdrill.faults.catalogue import FAULTS, LOCAL
-from pgdrill.judge import catalogue, failover, recovery
-from pgdrill.judge.promises import Limits
+from pgdrill.judge import alerting, catalogue, failover, recovery, watching
+from pgdrill.judge.promises import MATCHES, Limits, budgets_in, by_key
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
 from pgdrill.records import SHARE, Budget, Verdict, read_lines, total
 from pgdrill.settings import resolve
@@ -89,3 +89,83 @@ def test_limits_come_from_the_command_line_or_a_table_of_the_file(tmp_path: Path
     for text in ("p99-latency", "p99-latency=fast", "=5", "p99-latency=-1"):
         with pytest.raises(BadUsageError, match="must be a promise and its limit"):
             resolve({"budget": text}, {}, tmp_path / "no")
+
+
+def test_what_is_said_of_a_users_limit_names_what_pgdrill_promises() -> None:
+    """Where pgdrill promises nothing there is nothing to name; a sum is no longer the user's."""
+    gap = FAULTS["primary_kill"].gap(LOCAL)
+    own = Limits({gap.id: 4.0, "watch.write-gap": 3.0})
+    told = own.apply(gap)
+    assert (told.limit, told.terms, told.name) == (4, (), gap.name)
+    assert told.because == f"set by you; pgdrill promises {gap.limit:g}: {gap.because}"
+    assert own.apply(watching.GAP).because == "set by you"
+    other = FAULTS["switchover"].gap(LOCAL)
+    assert own.apply(other) is other
+
+
+def test_of_promises_with_one_key_the_strictest_is_listed_and_keys_are_in_order() -> None:
+    """Wherever a module keeps them: by a name, or in a table, however deep."""
+
+    def some(key: str, limit: float) -> Budget:
+        return Budget(key=key, name=key, limit=limit, unit="s", better="lower", because="made up")
+
+    module = {
+        "B": some("b", 3),
+        "NUMBER": 7,
+        "TABLE": {"x": some("a", 2), 1: {"y": some("b", 1)}, "z": "text"},
+    }
+    found = list(budgets_in(module))
+    assert [(one.id, one.limit) for one in found] == [("b", 3), ("a", 2), ("b", 1)]
+    kept = by_key(*found)
+    assert [(key, one.limit) for key, one in kept.items()] == [("a", 2), ("b", 1)]
+
+
+def test_every_module_that_promises_is_in_the_catalogue() -> None:
+    """What depends on sizes is listed for those that its texts name."""
+    known = catalogue.known()
+    assert list(known) == sorted(known)
+    limits = {key: budget.limit for key, budget in known.items()}
+    assert (
+        limits.items()
+        >= {
+            "seed-time": 20,
+            "time-to-a-small-pooler": 130,
+            "difference-of-99th-percentiles": 1,
+            "difference-of-commits": 4,
+            "writes-lost-with-every-volume": recovery.LOSS,
+            "condition-to-alert": alerting.MARGIN,
+            "healed-to-resolved-page": alerting.MARGIN,
+            "fault-to-alert": alerting.MARGIN,
+            "time-to-a-second-pooler": 90,
+            "rows-absent": 0,
+        }.items()
+    )
+    assert {"afterwards.rows-lost", "watch.write-gap", "restored.time-to-full-redundancy"} <= set(
+        known
+    )
+    for spec in FAULTS.values():
+        least = min(spec.gap(where).limit for where in spec.cost)
+        assert known[f"{spec.name}.write-gap"].limit == least
+        steady = min(failover.steady(spec, where).limit for where in spec.cost)
+        assert known[f"{spec.name}.steady-service"].limit == steady
+
+
+def test_the_users_limits_are_those_of_the_settings(tmp_path: Path) -> None:
+    """Each must be a promise's; a key that is like no other gets the first ones of the list."""
+    given = resolve({"budget": "p99-latency=100"}, {}, tmp_path / "no")
+    assert catalogue.limits(given) == Limits({"p99-latency": 100.0})
+    wrong = resolve({"budget": "p99-latncy=100"}, {}, tmp_path / "no")
+    with pytest.raises(BadUsageError, match=r"--budget p99-latncy: .* try p99-latency"):
+        catalogue.limits(wrong)
+    known = {key: budget for key, budget in catalogue.known().items() if "." not in key}
+    with pytest.raises(BadUsageError) as caught:
+        Limits.of({"zz.qq": 1}, known)
+    first = ", ".join(sorted(known)[:MATCHES])
+    assert str(caught.value) == (
+        f"--budget zz.qq: there is no such promise; try {first}"
+        " (`python -m pgdrill budgets` lists all)"
+    )
+    gaps = [f"{letter * 30}.write-gap" for letter in "gfedcba"]
+    with pytest.raises(BadUsageError) as caught:
+        Limits.of({"x.gap": 1}, dict.fromkeys([*gaps, "other"], FAULTS["switchover"].gap(LOCAL)))
+    assert f"try {', '.join(sorted(gaps)[:MATCHES])} (" in str(caught.value)

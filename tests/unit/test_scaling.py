@@ -9,7 +9,16 @@ import pytest
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.judge import budgets, failover
-from pgdrill.judge.scaling import carried, claims, fair_share, grown_after, shrunk_after
+from pgdrill.judge.scaling import (
+    SHARED_LEAST,
+    carried,
+    claims,
+    fair_share,
+    grown_after,
+    most_ready,
+    peak_utilisation,
+    shrunk_after,
+)
 from pgdrill.observe import pooler
 from pgdrill.observe.autoscale import Limits, ScalingWatch, why_not_at_rest
 from pgdrill.observe.events import EventLog
@@ -209,6 +218,83 @@ def test_a_client_turned_away_is_broken() -> None:
     """A pod that is in the way of new connections while it comes or goes is found out."""
     away = of_surge(scaling(), aborted_clients=1, exit_status=2)
     assert outcomes(away)[budgets.ABORTED_CLIENTS] == "broken"
+
+
+def test_looks_count_from_the_first_moment_of_the_load_to_its_last() -> None:
+    """One at the very end is still under load: it is no time after it."""
+    s = scaling()
+    begin, end = s.surge.started_at, s.surge.ended_at
+    two = scale_point(begin, 2, dict.fromkeys(POOLERS[:2], 1))
+    one = scale_point(end, 1, {POOLERS[0]: 1})
+    assert grown_after(with_points(s, [two])) == 0
+    assert grown_after(with_points(s, [two.model_copy(update={"at": end})])) == end - begin
+    for outside in (begin - 0.1, end + 0.1):
+        unseen = with_points(s, [two.model_copy(update={"at": outside})])
+        assert grown_after(unseen) is None
+        assert (most_ready(unseen), peak_utilisation(unseen)) == (0, None)
+    assert shrunk_after(with_points(s, [one])) is None
+    after = one.model_copy(update={"at": end + 0.5})
+    assert shrunk_after(with_points(s, [after])) == 0.5
+    assert shrunk_after(with_points(s, [after.model_copy(update={"desired": 2})])) is None
+    assert most_ready(s) == 3
+    assert peak_utilisation(s) == 110
+
+
+def test_shares_need_some_seconds_in_which_every_pod_tells_its_count() -> None:
+    """Of the same pods at the beginning as at the end, and more than the least number."""
+    s = scaling()
+    at = s.surge.started_at
+
+    def full(after: float, *counts: int) -> ScalePoint:
+        return scale_point(at + after, 2, dict(zip(POOLERS, counts, strict=False)))
+
+    first, last = full(1, 100, 0), full(1 + SHARED_LEAST, 160, 20)
+    shares = carried(with_points(s, [full(0, 70), first, last]))
+    assert shares == {POOLERS[0]: 60, POOLERS[1]: 20}
+    assert fair_share(shares) == 50
+    short = last.model_copy(update={"at": last.at - 0.1})
+    assert carried(with_points(s, [first, short])) == {}
+    other = scale_point(last.at, 2, {POOLERS[0]: 160, POOLERS[2]: 20})
+    assert carried(with_points(s, [first, other])) == {}
+    assert carried(with_points(s, [full(1, 100), full(30, 200)])) == {}
+    assert fair_share({}) is None
+    assert fair_share({"a": 0, "b": 0}) is None
+    assert fair_share({"a": 1, "b": 2, "c": 3}) == 50
+    silent = first.pods | {POOLERS[1]: first.pods[POOLERS[1]].model_copy(update={"ready": False})}
+    starting = first.model_copy(update={"pods": silent})
+    assert carried(with_points(s, [starting, first, last])) == shares, "one is not ready yet"
+
+
+def test_what_is_no_evidence_says_why() -> None:
+    """For the size, for the share, and for what was kept."""
+    s = scaling()
+    small = [scale_point(p.at, 1, {POOLERS[0]: 1000 + n}) for n, p in enumerate(s.points)]
+    never = claims(with_points(s, small))
+    assert [c.note for c in never[:3]] == [
+        "1 of at most 3 pods, CPU up to 110 % of what they request, target 60 %",
+        "it never grew",
+        "no second pod for long, or no count",
+    ]
+    under = [p for p in s.points if p.at <= s.surge.ended_at]
+    assert claims(with_points(s, under))[1].note == "not seen after the load"
+    none = [p.model_copy(update={"utilisation": None}) for p in s.points]
+    blind = claims(with_points(s, none))
+    why = "the autoscaler had no CPU metric: no reason was reported"
+    assert [(c.observed, c.note) for c in blind[:2]] == [(None, why), (None, why)]
+    big = [scale_point(p.at, 2, dict.fromkeys(POOLERS[:2], 5)) for p in s.points]
+    assert claims(with_points(s, big))[0].note == "2 pods were ready when the load began, not 1"
+    silent = s.lanes["held"].model_copy(update={"gap": None})
+    mute = claims(s.model_copy(update={"lanes": dict.fromkeys(("fresh", "held"), silent)}))
+    assert {c.note for c in mute[4:]} == {"lanes without acks to the end: fresh, held"}
+    nothing = claims(of_ledger(s, acked_present=0))
+    assert [(c.observed, c.note) for c in nothing[4:]] == [(None, "of 0 acked")] * 3
+    idle = claims(of_surge(s, transactions=0))
+    assert [(c.observed, c.note) for c in idle[3:5]] == [
+        (None, "0 transactions of 8 clients"),
+        (None, "of 4870 acked"),
+    ]
+    slight = with_points(s, (p.model_copy(update={"utilisation": 66.1}) for p in small))
+    assert claims(slight)[0].observed == math.inf, "an autoscaler had a reason to act"
 
 
 @pytest.mark.parametrize(

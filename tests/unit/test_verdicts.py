@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from pgdrill.judge.promises import Limits
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
-from pgdrill.records import Budget, Verdict, read_lines
+from pgdrill.records import About, Budget, Verdict, read_lines
 
 GAP = Budget(name="write gap", limit=10, unit="s", better="lower", because="arithmetic")
 LOAD = Budget(name="answered load", limit=95, unit="%", better="higher", because="source")
@@ -91,3 +92,56 @@ def test_an_error_inside_a_block_is_not_hidden() -> None:
 
     with pytest.raises(ZeroDivisionError):
         judge()
+
+
+def test_a_verdict_keeps_all_that_it_was_given(tmp_path: Path) -> None:
+    """Its test, what was expected, and what it is about; a limit of the user's is its own."""
+    file = tmp_path / "verdicts.jsonl"
+    verdicts = Verdicts(file, "a test", "broken", limits=Limits({"write-gap": 3}))
+    about = About(fault="f", lane="held")
+    with pytest.raises(BrokenBudgetError) as failed:
+        verdicts.check(GAP, 4, "subject", "a note", about)
+    (kept,) = read_lines(file, Verdict)
+    assert kept == verdicts.given[0]
+    assert (kept.test, kept.expected, kept.note, kept.about) == (
+        "a test",
+        "broken",
+        "a note",
+        about,
+    )
+    assert kept.budget.limit == 3
+    assert str(failed.value) == f"broken: {kept.line()}"
+    assert verdicts.check(GAP, 3, "it") is verdicts.given[1]
+    assert verdicts.given[1].about == About()
+    plain = Verdicts(None)
+    made = plain.check(GAP, 10, "it")
+    assert (made.test, made.expected, made.note, made.about) == ("", "met", "", About())
+    with pytest.raises(BrokenBudgetError):
+        plain.check(GAP, 10.1, "it")
+
+
+def test_an_excuse_stands_behind_the_note() -> None:
+    """With its factor; a verdict that is excused is returned like any other."""
+    slow = Verdicts(None, slow=True)
+    excuse = "does not fail the test below 2 times the limit (--slow)"
+    assert slow.check(GAP, 11, "it", "a note").note == f"a note; {excuse}"
+    assert slow.check(GAP, 11, "it").note == excuse
+    assert slow.check(GAP, 9, "it").note == ""
+    more = GAP.model_copy(update={"better": "higher"})
+    with pytest.raises(BrokenBudgetError):
+        slow.check(more, 9, "seconds of which more are better are no delay")
+
+
+def test_all_that_were_not_met_are_named_a_line_each() -> None:
+    """In order, each with its outcome."""
+    verdicts = Verdicts(None)
+
+    def judge() -> None:
+        with verdicts.together():
+            verdicts.check(GAP, 11, "first")
+            verdicts.check(GAP, None, "second")
+
+    with pytest.raises(BrokenBudgetError) as failed:
+        judge()
+    first, second = verdicts.given
+    assert str(failed.value) == f"broken: {first.line()}\ninvalid: {second.line()}"

@@ -287,6 +287,66 @@ def test_shares_of_busy_time() -> None:
     assert found.top(3) == ("CPU", "LWLock:WALWrite", "IPC:SyncRep")
 
 
+def test_a_second_of_the_load_is_the_mean_of_its_looks() -> None:
+    """From the first moment of the load to before its end; failed looks have a reason, once."""
+    load = bench().model_copy(update={"duration": 5.0})
+    pieces = [s.model_copy(update={"bad": 2 if s.second == 1 else 0}) for s in load.slices[:5]]
+    load = load.model_copy(update={"slices": tuple(pieces)})
+
+    def look(after: float, trouble: str = "", **sessions: int) -> WaitLook:
+        return WaitLook(at=load.started_at + after, sessions=sessions, trouble=trouble)
+
+    found = judged.waits(
+        load,
+        [
+            *(look(-0.1, CPU=99), look(0, CPU=1), look(0.5, CPU=2, IO=4), look(1.2, IO=6)),
+            *(look(2, trouble="x"), look(3, trouble="y"), look(3.5, trouble="x")),
+            *(look(4.9, CPU=1, IO=1), look(5, CPU=99, trouble="z")),
+        ],
+    )
+    assert found is not None
+    assert [(one.second, one.sessions, one.bad, one.active) for one in found.seconds] == [
+        (0, {"CPU": 1.5, "IO": 2}, 0, 3.5),
+        (1, {"IO": 6}, 2, 6),
+        (4, {"CPU": 1, "IO": 1}, 0, 2),
+    ]
+    assert (found.looks, found.late_seconds, found.unseen) == (4, 1, 2)
+    assert found.troubles == ("x", "y")
+    assert found.active == pytest.approx(11.5 / 3)
+    io, cpu = found.shares
+    assert (io.event, cpu.event) == ("IO", "CPU")
+    assert (io.overall, io.late) == (pytest.approx(900 / 11.5), 100)
+    assert (cpu.late, cpu.otherwise) == (0, pytest.approx(250 / 5.5))
+    assert (io.most, cpu.most) == (100, pytest.approx(250 / 11.5))
+    assert found.top(1) == ("IO",)
+    assert found.top(2) == ("CPU", "IO")
+    late = [s.model_copy(update={"bad": 1}) for s in pieces]
+    busy = judged.waits(load.model_copy(update={"slices": tuple(late)}), [look(0, CPU=1)])
+    assert busy is not None
+    assert [(one.late, one.otherwise, one.most) for one in busy.shares] == [(100, None, 100)]
+
+
+def test_pressure_is_of_the_seconds_from_the_first_to_the_last_of_the_load() -> None:
+    """Each second at its number; a kernel that tells some of them gives the mean of these."""
+    load = bench().model_copy(update={"duration": 3.0})
+    pieces = [s.model_copy(update={"bad": int(s.second == 0)}) for s in load.slices[:3]]
+    load = load.model_copy(update={"slices": tuple(pieces)})
+    pressures = {-0.5: 99.0, 0: 10.0, 1.2: 20.0, 2.9: None, 3: 99.0}
+    seen = [
+        MachineSecond(at=load.started_at + at, busy=0, stolen=0, work_ms=1, cpu_pressure=cpu)
+        for at, cpu in pressures.items()
+    ]
+    found = judged.strains(load, seen)
+    assert found is not None
+    assert found.cpu == judged.Strain(15, 10, 20)
+    assert found.cpu_by_second == ((0, 10), (1, 20))
+    assert (found.io, found.memory, found.run_queue, found.io_by_second) == (None, None, None, ())
+    late = [s.model_copy(update={"bad": 1}) for s in pieces]
+    only = judged.strains(load.model_copy(update={"slices": tuple(late)}), seen)
+    assert only is not None
+    assert only.cpu == judged.Strain(15, 15, None)
+
+
 def test_looks_before_and_after_the_load_are_none_at_it() -> None:
     """Those of the warm-up are left out, and without others there is nothing to say."""
     one = bench()

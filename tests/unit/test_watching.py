@@ -1,6 +1,7 @@
 """What a watch adds up to: failovers, staleness, judgement; and what of a DSN may be shown."""
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from pgdrill.errors import BadUsageError
 from pgdrill.judge import watching
 from pgdrill.judge.promises import Limits
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
-from pgdrill.records import LaneResult, LedgerCount, Watch
+from pgdrill.records import LaneResult, LedgerCount, Reads, Watch
 from pgdrill.report import watch_plots, watch_text
+from pgdrill.rundir import Records, RunDir
 from pgdrill.waiting import eventually
 from pgdrill.workload import host_names
 from pgdrill.workload.host_names import HostNames
@@ -155,6 +157,61 @@ def test_loss_is_judged_and_what_the_user_sets_a_limit_for(
     else:
         assert outcomes == ["met"] * len(outcomes)
     assert [v.outcome for v in verdicts.given] == outcomes
+
+
+def test_each_limit_of_a_user_is_judged_by_what_was_seen_and_says_of_what(tmp_path: Path) -> None:
+    """Loss, each lane's gap, and the five promises that have no limit of pgdrill's own."""
+    watch = seen(lane(7.5)).model_copy(
+        update={
+            "two_writers": 0.4,
+            "lanes": {"fresh": lane(7.5), "held": lane(None, 6.0, acked=4)},
+            "reads": Reads(target="r", answered=9, failed=1, p50_ms=1, p99_ms=2, most_ms=12.5),
+        }
+    )
+    keys = ("write-gap", "refused-present", "duplicate", "two-writers", "stale-read")
+    verdicts = Verdicts(None, limits=Limits({f"watch.{key}": 5.0 for key in keys}))
+    run = RunDir.create(tmp_path / "run")
+    watching.rejudge(Records(run), verdicts)
+    assert verdicts.given == []
+    run.keep(watch)
+    with pytest.raises(BrokenBudgetError):
+        watching.rejudge(Records(run), verdicts)
+    assert [(v.budget.id, v.subject, v.observed, v.note, v.about.lane) for v in verdicts.given] == [
+        ("watch.acked-lost", "watch", 0, "of 14 acked", ""),
+        ("watch.write-gap", "watch, fresh", 7.5, "", "fresh"),
+        ("watch.write-gap", "watch, held", 6, "the gap had not ended", "held"),
+        ("watch.refused-present", "watch", 2, "", ""),
+        ("watch.duplicate", "watch", 0, "", ""),
+        ("watch.two-writers", "watch", 0.4, "", ""),
+        ("watch.stale-read", "watch", 12.5, "", ""),
+    ]
+
+
+@pytest.mark.parametrize("what", ["refused-present", "duplicate", "two-writers", "stale-read"])
+def test_a_watch_in_which_nothing_was_acknowledged_keeps_no_promise(what: str) -> None:
+    """Nor does one whose ledger nobody could read: its reason is the note."""
+    limits = Limits({f"watch.{what}": 1e9})
+    verdicts = Verdicts(None, limits=limits)
+    with suppress(BrokenBudgetError):
+        watching.judge(seen(lane(1.0, acked=0)), verdicts, limits)
+    assert [(v.outcome, v.note) for v in verdicts.given] == [
+        ("invalid", "of 0 acked"),
+        ("invalid", ""),
+    ]
+    unread = Verdicts(None, limits=limits)
+    with suppress(BrokenBudgetError):
+        watching.judge(seen(lane(1.0), lost=None), unread, limits)
+    assert unread.given[0].note == "of 10 acked: nobody answers"
+    counted = what == "two-writers"  # by the prober alone
+    assert unread.given[1].outcome == ("met" if counted else "invalid")
+
+
+def test_an_open_gap_is_as_long_as_the_limit_or_not_known() -> None:
+    """At the limit it may still be kept; a gap that ended is its own length."""
+    assert watching.longest(lane(3.0, 9.0), 5) == (3.0, False)
+    assert watching.longest(lane(None), 5) == (None, False)
+    assert watching.longest(lane(None, 5.0), 5) == (None, True)
+    assert watching.longest(lane(None, 5.1), 5) == (5.1, True)
 
 
 def test_an_outage_that_had_not_ended_is_drawn_to_the_end() -> None:
