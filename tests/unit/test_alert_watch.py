@@ -77,7 +77,7 @@ class Made:
             cast(Prometheus, self.prometheus),
             cast(Alertmanager, self.alertmanager),
             self.told.append,
-            pages=pages,
+            **({} if pages else {"pages": False}),
         )
 
     def look(self, **stages: str) -> float:
@@ -128,8 +128,10 @@ def test_no_view_of_alerts_is_no_quiet(made: Made) -> None:
     made.look(PgLag="firing")
     aged(made, alerts.BLIND - 0.5)
     assert made.watch.active() == ["PgLag firing"]
-    made.watch._last_error = "it is gone"
     aged(made, 0.6)
+    with pytest.raises(BrokenEnvironmentError, match=r"^no view of alerts for 5 s: $"):
+        made.watch.active()
+    made.watch._last_error = "it is gone"
     with pytest.raises(BrokenEnvironmentError, match=r"^no view of alerts for 5 s: it is gone$"):
         made.watch.active()
     made.look()
@@ -160,6 +162,7 @@ def test_a_wait_ends_with_the_first_sighting_after_its_instant(made: Made) -> No
     assert made.watch.wait(OF, "firing", since=7.5, within=0) is None
     assert made.watch.wait(OF, "paged", since=0, within=0) is None
     assert made.watch.when(OF, "firing", 7.0) == 7.0
+    assert (made.watch.raised(7.0), made.watch.raised(7.1)) == ((OF,), ())
 
 
 def test_old_alerts_are_waited_for_and_named_where_they_stay(made: Made) -> None:
@@ -241,6 +244,7 @@ def test_what_is_held_changes_only_with_its_names(made: Made) -> None:
     assert made.watch.held(first) == ("PgLag",)
     assert made.watch.held(last) == ("PgLag", "PgMoved")
     assert made.watch.held(before) == ()
+    assert [s.at for s in made.told[-2:]] == [made.watch._last_look] * 2
     told: list[tuple[Stage, str]] = [(s.stage, str(s.of)) for s in made.told]
     assert told == [
         ("pending", "PgLag"),
@@ -328,6 +332,7 @@ def test_a_page_is_received_by_its_path_and_its_status() -> None:
         assert all(since <= s.at <= time.monotonic() for s in made.told)
         assert made.told == watch.sightings
         assert watch._paged(since) == ["PgLag(pg-1) paged"]
+        assert watch._paged(made.told[0].at) == ["PgLag(pg-1) paged"]
         assert watch._paged(time.monotonic()) == []
         assert watch.raised(since) == (OF, Expectation("PgMoved"))
         again = Made(pages=True)
@@ -350,7 +355,7 @@ def test_a_watch_polls_until_its_block_ends_and_outlives_an_outage(
     monkeypatch.setattr(alerts, "POLL", 0.01)
     monkeypatch.setattr("pgdrill.observe.deadman.PAGES_AFTER", 0.0)
     for pages in (True, False):
-        made = Made(pages=pages)
+        began, made = time.monotonic(), Made(pages=pages)
         made.prometheus.rule_states = {OF: "firing"}
         with made.watch as watch:
             assert watch.active() == ["PgLag(pg-1) firing"]
@@ -364,6 +369,7 @@ def test_a_watch_polls_until_its_block_ends_and_outlives_an_outage(
         assert not watch._poller.is_alive()
         assert (Expectation(WATCHDOG) in {s.of for s in made.told if s.stage == "paged"}) is pages
         assert Expectation(WATCHDOG) not in {s.of for s in watch.sightings}
+        assert all(began <= s.at <= time.monotonic() for s in made.told)
 
 
 def test_a_source_that_does_not_answer_at_the_start_leaves_nothing_behind() -> None:

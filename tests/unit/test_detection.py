@@ -108,6 +108,20 @@ def test_a_trial_without_a_new_primary_owes_no_alert_about_one() -> None:
     assert [(cell.text, cell.state) for cell in row.cells] == [("2 s (1 of 2)", "info")]
 
 
+def test_an_alert_that_was_promised_and_that_no_trial_expected_is_no_evidence() -> None:
+    """Only an excuse leaves it out, and one alert that is left out hides no other."""
+    none = detection("f", 1, seen("PgFailover", "info", 2)).model_copy(update={"expected": ()})
+    verdicts = Verdicts(None)
+    with pytest.raises(BrokenBudgetError, match="invalid: f, PgFailover"):
+        promises.judge([none], PROMISED, verdicts)
+    excused = detection("f", 1, seen("PgDown", "critical", 2)).model_copy(
+        update={"expected": ("PgDown",), "excused": "no new primary"}
+    )
+    verdicts = Verdicts(None)
+    promises.judge([excused], PROMISED | {"PgDown": PROMISED["PgFailover"]}, verdicts)
+    assert [v.about.alert for v in verdicts.given] == ["PgDown"]
+
+
 def test_matrix_has_a_row_for_each_fault_and_a_column_for_each_alert() -> None:
     """Severe alerts come first, a cell is the slowest trial, an excuse stands in its row."""
     found = matrix(detections())

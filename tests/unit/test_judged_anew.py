@@ -138,8 +138,9 @@ def test_restores_are_judged_by_the_machine_and_engine_of_their_run(tmp_path: Pa
         ("time-to-stream-again", "new member", 70.25, "min 8.9, p50 8.9 of 2 restores"),
         ("p99-latency", "new member", 41, "clients of the prober meanwhile"),
     ]
-    (promised,) = {v.budget.limit for v in found if v.budget.id == "writes-lost-with-every-volume"}
-    assert promised == recovery.LOSS
+    (promised,) = (v.budget for v in found if v.budget.id == "writes-lost-with-every-volume")
+    assert promised.limit == recovery.LOSS
+    assert promised.because == "archive_timeout 60 + to store the file 10"
 
 
 @pytest.mark.parametrize(
@@ -154,10 +155,15 @@ def test_only_an_operators_members_that_share_few_processors_may_be_slow(
     where = fake_run.fingerprint().model_copy(update={"machine": machine})
     cnpg = where.model_copy(update={"engine": "cnpg"})
     restored = fake_run.recovery(1)
+    gone = fake_run.recovery(1, scenario="everything gone", lost_seconds=0.0)
     for number, (place, slow) in enumerate(((where, False), (cnpg, crowded))):
-        found = anew(tmp_path / str(number), recovery.rejudge, place, restored, fake_run.rebuild())
+        found = anew(
+            tmp_path / str(number), recovery.rejudge, place, restored, gone, fake_run.rebuild()
+        )
         (latency,) = (v.budget for v in found if v.budget.unit == "ms" and v.subject == "oops")
         assert latency == (recovery.P99_CROWDED if slow else P99)
+        (lost,) = (v.budget for v in found if v.budget.unit == "ms" and v.subject.endswith("gone"))
+        assert lost == latency
         assert ("new member" in {v.subject for v in found}) == (place is where)
     unknown = where.model_copy(update={"engine": "another"})
     assert anew(tmp_path / "unknown", recovery.rejudge, unknown, restored) == []
@@ -235,6 +241,8 @@ def test_two_counts_are_compared_by_the_budget_that_was_kept_with_them(tmp_path:
         ("difference-of-commits", subject, None, "nobody counted"),
         ("told-commits-that-the-server-does-not-count", subject, None, "nobody counted"),
     ]
+    seen = anew(tmp_path / "seen", slos.rejudge, *fake_run.slos())
+    assert [v.observed for v in seen] == [0, 44.25 - 41.7]
     assert [(one.quantity, one.unit, one.client) for one in kept] == [
         ("transactions due", "", 126_000),
         ("bad transactions", "%", 100 * 3 / 126_000),

@@ -1,11 +1,21 @@
 """A trial is judged for what was measured in it, also where something never came."""
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pgdrill.faults.catalogue import EVERYWHERE, FAULTS, KIND, KIND_DEFAULT, LOCAL, TUNED, Where
+from pgdrill.faults.catalogue import (
+    EVERYWHERE,
+    FAULTS,
+    KIND,
+    KIND_DEFAULT,
+    LOCAL,
+    TUNED,
+    Cost,
+    Where,
+)
 from pgdrill.judge import failover
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
 from pgdrill.records import Budget, Service, Trial
@@ -230,6 +240,9 @@ def test_redundancy_waits_for_gap_and_fault_where_the_member_comes_back_only_the
         assert failover.patience(where) == max(failover.RECOVER, 1.5 * max(gaps))
     with pytest.raises(KeyError):
         failover.budgets(Where("nowhere", "", TUNED), FAULTS["primary_kill"])
+    as_long = Cost({"all of it": failover.REDUNDANCY.limit})
+    soon = replace(FAULTS["standby_kill"], cost={LOCAL: as_long}, returns_late=False)
+    assert failover.budgets(LOCAL, soon).redundancy == failover.REDUNDANCY
 
 
 def test_a_fault_is_named_with_its_timing_where_that_is_not_the_suites_own() -> None:
@@ -298,3 +311,4 @@ def test_members_that_differ_are_counted_over_all_trials(good: Trial) -> None:
     diverged = given[failover.DIVERGED.name]
     assert (diverged.observed, diverged.note) == (4, f"of {acked} acked")
     assert given["prober schedule error p99"].observed == 7.5
+    assert given[failover.REDUNDANCY.name].note == ""

@@ -165,7 +165,12 @@ def test_the_users_limits_are_those_of_the_settings(tmp_path: Path) -> None:
         f"--budget zz.qq: there is no such promise; try {first}"
         " (`python -m pgdrill budgets` lists all)"
     )
-    gaps = [f"{letter * 30}.write-gap" for letter in "gfedcba"]
+    gap = FAULTS["switchover"].gap(LOCAL)
+    alike = [f"{letter * 30}.write-gap" for letter in "bcdefgh"]
     with pytest.raises(BadUsageError) as caught:
-        Limits.of({"x.gap": 1}, dict.fromkeys([*gaps, "other"], FAULTS["switchover"].gap(LOCAL)))
-    assert f"try {', '.join(sorted(gaps)[:MATCHES])} (" in str(caught.value)
+        Limits.of({"q.z-gap": 1}, dict.fromkeys([*alike, "a-first-one"], gap))
+    assert f"try {', '.join(alike[:MATCHES])} (" in str(caught.value)
+    near = [f"gap-number-{number}" for number in range(8)]
+    with pytest.raises(BadUsageError) as caught:
+        Limits.of({"gap-number-": 1}, dict.fromkeys([*near, "other"], gap))
+    assert str(caught.value).count("gap-number-") == 1 + MATCHES

@@ -30,5 +30,5 @@ def test_each_loss_is_a_verdict(changes: dict[str, object], rows: str, tables: s
     assert given[LOST_LATER.name].outcome == rows
     found = given.get(OLD_ROWS.name)
     assert (found and found.outcome) == tables
-    if "first_lost" in changes:
-        assert "switchover 1" in given[LOST_LATER.name].note
+    first = "; first switchover 1" if "first_lost" in changes else ""
+    assert given[LOST_LATER.name].note == f"of {changes.get('acked', 3000)} acked{first}"

@@ -6,6 +6,7 @@ import pytest
 
 from pgdrill.errors import BadUsageError
 from pgdrill.judge import recovery as judged
+from pgdrill.judge.bench import Claim
 from pgdrill.judge.budgets import P99
 from pgdrill.platforms.archive import Target
 from pgdrill.records import Budget, Rebuild, Recovery
@@ -162,3 +163,7 @@ def test_a_standby_that_was_copied_from_the_primary_is_not_from_the_archive() ->
         claim = judged.claims_of_rebuild("patroni", [made.model_copy(update={"method": method})])[0]
         assert claim.observed is not None
         assert claim.budget.allows(claim.observed) is kept
+    others = [made.model_copy(update={"method": method}) for method in ("", "basebackup", "")]
+    assert judged.claims_of_rebuild("patroni", [made, *others])[0] == Claim(
+        judged.FROM_ARCHIVE, 3, "basebackup, unknown"
+    )

@@ -10,12 +10,13 @@ from pgdrill.faults.catalogue import FAULTS, LOCAL
 from pgdrill.judge import alerting, failover
 from pgdrill.judge.budgets import WEAK_SETTINGS
 from pgdrill.judge.promises import Limits
+from pgdrill.judge.rejudge import rejudge
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
-from pgdrill.records import AlertPath, Budget, Clock, Trial, Verdict, append, write
+from pgdrill.records import About, AlertPath, Budget, Clock, Trial, Verdict, append, write
 from pgdrill.report import splice, terminal
 from pgdrill.report.read_run import read_run
 from pgdrill.report.run_data import RunData
-from pgdrill.rundir import RunDir
+from pgdrill.rundir import Records, RunDir
 from tests.unit.fake_run import START, alerts, fingerprint, trial, verdict
 
 pytestmark = pytest.mark.unit
@@ -138,3 +139,65 @@ def test_an_alert_is_judged_by_the_path_that_its_life_keeps(run: RunDir) -> None
     assert today(run).verdicts == read_run(run.path).verdicts
     with pytest.raises(ValueError, match="PostgresDown: its path"):
         alerting.judge(old, judged)
+
+
+SECONDS = Budget(name="some", limit=5, unit="s", better="lower", because="made up")
+
+
+def test_a_verdict_is_found_again_by_what_it_is_about_or_by_its_words(tmp_path: Path) -> None:
+    """Of a fault or an alert the words may be others; of anything else they are all there is.
+
+    What today's judges say and the run did not is added; a control is never replaced.
+    """
+    run = RunDir.create(tmp_path / "run")
+    fault, alert = About(fault="f", lane="held"), About(alert="a")
+    written = [
+        *((1.0, "sabotage", fault, "broken"), (1.0, "f, as it was called", fault, "met")),
+        *((2.0, "a, as it was called", alert, "met"), (3.0, "x", About(lane="held"), "met")),
+        *((4.0, "y", About(lane="held"), "met"), (5.0, "seen live", About(), "met")),
+    ]
+    for observed, subject, about, expected in written:
+        one = verdict(SECONDS, subject, observed, about=about)
+        run.keep(one.model_copy(update={"expected": expected, "test": f"of {subject}"}))
+
+    def judge(_: Records, verdicts: Verdicts) -> None:
+        verdicts.check(SECONDS, 40, "y", about=About(lane="held"))
+        verdicts.check(SECONDS, 3, "x", about=About(lane="held"))
+        verdicts.check(SECONDS, 2, "a", about=alert)
+        verdicts.check(SECONDS, 1, "f", about=fault)
+        verdicts.check(SECONDS, 9, "new")
+
+    found = rejudge(Records(run), {"chaos": [judge, judge]}, NONE, on="today")
+    assert [(v.subject, v.observed, v.test) for v in found.verdicts[:6]] == [
+        ("sabotage", 1, "of sabotage"),
+        ("f", 1, "of f, as it was called"),
+        ("a", 2, "of a, as it was called"),
+        ("x", 3, "of x"),
+        ("y", 40, "of y"),
+        ("seen live", 5, "of seen live"),
+    ]
+    assert {v.test for v in found.verdicts[6:]} == {"tests/chaos/"}
+    assert sorted(v.subject for v in found.verdicts[6:]) == ["a", "f", "new", "new", "x", "y"]
+    assert [v.subject for v in found.kept] == ["sabotage", "seen live"]
+    ((before, now),) = found.changed
+    assert (before.observed, before.outcome, now.observed, now.outcome) == (4, "met", 40, "broken")
+    assert (found.own, found.on) == ((), "today")
+
+
+def test_a_users_limit_decides_what_was_seen_live_and_nothing_that_was_not(tmp_path: Path) -> None:
+    """Broken today, met today, or as the run wrote it: without evidence, or of a control."""
+    run = RunDir.create(tmp_path / "run")
+    live = [verdict(SECONDS, "it", observed) for observed in (4.0, 6.0, None, 1.0)]
+    live.append(live[0].model_copy(update={"expected": "broken"}))
+    for one in live:
+        run.keep(one)
+    found = rejudge(Records(run), {}, Limits({"some": 3.5, "other": 0.25}), on="today")
+    assert [v.outcome for v in found.kept] == ["broken", "broken", "invalid", "met", "met"]
+    assert [v.budget.limit for v in found.kept] == [3.5, 3.5, 5, 3.5, 5]
+    assert found.verdicts == found.kept
+    assert found.own == ("some=3.5", "other=0.25")
+    assert [now.observed for _, now in found.changed] == [4]
+    slow = live[1].model_copy(update={"outcome": "met"})
+    run = RunDir.create(tmp_path / "same")
+    run.keep(slow)
+    assert rejudge(Records(run), {}, NONE, on="today").kept == (slow,)

@@ -277,6 +277,9 @@ def test_what_is_no_evidence_says_why() -> None:
     ]
     under = [p for p in s.points if p.at <= s.surge.ended_at]
     assert claims(with_points(s, under))[1].note == "not seen after the load"
+    assert claims(with_points(s, [*under, s.points[-1]]))[1].note == "down to 1"
+    unused = [p.model_copy(update={"utilisation": 0.0}) for p in s.points]
+    assert "CPU up to 0 % of" in claims(with_points(s, unused))[0].note
     none = [p.model_copy(update={"utilisation": None}) for p in s.points]
     blind = claims(with_points(s, none))
     why = "the autoscaler had no CPU metric: no reason was reported"

@@ -290,7 +290,7 @@ def test_shares_of_busy_time() -> None:
 def test_a_second_of_the_load_is_the_mean_of_its_looks() -> None:
     """From the first moment of the load to before its end; failed looks have a reason, once."""
     load = bench().model_copy(update={"duration": 5.0})
-    pieces = [s.model_copy(update={"bad": 2 if s.second == 1 else 0}) for s in load.slices[:5]]
+    pieces = [s.model_copy(update={"bad": 2 if s.second == 1 else 0}) for s in load.slices[:4]]
     load = load.model_copy(update={"slices": tuple(pieces)})
 
     def look(after: float, trouble: str = "", **sessions: int) -> WaitLook:
@@ -321,8 +321,13 @@ def test_a_second_of_the_load_is_the_mean_of_its_looks() -> None:
     assert found.top(1) == ("IO",)
     assert found.top(2) == ("CPU", "IO")
     late = [s.model_copy(update={"bad": 1}) for s in pieces]
-    busy = judged.waits(load.model_copy(update={"slices": tuple(late)}), [look(0, CPU=1)])
+    short = load.model_copy(update={"slices": tuple(late), "duration": 1.0})
+    busy = judged.waits(short, [look(0, CPU=1)])
     assert busy is not None
+    assert busy.unseen == 0
+    idle = judged.waits(short, [look(0, CPU=0)])
+    assert idle is not None
+    assert (idle.shares, idle.active) == ((), 0)
     assert [(one.late, one.otherwise, one.most) for one in busy.shares] == [(100, None, 100)]
 
 

@@ -206,6 +206,16 @@ def test_a_watch_in_which_nothing_was_acknowledged_keeps_no_promise(what: str) -
     assert unread.given[1].outcome == ("met" if counted else "invalid")
 
 
+def test_one_acknowledged_write_is_evidence_and_no_limit_of_pgdrills_own_breaks() -> None:
+    """What only its user can limit is endless until then, and lower is better."""
+    verdicts = Verdicts(None)
+    watching.judge(seen(lane(1.0, acked=1)), verdicts, Limits({}))
+    assert [(v.outcome, v.note) for v in verdicts.given] == [("met", "of 1 acked")]
+    assert watching._yours("write-gap", "write gap", "s") == watching.GAP
+    assert (watching.GAP.id, watching.GAP.better) == ("watch.write-gap", "lower")
+    assert watching.GAP.limit == float("inf")
+
+
 def test_an_open_gap_is_as_long_as_the_limit_or_not_known() -> None:
     """At the limit it may still be kept; a gap that ended is its own length."""
     assert watching.longest(lane(3.0, 9.0), 5) == (3.0, False)
