@@ -85,3 +85,12 @@ def test_every_option_explains_itself() -> None:
         assert option.help
         if option.by_profile:
             assert set(option.by_profile) == {"quick", "laptop", "full"}
+
+
+def test_the_settings_of_the_example_are_read() -> None:
+    """They name one cluster and break nothing; its tests are drilled elsewhere."""
+    file = Path(__file__).parents[2] / "examples" / "your-cluster" / "pgdrill.toml"
+    found = resolve({}, {}, file)
+    assert (found.platform, found.level) == ("kube", "observe")
+    assert (found.context, found.namespace, found.cluster) == ("staging", "db", "pg")
+    assert found.budget.own == (("primary_kill.write-gap", 30.0),)
