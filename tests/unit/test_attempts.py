@@ -250,10 +250,11 @@ def test_steady_allows_one_in_a_hundred(tmp_path: Path) -> None:
 
 
 def test_attempts_that_were_due_at_once_stay_in_their_order(tmp_path: Path) -> None:
-    """That in which the prober wrote them down, however many there are."""
+    """That in which the prober wrote them down, however many there are, and answered at once."""
     story = Story(tmp_path)
     for k in range(400):
-        story.attempt(10 + k % 2, server=f"s{k // 2 % 3}", timeline=1 + k // 200)
+        due, server = 10 + k % 2, f"s{k // 2 % 3}"
+        story.attempt(due, took=12 - due, server=server, timeline=1 + k // 200)
     attempts = story.told()
     evens = [k + 1 for k in range(0, 400, 2)]
     assert attempts.rows["id"].tolist() == [*evens, *(k + 1 for k in evens)]
@@ -322,14 +323,50 @@ def test_any_two_of_several_servers_are_two_writers(tmp_path: Path) -> None:
 
 def test_steady_service_may_end_once_in_twenty_after_its_window(tmp_path: Path) -> None:
     """At exactly that share it still is steady from the first attempt on."""
-    for late, steady in ((5, True), (6, False)):
+    for late, before in ((5, 0), (6, 0), (5, 10), (6, 10)):
         story = Story(tmp_path)
-        story.steady(10, 19)
+        for k in range(before):
+            story.attempt(9 + k * STEP, Outcome.REFUSED)
+        story.steady(10, 20 - late * STEP)
         for k in range(late):
-            story.attempt(19 + k * STEP, Outcome.REFUSED)
-        story.steady(19 + late * STEP, 20)
-        assert story.told().rows.size == 100
-        assert (story.told().steady_after(10, 200, 5) == 0) is steady
+            story.attempt(20 - (late - k) * STEP, Outcome.REFUSED)
+        attempts = story.told()
+        assert attempts.rows.size == before + 100
+        assert attempts.steady_after(9, 200, 5) == (pytest.approx(1) if late == 5 else None)
+
+
+def test_a_window_that_ends_with_the_last_attempt_was_watched(tmp_path: Path) -> None:
+    """And an answer at the limit is in time; one that came 100 ns later is not."""
+    for took, steady in ((0.2, 0), (0.2000001, None)):
+        story = Story(tmp_path)
+        for due in (10.0, 11.0, 12.0, 13.0):
+            story.attempt(due, took=took)
+        assert story.told().steady_after(10, 200, 3) == steady
+    assert story.told().steady_after(10, 300, 3) == 0
+    assert story.told().steady_after(10, 300, 3.1) is None
+
+
+def test_a_second_in_which_nothing_was_due_or_in_time_has_its_place(tmp_path: Path) -> None:
+    """At the end, too; without a client's attempt there is no second."""
+    story = Story(tmp_path, ("fresh", "fresh@b"), direct="fresh@b")
+    story.attempt(13, lane=1)
+    assert story.told().service(10, 200, 5).shares == ()
+    story.steady(10, 11)
+    for k in range(10):
+        story.attempt(11 + k * STEP, Outcome.REFUSED)
+    story.attempt(13.5)
+    assert story.told().service(10, 200, 5).shares == (100, 0, None)
+
+
+def test_an_overlap_may_go_unseen_for_twice_the_interval_that_is_known(tmp_path: Path) -> None:
+    """Of lanes straight to members that tried twice; of none, nothing is known."""
+    story = Story(tmp_path, ("fresh", "held@a", "held@b"), direct="held@a")
+    story.steady(10, 12)
+    assert story.told().unseen_overlap() is None
+    story.attempt(10, lane=1)
+    assert story.told().unseen_overlap() is None
+    story.attempt(10.4, lane=1)
+    assert story.told().unseen_overlap() == pytest.approx(0.8 + QUICK)
 
 
 def test_schedule_error_is_the_probers_own_lateness(tmp_path: Path) -> None:
@@ -342,7 +379,7 @@ def test_schedule_error_is_the_probers_own_lateness(tmp_path: Path) -> None:
 
 def test_nothing_attempted_is_no_perfect_schedule(tmp_path: Path) -> None:
     """An empty log raises instead of passing."""
-    with pytest.raises(ValueError, match="no attempts"):
+    with pytest.raises(ValueError, match=r"^no attempts: the prober has no schedule error$"):
         Story(tmp_path).told().schedule_error_p99_ms()
 
 
