@@ -299,7 +299,7 @@ def test_a_life_ends_with_the_page_that_follows_its_own(made: Made) -> None:
     }
     moved = Expectation("PgMoved")
     for stage, at in (("alertmanager", 11.0), ("logged", 12.0), ("resolved", 15.0)):
-        made.watch._note(cast(Stage, stage), moved, at=at)
+        made.watch._note(stage, moved, at=at)
     logged = made.watch.life(moved, scenario="s", quiet_from=8, condition=9, healed=None)
     assert (logged.severity, logged.paged, logged.logged) == ("info", None, 12)
     assert (logged.alertmanager, logged.resolved, logged.healed) == (11, 15, None)
