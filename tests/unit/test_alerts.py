@@ -37,6 +37,7 @@ from pgdrill.settings import ROOT
 from pgdrill.waiting import DeadlineError, eventually
 
 WITHIN = 15.0  # seconds; on an idle machine every stage comes within one
+LOOKS = 1.0  # seconds from one look at both to the next one, on a busy machine
 
 
 ALERTS = ("Brief", "Muted", "Loud", "Told")
@@ -389,7 +390,9 @@ def test_a_watch_without_pages_leaves_the_pager_alone(
         monitoring.condition("Loud") as of,
     ):
         since = time.monotonic()
+        # Alertmanager is asked after Prometheus, so it may be ahead by one look.
         assert second.wait(of, "alertmanager", since=since, within=WITHIN) is not None
+        assert second.wait(of, "firing", since=since, within=WITHIN) is not None
         assert second.held(time.monotonic()) == ("Loud",)
         assert second.held(since - 60) == ()
         assert second.raised(since) == (of,)
@@ -398,7 +401,7 @@ def test_a_watch_without_pages_leaves_the_pager_alone(
         assert (came.alert, came.severity, came.member) == ("Loud", "warning", "")
         assert came.firing is not None
         assert came.alertmanager is not None
-        assert 0 < came.firing <= came.alertmanager
+        assert 0 < came.firing <= came.alertmanager + LOOKS
 
 
 def test_a_fault_waits_for_the_calm_after_an_old_alert(
