@@ -163,10 +163,14 @@ class PatroniEngine:
 
     def configuration(self) -> dict[str, Any]:
         """Return Patroni's dynamic configuration, from the first member that answers."""
+        return self._from_any("config")
+
+    def _from_any(self, path: str) -> dict[str, Any]:
+        """Return what the first member that answers has at a path; empty when none does."""
         for url in self._rest.values():
             try:
                 within = timeouts.PATRONI_ANSWERS
-                return dict(self._access.ask("GET", f"{url}/config", timeout=within).json())
+                return dict(self._access.ask("GET", f"{url}/{path}", timeout=within).json())
             except (requests.RequestException, ValueError):
                 continue
         return {}

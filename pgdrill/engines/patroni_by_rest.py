@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import requests
-
 from pgdrill import timeouts
 from pgdrill.engines.base import Member, flat
 from pgdrill.engines.patroni import PatroniEngine
@@ -36,13 +34,7 @@ class PatroniByRest(PatroniEngine):
 
     def view(self) -> dict[str, Any]:
         """Return the cluster as Patroni lists it, from the first member that answers; or {}."""
-        for url in self._rest.values():
-            try:
-                within = timeouts.PATRONI_ANSWERS
-                return dict(self._access.ask("GET", f"{url}/cluster", timeout=within).json())
-            except (requests.RequestException, ValueError):
-                continue
-        return {}
+        return self._from_any("cluster")
 
     def lock_holder(self) -> str:
         """Return the holder of the leader lock; '' while there is none."""
@@ -63,18 +55,13 @@ class PatroniByRest(PatroniEngine):
             if m.role == "standby" and m.streaming and m.name not in barred
         ]
         return [m.name for m in fit if m.synchronous] or (
-            [] if self.synchronous() else [m.name for m in fit]
+            [] if _commits_wait(self.configuration()) else [m.name for m in fit]
         )
-
-    def synchronous(self) -> bool:
-        """Whether the configuration lets commits wait for a standby."""
-        mode = self.configuration().get("synchronous_mode")
-        return mode not in (None, False, "off", "false")
 
     def synchronous_state_is_expected(self) -> bool:
         """Whether as many standbys may acknowledge a commit as the configuration asks for."""
         configuration = self.configuration()
-        if not self.synchronous():
+        if not _commits_wait(configuration):
             return bool(configuration)  # no answer is no evidence
         members = self.members()
         ready = [m for m in members if m.synchronous and m.streaming]
@@ -114,3 +101,8 @@ class PatroniByRest(PatroniEngine):
             key: "(not shown)" if _SECRET.search(key) else value
             for key, value in flat(self.configuration()).items()
         }
+
+
+def _commits_wait(configuration: Mapping[str, Any]) -> bool:
+    """Whether a configuration lets commits wait for a standby."""
+    return configuration.get("synchronous_mode") not in (None, False, "off", "false")

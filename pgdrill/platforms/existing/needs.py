@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.platforms.existing import schema
 from pgdrill.platforms.existing.platform import ExistingPlatform
 from pgdrill.settings import below
@@ -43,13 +43,13 @@ def of_database(platform: ExistingPlatform) -> Iterator[Row]:
         yield Row(capability, why, "observe", there, "yes" if there else lack, optional=True)
 
 
-def tried(what: str, why: str, demand: Callable[[], None]) -> Row:
-    """Return whether a demand is met, with its refusal where it is not."""
+def tried(what: str, why: str, demand: Callable[[], None], level: str = "observe") -> Row:
+    """Return whether a demand of a level is met, with its refusal where it is not."""
     try:
         demand()
-    except BrokenEnvironmentError as error:
-        return Row(what, why, "observe", False, str(error))
-    return Row(what, why, "observe", True, "yes")
+    except (BrokenEnvironmentError, BadUsageError) as error:
+        return Row(what, why, level, False, str(error))
+    return Row(what, why, level, True, "yes")
 
 
 def missing(rows: list[Row], level: str) -> list[Row]:

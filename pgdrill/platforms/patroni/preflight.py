@@ -1,8 +1,5 @@
 """The needs of a drill of an existing cluster, checked before anything is done."""
 
-from collections.abc import Callable
-
-from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.platforms.existing.needs import Row, of_database, tried
 from pgdrill.platforms.patroni.platform import PatroniPlatform
 
@@ -24,8 +21,8 @@ def look(platform: PatroniPlatform) -> list[Row]:
         tried("no production", "tags of the members", lambda: found.demand_harmless(production)),
         tried("the same cluster", "--dsn and --patroni lead to it", platform.demand_same),
         *of_database(platform),
-        _of_faults("requests that change something", "every fault", found.demand_rights),
-        _of_faults("an address that follows", "every fault", platform.demand_follows),
+        tried("requests that change something", "every fault", found.demand_rights, "fault"),
+        tried("an address that follows", "every fault", platform.demand_follows, "fault"),
         Row(
             "promises",
             f"write gaps, by {bounds}",
@@ -35,11 +32,3 @@ def look(platform: PatroniPlatform) -> list[Row]:
             optional=True,
         ),
     ]
-
-
-def _of_faults(what: str, why: str, demand: Callable[[], None]) -> Row:
-    try:
-        demand()
-    except (BrokenEnvironmentError, BadUsageError) as error:
-        return Row(what, why, "fault", False, str(error))
-    return Row(what, why, "fault", True, "yes")
