@@ -185,6 +185,22 @@ _UNWATCHED = Excused("pgdrill's monitoring does not watch a user's cluster")
 _OUTAGE = ("PgNoPrimary", "PgFailoverHappened")
 
 
+def _partition(name: str, title: str, claim: str, local: Cost) -> FaultSpec:
+    """Return a fault that cuts the primary off; what that costs on kind is the same in each way."""
+    return FaultSpec(
+        name=name,
+        title=title,
+        claim=claim,
+        primary="moves",
+        cost={LOCAL: local, KIND: _ISOLATED},
+        alerts=dict.fromkeys((LOCAL, KIND), _OUTAGE),
+        lasts=_CUT_FOR,
+        returns_late=True,
+        needs="partition",
+        profile="full",
+    )
+
+
 _ALL = (
     FaultSpec(
         name="primary_kill",
@@ -350,42 +366,23 @@ _ALL = (
         returns_late=True,
         profile="full",
     ),
-    FaultSpec(
-        name="primary_partition",
-        title="The primary is cut off from everybody",
-        claim="Clients write again in time although the primary is cut off, and never to two"
-        " members.",
-        primary="moves",
-        cost={LOCAL: _CUT_OFF, KIND: _ISOLATED},
-        alerts=dict.fromkeys((LOCAL, KIND), _OUTAGE),
-        lasts=_CUT_FOR,
-        returns_late=True,
-        needs="partition",
-        profile="full",
+    _partition(
+        "primary_partition",
+        "The primary is cut off from everybody",
+        "Clients write again in time although the primary is cut off, and never to two members.",
+        _CUT_OFF,
     ),
-    FaultSpec(
-        name="primary_partition_peers",
-        title="The primary is cut off from its peers and from who decides; clients reach it",
-        claim="A primary that only clients reach acknowledges nothing that a successor lacks.",
-        primary="moves",
-        cost={LOCAL: _CUT_OFF, KIND: _ISOLATED},
-        alerts=dict.fromkeys((LOCAL, KIND), _OUTAGE),
-        lasts=_CUT_FOR,
-        returns_late=True,
-        needs="partition",
-        profile="full",
+    _partition(
+        "primary_partition_peers",
+        "The primary is cut off from its peers and from who decides; clients reach it",
+        "A primary that only clients reach acknowledges nothing that a successor lacks.",
+        _CUT_OFF,
     ),
-    FaultSpec(
-        name="primary_partition_one_way",
-        title="Nothing arrives at the primary, and what it sends does",
-        claim="Clients write again in time although the primary still sends, and hears nobody.",
-        primary="moves",
-        cost={LOCAL: _HEARS_NOBODY, KIND: _ISOLATED},
-        alerts=dict.fromkeys((LOCAL, KIND), _OUTAGE),
-        lasts=_CUT_FOR,
-        returns_late=True,
-        needs="partition",
-        profile="full",
+    _partition(
+        "primary_partition_one_way",
+        "Nothing arrives at the primary, and what it sends does",
+        "Clients write again in time although the primary still sends, and hears nobody.",
+        _HEARS_NOBODY,
     ),
     FaultSpec(
         name="volume_hang",

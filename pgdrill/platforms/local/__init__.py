@@ -262,7 +262,7 @@ class LocalPlatform:
     # -- views of what is running ------------------------------------------------------------
 
     def _forget_views(self) -> None:
-        for view in ("layout", "engine", "faults"):
+        for view in ("layout", "engine", "faults", "_cuts_members_off"):
             self.__dict__.pop(view, None)
 
     @cached_property
@@ -291,6 +291,12 @@ class LocalPlatform:
             incarnation=lambda member: self.processes(member).incarnation(),
         )
 
+    @cached_property
+    def _cuts_members_off(self) -> bool:
+        return (
+            bool(self.layout.cgroup("etcd")) and self.layout.network(next(iter(MEMBERS))).possible()
+        )
+
     @property
     def capabilities(self) -> frozenset[Capability]:
         """The capabilities of this installation."""
@@ -305,7 +311,7 @@ class LocalPlatform:
             words |= {"backup", "rebuild"}
         if self.layout.mounts:
             words.add("real-disk-limit")
-        if self.layout.cgroup("etcd") and self.layout.network(next(iter(MEMBERS))).possible():
+        if self._cuts_members_off:
             words.add("partition")
         return frozenset(words)
 

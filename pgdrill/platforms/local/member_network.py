@@ -6,8 +6,6 @@ where they arrive, by that of the socket that receives them.
 """
 
 import os
-import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,16 +69,13 @@ class MemberNetwork:
     def possible(self) -> bool:
         """Whether this machine can tell packets apart by control groups."""
         groups = (self.group, *self.peers)
-        if not shutil.which("nft") or not all(group.is_dir() for group in groups):
+        if not all(group.is_dir() for group in groups):
             return False
-        checked = subprocess.run(
-            ["nft", "--check", "--file", "-"],
-            input=self._rules("peers"),
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-        return checked.returncode == 0
+        try:
+            output("nft", "--check", "--file", "-", stdin=self._rules("peers"), within=10)
+        except BrokenEnvironmentError:
+            return False
+        return True
 
     def cut(self, whom: Cut, seconds: float) -> None:
         """Drop packets, for so many seconds at most.
