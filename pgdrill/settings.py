@@ -307,6 +307,14 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("clients", _whole(1, 1000), "concurrent pgbench clients", 16),
     Option("rate", _rate, "pgbench transactions/s; auto: a share of what calibration reached", 0.0),
+    Option(
+        "load",
+        _one_of("host", "cluster"),
+        "kind and kube platforms: where the steady load's pgbench runs, on this machine or in pods"
+        " of the database's own image",
+        "host",
+    ),
+    Option("load-workers", _whole(1, 100), "the number of those pods, with --load=cluster", 1),
     Option("rows", _whole(MIN_ROWS, 10**9), "rows of the seeded shop, over all tables", 1_000_000),
     Option(
         "reseed",
@@ -439,6 +447,8 @@ class Settings:
     duration: int
     clients: int
     rate: float
+    load: str
+    load_workers: int
     rows: int
     reseed: bool
     seed: int

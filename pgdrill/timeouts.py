@@ -63,6 +63,10 @@ ARCHIVE_CAUGHT_UP = 600.0 * FACTOR
 BACKUP_TAKEN = 1800.0 * FACTOR
 RESTORE_STEP = 1800.0 * FACTOR  # one step of a restore
 
+# --- a load in the cluster
+LOAD_PODS_BEGIN = 120.0 * FACTOR  # its pods run; the image is there, for the database runs it
+LOAD_FETCHED = 60.0 * FACTOR  # the whole log of a pod, tens of megabytes, through the API server
+
 # --- images
 IMAGE_PULLED = 1800.0 * FACTOR  # one image, cuts included; the node image has some 350 MB
 

@@ -152,6 +152,15 @@ class CnpgEngine:
                     return str(container["image"])
         raise BrokenEnvironmentError(f"Cluster {self.cluster} has no instance")
 
+    def pull_secrets(self) -> tuple[str, ...]:
+        """Return the Secrets with which that image is pulled.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer.
+        """
+        named = (pod["spec"].get("imagePullSecrets", ()) for pod in self._instances())
+        return tuple(dict.fromkeys(str(one["name"]) for secrets in named for one in secrets))
+
     def _instances(self) -> list[dict[str, Any]]:
         try:
             found = self._core.list_namespaced_pod(

@@ -234,6 +234,18 @@ class HasAutoscaler(Protocol):
 
 
 @runtime_checkable
+class LoadsInside(Protocol):
+    """A platform that can run the clients of a load beside the database."""
+
+    def pgbench_inside(self, workers: int) -> Program:
+        """Return a pgbench that is so many pods for each start.
+
+        Raises:
+            BrokenEnvironmentError: there is no image for them.
+        """
+
+
+@runtime_checkable
 class HasRuleObjects(Protocol):
     """A platform whose alert rules are objects that can be removed."""
 

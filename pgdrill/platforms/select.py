@@ -14,7 +14,8 @@ from pgdrill.provision.supply import Supply
 from pgdrill.settings import BY_KEY, EXISTING, Settings
 
 # Options that others than these platforms would ignore.
-FOR_EXISTING = {
+ONLY_FOR = {
+    ("kind", "kube"): ("load", "load_workers"),
     ("kube",): ("context", "namespace"),
     ("patroni",): ("patroni", "patroni_auth", "patroni_ca"),
     EXISTING: ("cluster", "level", "yes_break", "dsn", "rw_host", "ro_host"),
@@ -76,13 +77,16 @@ def _refuse_options_of_others(settings: Settings, wanted: str) -> None:
     Raises:
         BadUsageError: one is given.
     """
-    for platforms, keys in FOR_EXISTING.items():
+    for platforms, keys in ONLY_FOR.items():
         for key in keys:
             if wanted not in platforms and settings.asked_for(key):
                 needed = " or ".join(f"--platform={name}" for name in platforms)
-                raise BadUsageError(
-                    f"--{BY_KEY[key].name} is for an existing cluster: it needs {needed}"
+                what = (
+                    "is for an existing cluster: it"
+                    if set(platforms) <= {*EXISTING}
+                    else "is for pods: it"
                 )
+                raise BadUsageError(f"--{BY_KEY[key].name} {what} needs {needed}")
 
 
 def _patroni(settings: Settings, reporter: Reporter | None, why: str) -> tuple[Platform, str]:

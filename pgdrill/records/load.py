@@ -55,6 +55,27 @@ class Bench(Record, file="bench.json"):
     exit_status: int
     slices: tuple[Slice, ...]
     pgbench: str = ""  # version, place, and why there; '' in runs of before that was kept
+    workers: tuple["LoadWorker", ...] = ()  # none where one pgbench of this machine carried it
+
+
+class LoadWorker(Record):
+    """One pod of a load; its clock is the one that its log is written with."""
+
+    pod: str
+    node: str
+    clients: int
+    clock_ahead_ms: float  # of the clock of the machine that followed it
+    clock_bound_ms: float  # how much that may be wrong, either way
+    late_ms: float  # begun so long after the common instant
+    transactions: int = 0
+    # p99 of the time from a transaction's scheduled start until pgbench sent it; None: none was.
+    lag_p99_ms: float | None = None
+
+
+class LoadWorkers(Record):
+    """Every pod of a load, as the program that followed them writes it beside their logs."""
+
+    workers: tuple[LoadWorker, ...]
 
 
 class EarlierLoad(Record, file="earlier.json"):

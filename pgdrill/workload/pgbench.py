@@ -8,7 +8,6 @@ Choices, and why:
   our own scripts, with schema names: poolers refuse a search_path in the connection string.
 """
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 from psycopg.conninfo import make_conninfo
 
 from pgdrill import records
@@ -29,6 +29,7 @@ __all__ = ["MIX", "Script", "calibrate", "evaluate", "offered_rate", "prepare", 
 
 APPLICATION = "pgbench"  # application_name of every load's sessions
 LOG, WARM_UP_LOG = "pgbench_log", "warm_up_log"
+WORKERS = "workers.json"  # beside the logs, where pods carried the load
 # Share of a closed loop's throughput that the open loop offers: below saturation, where latency is
 # the server's and not a queue's. Usual practice is 60-70 % on a dedicated server. Here clients,
 # load balancer, monitoring and all members share the cores: a kind cluster on two cores had a p99
@@ -97,7 +98,7 @@ def calibrate(
     Raises:
         BrokenEnvironmentError: the database or its tables are not there, or it failed meanwhile.
     """
-    shape = _shape(conninfo, clients, seconds, scale, seed, mix)
+    shape = _shape(program, conninfo, clients, seconds, scale, seed, mix)
     with TemporaryDirectory() as directory:
         done = _load(program, shape, conninfo, Path(directory), seconds, on_progress)
     found = re.search(r"^tps = ([\d.]+)", done.output, re.MULTILINE)
@@ -140,12 +141,13 @@ def run(
     tidy(conninfo)
     warming = min(10, max(2, duration // 10)) if warm_up is None else warm_up
     paced = [f"--rate={rate}", "--log", "--failures-detailed"]
+    (directory / WORKERS).unlink(missing_ok=True)
     for old in (*directory.glob(f"{LOG}.*"), *directory.glob(f"{WARM_UP_LOG}.*")):
         old.unlink()  # names hold the process id: those of another run would be counted, too
     directory.mkdir(parents=True, exist_ok=True)
     if warming:
         with TemporaryDirectory() as thrown_away:
-            shape = _shape(conninfo, clients, warming, scale, seed + 1, mix)
+            shape = _shape(program, conninfo, clients, warming, scale, seed + 1, mix)
             _load(
                 program,
                 [*shape, *paced, f"--log-prefix={directory / WARM_UP_LOG}"],
@@ -155,7 +157,7 @@ def run(
                 lambda second, tps, latency: on_progress(second - warming - 1, tps, latency),
                 logs=directory,
             )
-    shape = _shape(conninfo, clients, duration, scale, seed, mix)
+    shape = _shape(program, conninfo, clients, duration, scale, seed, mix)
     logged = [*paced, f"--log-prefix={directory / LOG}"]
     done = _load(
         program, [*shape, *logged], conninfo, directory, duration, on_progress, logs=directory
@@ -165,7 +167,7 @@ def run(
         started_us=done.began_us,
         duration=duration,
         clients=clients,
-        threads=_threads(clients),
+        threads=program.threads(clients),
         scale=scale,
         rate=rate,
         calibration_tps=calibration_tps,
@@ -224,8 +226,24 @@ def evaluate(directory: Path) -> records.Bench:
         aborted_clients=aborted,
         exit_status=plan.exit_status,
         pgbench=plan.pgbench,
+        workers=_workers(directory),
         slices=pgbench_log.slices(log, unsent, window, limit),
     )
+
+
+def _workers(directory: Path) -> tuple[records.LoadWorker, ...]:
+    """Return each pod of the load with the figures of its own log."""
+    found = records.read(directory / WORKERS, records.LoadWorkers)
+    workers = []
+    for number, one in enumerate(found.workers if found else ()):
+        lag_us = pgbench_log.schedule_lag(directory / f"{LOG}.{number}")
+        p99 = pgbench_log.percentile(np.sort(lag_us), 0, 990)
+        figures = {
+            "transactions": lag_us.size,
+            "lag_p99_ms": None if p99 is None else p99 / 1e3,
+        }
+        workers.append(one.model_copy(update=figures))
+    return tuple(workers)
 
 
 def commits(script: str) -> int:
@@ -297,19 +315,21 @@ def _demand_complete(
         )
 
 
-def _threads(clients: int) -> int:
-    return min(clients, os.cpu_count() or 1)
-
-
 def _shape(
-    conninfo: str, clients: int, seconds: int, scale: int, seed: int, mix: Sequence[Script]
+    program: Program,
+    conninfo: str,
+    clients: int,
+    seconds: int,
+    scale: int,
+    seed: int,
+    mix: Sequence[Script],
 ) -> list[str]:
     """Arguments that every load shares."""
     needs_shop = any(script.name.startswith("shop") for script in mix)
     sizes = shop_sizes(conninfo) if needs_shop else {}
     return [
         f"--client={clients}",
-        f"--jobs={_threads(clients)}",
+        f"--jobs={program.threads(clients)}",
         f"--time={seconds}",
         f"--scale={scale}",
         f"--random-seed={seed}",
@@ -335,7 +355,7 @@ def _load(
             with suppress(ValueError):  # a second without transactions has no latency
                 on_progress(float(found[1]), float(found[2]), float(found[3]))
 
-    return pgbench_process.run(
+    done = pgbench_process.run(
         program,
         arguments,
         make_conninfo(conninfo, application_name=APPLICATION),
@@ -344,3 +364,6 @@ def _load(
         logs=logs,
         on_line=on_line,
     )
+    if done.status == pgbench_process.LOST:
+        raise BrokenEnvironmentError(done.reason())
+    return done

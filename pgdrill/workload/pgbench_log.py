@@ -68,15 +68,35 @@ def read(files: Sequence[Path]) -> Log:
     return Log(latency, script, done - np.maximum(latency, 0), thread)
 
 
+def schedule_lag(file: Path) -> Ints:
+    """Read the microseconds from each answered transaction's scheduled start until it was sent.
+
+    Raises:
+        ValueError: the file is no such log.
+    """
+    found = _parse(file.read_bytes(), file)
+    lag: Ints = found[6][found[2] >= 0]
+    return lag
+
+
 def columns(text: bytes, file: Path) -> Ints:
     """Parse the whole lines of a log: latency, script, seconds and microseconds of the end.
 
     Raises:
         ValueError: it is no such log; the message names the file.
     """
+    return _parse(text, file)[2:6]
+
+
+def _parse(text: bytes, file: Path) -> Ints:
+    """Parse the whole lines of a log, every column of them.
+
+    Raises:
+        ValueError: it is no such log; the message names the file.
+    """
     text = text[: text.rfind(b"\n") + 1]  # a killed pgbench leaves half a line
     if not text:
-        return np.empty((4, 0), dtype=np.int64)
+        return np.empty((7, 0), dtype=np.int64)
     rows = text.count(b"\n")
     try:
         if b"-" in text or text.isspace():
@@ -92,7 +112,7 @@ def columns(text: bytes, file: Path) -> Ints:
             raise ValueError("a word, or more than a second, where it cannot be")
     except ValueError as error:
         raise ValueError(f"{file} is no pgbench transaction log: {error}") from None
-    return found[2:6]
+    return found
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from pgdrill.workload.pgbench_program import Launch, Program
 SCRIPTS = Path(__file__).parent / "scripts"
 # Printed by a slow launcher: the Unix time at which pgbench itself begins.
 BEGINS = re.compile(r"pgbench begins at (\d+)\.(\d{6})$")
+# Exit status of a launcher that lost a part of its load; pgbench has none above 2.
+LOST = 75
 OnLine = Callable[[str], None]
 
 
@@ -54,7 +56,8 @@ def run(
 ) -> Finished:
     """Run pgbench and hand each line of its stderr to on_line as it appears.
 
-    The process is killed after `within` seconds, and whenever this function is left (Ctrl-C).
+    The process is killed after `within` seconds and those that its launch takes aside, and
+    whenever this function is left (Ctrl-C).
     Both outputs are kept in directory, as pgbench.out and pgbench.err; logs is the directory, if
     any, that the arguments make pgbench write into.
     """
@@ -74,7 +77,7 @@ def run(
         assert process.stderr is not None
         with process.stderr as stream:
             try:
-                for line in _lines(stream, time.monotonic() + within):
+                for line in _lines(stream, time.monotonic() + within + launch.aside):
                     if begins := BEGINS.match(line):
                         began_at, began_us = time.monotonic(), int(begins[1] + begins[2])
                         continue

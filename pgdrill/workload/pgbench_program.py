@@ -39,11 +39,15 @@ class NoPgbenchError(BrokenEnvironmentError):
 
 @dataclass(frozen=True)
 class Launch:
-    """How one pgbench is started; end removes what remains after that process was killed."""
+    """How one pgbench is started; end removes what remains after that process was killed.
+
+    aside: seconds that starting and ending it may take beside the load itself.
+    """
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
     end: Callable[[], None] | None = None
+    aside: float = 0.0
 
 
 class Program(Protocol):
@@ -57,6 +61,9 @@ class Program(Protocol):
     def place(self) -> str:
         """Where it is, and why others were not used, for messages."""
 
+    def threads(self, clients: int) -> int:
+        """Return how many threads carry so many clients; each writes a log of its own."""
+
     def launch(
         self, arguments: Sequence[str], conninfo: str, *, reads: Path, logs: Path | None
     ) -> Launch:
@@ -64,6 +71,11 @@ class Program(Protocol):
 
         reads is the directory of its scripts; logs is an existing directory for its logs.
         """
+
+
+def threads_here(clients: int) -> int:
+    """Return one thread for each processor of this machine, at most one for each client."""
+    return min(clients, os.cpu_count() or 1)
 
 
 def described(program: Program) -> str:
@@ -83,6 +95,10 @@ class HostProgram:
     def place(self) -> str:
         """Its path, and why others were not used."""
         return f"at {self.path}" + (f", because {self.passed_over}" if self.passed_over else "")
+
+    def threads(self, clients: int) -> int:
+        """Return those of this machine."""
+        return threads_here(clients)
 
     def launch(
         self, arguments: Sequence[str], conninfo: str, *, reads: Path, logs: Path | None

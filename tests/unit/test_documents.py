@@ -206,6 +206,7 @@ NOT_EXECUTED = {
         "kubectl apply --namespace=db -f infra/kube/rbac.yaml",
         "pgdrill kube sweep",
         "pytest -m chaos --level=fault --trials=3",
+        "pytest -m perf --level=load --load=cluster --load-workers=3",
         "pytest -m smoke",
     ],
     "stand-ins for another machine, for the tests in badinput and for work by hand": [

@@ -580,4 +580,6 @@ def test_the_roles_grant_what_is_asked_for_and_no_more() -> None:
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert granted == {(r.level, r.verb, r.resource, r.group) for r in rights.needed(secret=True)}
+    needed = rights.needed(secret=True, inside=True)
+    assert granted == {(r.level, r.verb, r.resource, r.group) for r in needed}
+    assert set(rights.needed(secret=False, inside=False)) < set(needed)

@@ -20,6 +20,7 @@ from pgdrill.records import (
     Bench,
     Clock,
     Collected,
+    LoadWorker,
     MachineSecond,
     RunEnd,
     Surge,
@@ -460,6 +461,24 @@ def test_the_pgbench_in_use_is_told_everywhere(whole: RunDir) -> None:
     assert f"The load was made by {html.escape(PGBENCH)}." in page
     assert any(line.startswith("load:") and PGBENCH in line for line in terminal(whole.path))
     assert "calibrated 912 tx/s, by pgbench 16.2 in a container of &lt;pg>" in tables(whole.path)
+
+
+def test_each_pod_of_a_load_is_shown_everywhere(whole: RunDir) -> None:
+    """Page, terminal and tables name it, with its clock and its lag; none where none was."""
+    assert "carried it beside the database" not in splice(whole.path).read_text()
+    figures = {"clients": 5, "clock_ahead_ms": -3.2, "clock_bound_ms": 1.5, "late_ms": 12.0}
+    pods = tuple(
+        LoadWorker(pod=f"load-{n}", node="n1", transactions=1234, lag_p99_ms=0.7, **figures)
+        for n in range(2)
+    )
+    whole.file(Bench).write_text(bench().model_copy(update={"workers": pods}).model_dump_json())
+    page = splice(whole.path).read_text()
+    assert "2 pods carried it beside the database" in page
+    assert "-3.2 ± 1.5" in page
+    shown = [line for line in terminal(whole.path) if line.startswith("load-")]
+    assert len(shown) == 2
+    assert "1,234 transactions of 5 clients, began 12 ms late" in shown[1]
+    assert "| load-1 | n1 | 5 | 1,234 |" in tables(whole.path)
 
 
 def test_runs_of_before_the_pgbench_was_kept_are_read(whole: RunDir) -> None:

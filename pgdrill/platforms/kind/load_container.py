@@ -17,7 +17,13 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.base import Endpoint
 from pgdrill.provision.commands import Say, output, succeeds
 from pgdrill.waiting import DeadlineError, eventually
-from pgdrill.workload.pgbench_program import OLDEST, Launch, read_version, without_password
+from pgdrill.workload.pgbench_program import (
+    OLDEST,
+    Launch,
+    read_version,
+    threads_here,
+    without_password,
+)
 
 LABEL = "io.pgdrill.load"  # of every such container; its value is the installation's directory
 VERSION_WITHIN = 60.0  # seconds for a first container to start; 1 was seen
@@ -51,6 +57,10 @@ class ContainerProgram:
     def place(self) -> str:
         """Image and network, and why not this machine's own."""
         return f"in a container of {self.image} on network {self.network}, because {self.because}"
+
+    def threads(self, clients: int) -> int:
+        """Return those of this machine, which the container shares."""
+        return threads_here(clients)
 
     def launch(
         self, arguments: Sequence[str], conninfo: str, *, reads: Path, logs: Path | None

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from urllib3.exceptions import HTTPError
 from pgdrill import timeouts
 from pgdrill.engines.cnpg import CnpgEngine
 from pgdrill.engines.cnpg_by_primary import CnpgByPrimary
-from pgdrill.errors import BadUsageError
+from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.faults.base import Fault
 from pgdrill.faults.catalogue import OWN, UNBOUNDED
 from pgdrill.platforms import session
@@ -33,6 +34,7 @@ from pgdrill.platforms.kube.discovery import (
     refusal,
 )
 from pgdrill.platforms.kube.service_addresses import Addresses
+from pgdrill.platforms.kubernetes import load_job
 from pgdrill.platforms.kubernetes.access import Access
 from pgdrill.platforms.kubernetes.faults import api_faults
 from pgdrill.platforms.kubernetes.platform import KubernetesPlatform, Names
@@ -168,7 +170,9 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
         """
         found, level = self.found, settings.level
         found.demand_well()
-        rights.demand(rights.ask(found, self.reads_secret), level, found)
+        rights.demand(
+            rights.ask(found, self.reads_secret, settings.load == "cluster"), level, found
+        )
         self._begin(settings, f"`kubectl cnpg psql {found.name}` is a superuser")
         self._kept = True
 
@@ -179,6 +183,11 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
             BrokenEnvironmentError: the database refuses.
         """
         super().down()
+        settings = self.settings
+        # Who may not look for the Jobs of loads has made none; they end by themselves besides.
+        with suppress(BrokenEnvironmentError):
+            for job in load_job.remove_left(self._access, settings.namespace, settings.cluster):
+                self._say(f"removed what a load left: Job {job}")
         self.__dict__.pop("_handle", None)
         self._kept = False
         self._forget()

@@ -30,7 +30,7 @@ def look(platform: KubePlatform) -> list[Row]:
             "yes" if one.allowed else one.right.optional or "no",
             bool(one.right.optional),
         )
-        for one in rights.ask(found, platform.reads_secret)
+        for one in rights.ask(found, platform.reads_secret, platform.settings.load == "cluster")
     ]
     return [*asked, *_state(platform), *of_database(platform)]
 

@@ -32,6 +32,7 @@ class Right:
         return f"{self.verb} {self.resource}{f'.{self.group}' if self.group else ''}"
 
 
+JOB_VERBS = ("create", "patch", "list", "delete")
 _SECRET = Right("observe", "get", "secrets", "", "the user that applications connect as")
 _ALWAYS = (
     Right("observe", "get", "namespaces", "", "labels that mark production"),
@@ -53,6 +54,17 @@ _ALWAYS = (
 )
 
 
+# With --load=cluster: pods that carry the load, and exec to follow them.
+_LOAD_INSIDE = (
+    *(Right("load", verb, "jobs", "batch", "pods that carry the load") for verb in JOB_VERBS),
+    Right("load", "create", "configmaps", "", "the scripts of those pods"),
+    Right("load", "create", "secrets", "", "their password"),
+    # A websocket is opened by GET: which verb that asks for depends on the version of Kubernetes.
+    Right("load", "get", "pods/exec", "", "following those pods, and fetching their logs"),
+    Right("load", "create", "pods/exec", "", "following those pods, and fetching their logs"),
+)
+
+
 @dataclass(frozen=True)
 class Answer:
     """Whether a right is there."""
@@ -61,18 +73,21 @@ class Answer:
     allowed: bool
 
 
-def needed(secret: bool) -> tuple[Right, ...]:
-    """Return every right, those of all levels; secret: whether the operator's Secret is read."""
-    return (*([_SECRET] if secret else []), *_ALWAYS)
+def needed(secret: bool, inside: bool) -> tuple[Right, ...]:
+    """Return every right, those of all levels.
+
+    secret: whether the operator's Secret is read; inside: whether pods carry the load.
+    """
+    return (*([_SECRET] if secret else []), *_ALWAYS, *(_LOAD_INSIDE if inside else []))
 
 
-def ask(found: FoundCluster, secret: bool) -> tuple[Answer, ...]:
+def ask(found: FoundCluster, secret: bool, inside: bool) -> tuple[Answer, ...]:
     """Ask the API server about each right.
 
     Raises:
         BrokenEnvironmentError: it does not answer.
     """
-    return tuple(_ask(found, needed(secret)))
+    return tuple(_ask(found, needed(secret, inside)))
 
 
 def _ask(found: FoundCluster, rights: tuple[Right, ...]) -> Iterator[Answer]:

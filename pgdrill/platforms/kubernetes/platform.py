@@ -20,9 +20,12 @@ from pgdrill.observe import rulefiles
 from pgdrill.observe.pooler import PoolerAutoscaler
 from pgdrill.platforms import session
 from pgdrill.platforms.base import Cluster
-from pgdrill.platforms.kubernetes import kubectl_output
+from pgdrill.platforms.kubernetes import kubectl_output, load_job
 from pgdrill.platforms.kubernetes.access import Access
 from pgdrill.platforms.kubernetes.faults import OPERATOR_NAMESPACE, OPERATOR_PODS
+from pgdrill.platforms.kubernetes.load_job import JobProgram
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class KubernetesPlatform(ABC):
     """The views and faults of the cluster that names identifies."""
 
     names: Names
+    _say: Say
 
     @property
     @abstractmethod
@@ -142,6 +146,27 @@ class KubernetesPlatform(ABC):
         hosts = [at.ip for subset in served.subsets or () for at in subset.addresses or ()]
         addresses = [pod.status.pod_ip for pod in pods if pod.status]
         return [*hosts, *filter(None, addresses)]
+
+    def pgbench_inside(self, workers: int) -> JobProgram:
+        """Return the pgbench of the members' own image, in so many pods for each start.
+
+        Raises:
+            BrokenEnvironmentError: no member has an image, or what a killed run left stays.
+        """
+        names, access = self.names, self.access
+        load_job.remove_left(access, names.namespace, names.cluster)
+        with self.cluster().connect() as asking:
+            row = asking.execute("SHOW server_version").fetchone()
+        place = load_job.Place(
+            kubeconfig=str(access.kubeconfig),
+            context=access.context,
+            namespace=names.namespace,
+            cluster=names.cluster,
+            image=self.engine.image(),
+            pull_secrets=self.engine.pull_secrets(),
+            workers=workers,
+        )
+        return JobProgram(place, str(row[0]) if row else "", self._say)
 
     def versions(self) -> dict[str, str]:
         """Versions of PostgreSQL, Kubernetes and the operator."""

@@ -101,7 +101,25 @@ def _load_table(m: RunData) -> str:
         f" {number(bench.calibration_tps)} tx/s"
         + (f", by {cell(bench.pgbench)}." if bench.pgbench else ".")
     )
-    return table(heads, rows) + f"\n\n{offered} {f'SLO: {slo}.' if slo else ''}".rstrip()
+    text = table(heads, rows) + f"\n\n{offered} {f'SLO: {slo}.' if slo else ''}".rstrip()
+    return text + (f"\n\n{_workers_table(bench)}" if bench.workers else "")
+
+
+def _workers_table(bench: Bench) -> str:
+    heads = ["pod", "node", "clients", "transactions", "clock ms", "began late by ms", "lag p99 ms"]
+    rows = [
+        [
+            w.pod,
+            w.node,
+            str(w.clients),
+            f"{w.transactions:,}",
+            f"{number(w.clock_ahead_ms)} ± {number(w.clock_bound_ms)}",
+            number(w.late_ms),
+            "-" if w.lag_p99_ms is None else number(w.lag_p99_ms),
+        ]
+        for w in bench.workers
+    ]
+    return table(heads, rows)
 
 
 def _seed_table(m: RunData) -> str:
@@ -128,7 +146,24 @@ def _lines(m: RunData) -> list[str]:
         for all_ in bench.scripts[:1]
     ]
     told = [f"SLO {v.outcome}: {v.line()}" for v in objectives(m)]
-    return lines + told + _waits_line(m, bench) + _machine_line(m, bench) + _twice_line(m)
+    return (
+        lines
+        + _workers_lines(bench)
+        + told
+        + _waits_line(m, bench)
+        + _machine_line(m, bench)
+        + _twice_line(m)
+    )
+
+
+def _workers_lines(bench: Bench) -> list[str]:
+    return [
+        f"{w.pod} on {w.node}: {w.transactions:,} transactions of {count(w.clients, 'client')},"
+        f" began {number(w.late_ms)} ms late, clock {number(w.clock_ahead_ms)}"
+        f" ± {number(w.clock_bound_ms)} ms"
+        + ("" if w.lag_p99_ms is None else f", lag p99 {number(w.lag_p99_ms)} ms")
+        for w in bench.workers
+    ]
 
 
 def _waits_line(m: RunData, bench: Bench) -> list[str]:

@@ -1,0 +1,367 @@
+"""Follow the pods of one load: `python -m pgdrill.platforms.kubernetes.load_workers ORDER`.
+
+To its caller it is pgbench: progress on stderr, figures on stdout, a log in the directory that
+--log-prefix names, and pgbench's exit status; LOST where a part of the load is missing.
+
+All workers begin at one instant, each by its own clock: the offset of every clock from this
+machine's is measured before. Logs come through exec sessions, and are compared with the pods'
+checksums at the end: a log of the kubelet's would be rotated away.
+"""
+
+import hashlib
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import websocket
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from pgdrill import records, timeouts
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.kubernetes import kubectl_output, load_job
+from pgdrill.platforms.kubernetes.load_arguments import (
+    Progress,
+    Share,
+    log_prefix,
+    renumbered,
+    split,
+    summed,
+    workers_for,
+)
+from pgdrill.platforms.kubernetes.load_job import Order
+from pgdrill.platforms.kubernetes.pod_shell import PodShell, Session
+from pgdrill.records import LoadWorker, LoadWorkers
+from pgdrill.waiting import DeadlineError, eventually, pause
+from pgdrill.workload.pgbench import WORKERS
+from pgdrill.workload.pgbench_process import LOST
+
+INDEX = "batch.kubernetes.io/job-completion-index"
+PINGS = 20  # the fastest of them bounds the offset of a clock
+ANSWERS = 5.0  # seconds for one line of a session
+LEAD = 2.0  # seconds from the last clock's reading to the common instant
+# Seconds that the workers' clocks may differ. Each second of the report, and what was never sent,
+# are counted by them; the latency limit of the latter is 0.2 s.
+CLOCKS_AGREE = 0.1
+# Seconds that a worker may begin after the others.
+TOGETHER = 0.5
+CUTS = 5  # sessions of one worker that may be cut off
+# Bytes of a log that one session carries: the client keeps all that it has received.
+SESSION_BYTES = 16 * 2**20
+MARGIN = 60.0  # seconds more than pgbench's own time, until its end is not waited for any longer
+CLOCK = 'cd /work; while read -r go; do [ -z "$go" ] || echo "$go" >go; date +%s%N; done'
+# Follows both outputs from given bytes on; the log's name holds pgbench's process id.
+FOLLOW = """\
+cd /work
+until [ -s pid ]; do sleep 0.1; done
+p=$(<pid)
+tail -c +{errors} -f --pid=$p err >&2 &
+until [ -e log.$p ] || ! kill -0 $p 2>/dev/null; do sleep 0.1; done
+if [ -e log.$p ]; then tail -c +{log} -f --pid=$p log.$p; fi
+wait
+[ -s status ] || sleep 1
+"""
+END = "cd /work; p=$(<pid); cat status began; if [ -e log.$p ]; then sha256sum <log.$p; fi"
+
+
+@dataclass
+class Clock:
+    """By how many seconds a worker's clock is ahead of this machine's, and the error of that."""
+
+    offset: float
+    bound: float
+
+
+class Worker:
+    """One pod, from its first answer to the last byte of its log; `log` is where that goes."""
+
+    def __init__(
+        self,
+        shell: PodShell,
+        node: str,
+        share: Share,
+        log: Path | None,
+        on_line: Callable[[str], None],
+    ) -> None:
+        self.shell, self.node, self.share, self.log = shell, node, share, log
+        self.clock = Clock(0.0, float("inf"))
+        self.began = 0.0  # Unix time, by its own clock
+        self.status = -1
+        self.output = ""
+        self._on_line = on_line
+        self._asking: Session | None = None
+
+    def read_clock(self) -> None:
+        """Measure the offset of its clock.
+
+        Raises:
+            BrokenEnvironmentError: it does not answer.
+        """
+        self._asking = self.shell.open(CLOCK)
+        for _ in range(PINGS):
+            sent = time.time()
+            there = int(self._asking.ask("", within=ANSWERS)) / 1e9
+            bound = (time.time() - sent) / 2
+            if bound < self.clock.bound:
+                self.clock = Clock(there - sent - bound, bound)
+
+    def begin_at(self, instant: float) -> None:
+        """Let it begin at an instant of this machine's clock.
+
+        Raises:
+            BrokenEnvironmentError: it does not answer.
+        """
+        assert self._asking is not None, "its clock was not read"
+        self._asking.ask(f"{int((instant + self.clock.offset) * 1e9)}", within=ANSWERS)
+        self._asking.close()
+
+    def follow(self, within: float) -> None:
+        """Hand over its lines and write its log, until pgbench has ended.
+
+        Raises:
+            BrokenEnvironmentError: it is gone, or does not end within so many seconds.
+        """
+        ends = time.monotonic() + within
+        seen, pending, cuts = {"out": 0, "err": 0}, b"", 0
+        if self.log:
+            self.log.write_bytes(b"")
+        while True:
+            begun = seen["out"]
+            try:
+                session = self.shell.open(FOLLOW.format(errors=seen["err"] + 1, log=begun + 1))
+                for name, data in session.output(within=max(0.1, ends - time.monotonic())):
+                    seen[name] += len(data)
+                    if name == "err":
+                        *lines, pending = (pending + data).split(b"\n")
+                        for line in lines:
+                            self._on_line(line.decode(errors="replace"))
+                    elif self.log:
+                        with self.log.open("ab") as file:
+                            file.write(data)
+                    if seen["out"] - begun > SESSION_BYTES:
+                        break
+                else:
+                    if session.status == 0:
+                        return
+                    cuts += 1
+            except BrokenEnvironmentError:
+                cuts += 1
+                if cuts > CUTS or time.monotonic() > ends:
+                    raise
+                pause(1)
+            if cuts > CUTS:
+                raise BrokenEnvironmentError(f"{self.shell.pod} was cut off {cuts} times")
+
+    def finish(self) -> None:
+        """Read how it ended, and make sure that its log is here whole.
+
+        Raises:
+            BrokenEnvironmentError: it is gone, or its log cannot be fetched.
+        """
+        read = self.shell.read
+        found = read(END, within=timeouts.LOAD_FETCHED).decode().split()
+        if len(found) < 2:
+            raise BrokenEnvironmentError(f"pgbench in {self.shell.pod} did not end by itself")
+        self.status, self.began = int(found[0]), int(found[1]) / 1e9
+        self.output = read("cat /work/out", within=timeouts.LOAD_FETCHED).decode()
+        if self.log and len(found) > 2:
+            if _digest(self.log) != found[2]:
+                self.log.write_bytes(
+                    read("cd /work; cat log.$(<pid)", within=timeouts.LOAD_FETCHED)
+                )
+            if _digest(self.log) != found[2]:
+                raise BrokenEnvironmentError(
+                    f"the log in {self.shell.pod} differs from what was fetched of it"
+                )
+        read("touch /work/fetched", within=ANSWERS)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as log:
+        return hashlib.file_digest(log, "sha256").hexdigest()
+
+
+class Load:
+    """One start of pgbench on all workers."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        arguments = order.arguments
+        self._shares = split(arguments, workers_for(arguments, order.place.workers))
+        seconds = next((a.partition("=")[2] for a in arguments if a.startswith("--time=")), "")
+        # What is no load, the making of the tables, is bounded by the caller.
+        self._lasts = float(seconds or 600)
+        self._prefix = log_prefix(arguments)
+        self._progress = Progress(len(self._shares))
+        self._lock = Lock()
+
+    def carry(self) -> int:
+        """Run it; return the highest exit status of a pgbench.
+
+        Raises:
+            BrokenEnvironmentError: a part of the load is missing.
+            DeadlineError: its pods do not begin.
+        """
+        order = self._order
+        lasts = self._lasts + timeouts.LOAD_PODS_BEGIN + timeouts.LOAD_FETCHED + 2 * MARGIN
+        try:
+            load_job.create(order, [share.arguments for share in self._shares], int(lasts))
+            return self._conduct(self._found())
+        finally:
+            load_job.remove(order.place, order.job, lambda line: print(line, file=sys.stderr))
+
+    def _conduct(self, workers: list[Worker]) -> int:
+        with ThreadPoolExecutor(len(workers)) as pool:
+            list(pool.map(Worker.read_clock, workers))
+            _demand_one_time([one.clock for one in workers])
+            instant = time.time() + LEAD
+            list(pool.map(lambda one: one.begin_at(instant), workers))
+            if time.time() > instant:
+                raise BrokenEnvironmentError(
+                    f"the workers were not reached within {LEAD:g} s: no common instant to begin"
+                )
+            ahead = workers[0].clock.offset  # logs are written with the workers' clocks
+            print(f"pgbench begins at {instant + ahead:.6f}", file=sys.stderr, flush=True)
+            within = self._lasts + MARGIN
+            list(pool.map(lambda one: one.follow(within), workers))
+            list(pool.map(Worker.finish, workers))
+        late = [one.began - one.clock.offset - instant for one in workers]
+        if max(late) - min(late) > TOGETHER:
+            raise BrokenEnvironmentError(
+                f"the workers began {max(late) - min(late):.2f} s apart, which may be {TOGETHER:g}"
+                " s: no load at one time"
+            )
+        if self._prefix:
+            facts = [
+                LoadWorker(
+                    pod=one.shell.pod,
+                    node=one.node,
+                    clients=one.share.clients,
+                    clock_ahead_ms=one.clock.offset * 1e3,
+                    clock_bound_ms=one.clock.bound * 1e3,
+                    late_ms=after * 1e3,
+                )
+                for one, after in zip(workers, late, strict=True)
+            ]
+            file = Path(self._prefix).parent / WORKERS
+            records.write(file, LoadWorkers(workers=tuple(facts)))
+        print(summed([one.output for one in workers]), end="", flush=True)
+        return max(one.status for one in workers)
+
+    def _found(self) -> list[Worker]:
+        """Wait until every pod runs; return the workers in the order of their numbers."""
+        place = self._order.place
+        api = place.access.client()
+        core, plain = client.CoreV1Api(api), api.sanitize_for_serialization
+
+        def look() -> dict[int, tuple[str, str, str]]:
+            """Return name, node, and what each pod waits for: '' for nothing."""
+            try:
+                found = core.list_namespaced_pod(
+                    place.namespace,
+                    label_selector=f"batch.kubernetes.io/job-name={self._order.job}",
+                    _request_timeout=timeouts.KUBERNETES_ANSWERS,
+                )
+            except (ApiException, HTTPError) as error:
+                raise BrokenEnvironmentError(kubectl_output.why(error)) from None
+            return {
+                int(pod["metadata"]["annotations"][INDEX]): (
+                    str(pod["metadata"]["name"]),
+                    str(pod["spec"].get("nodeName", "")),
+                    _waits_for(pod["status"]),
+                )
+                for pod in plain(found)["items"]
+            }
+
+        def all_run(found: dict[int, tuple[str, str, str]]) -> bool:
+            return len(found) == len(self._shares) and not any(wait for *_, wait in found.values())
+
+        try:
+            there = eventually(
+                f"{len(self._shares)} pods of Job {self._order.job}",
+                look,
+                all_run,
+                within=timeouts.LOAD_PODS_BEGIN,
+                not_yet=(BrokenEnvironmentError,),
+            )
+        except DeadlineError as error:
+            raise BrokenEnvironmentError(f"{error}; {self._refused(core)}") from None
+        return [
+            Worker(
+                PodShell(place.access, place.namespace, name),
+                node,
+                self._shares[number],
+                Path(f"{self._prefix}.{number}") if self._prefix else None,
+                partial(self._hear, first_client=self._shares[number].first_client),
+            )
+            for number, (name, node, _) in sorted(there.items())
+        ]
+
+    def _hear(self, line: str, first_client: int) -> None:
+        """Print a worker's line, and the sum of progress where all have reported a second."""
+        with self._lock:
+            if not line.startswith("progress: "):
+                print(renumbered(line, first_client), file=sys.stderr, flush=True)
+            elif summary := self._progress.line(line):
+                print(summary, file=sys.stderr, flush=True)
+
+    def _refused(self, core: client.CoreV1Api) -> str:
+        """Return why the Job has no pods, where an event names it: a quota, or PodSecurity."""
+        try:
+            events = core.list_namespaced_event(
+                self._order.place.namespace,
+                field_selector=f"involvedObject.name={self._order.job}",
+                _request_timeout=timeouts.KUBERNETES_ANSWERS,
+            ).items
+        except (ApiException, HTTPError) as error:
+            return f"events cannot be read: {kubectl_output.why(error)}"
+        refusals = [str(e.message) for e in events if e.reason == "FailedCreate"]
+        return refusals[-1] if refusals else "no event of the Job names a reason"
+
+
+def _waits_for(status: dict[str, Any]) -> str:
+    """Return what keeps a pod from running, by its status; '' once it runs."""
+    if status["phase"] == "Running":
+        return ""
+    states = [one["state"].get("waiting", {}) for one in status.get("containerStatuses", ())]
+    waiting = [" ".join(map(str, one.values())) for one in states]
+    unmet = [one.get("message", "") for one in status.get("conditions", ())]
+    return next(filter(None, (*waiting, *unmet)), str(status["phase"]))
+
+
+def _demand_one_time(clocks: list[Clock]) -> None:
+    """Refuse workers whose clocks may differ by more than CLOCKS_AGREE.
+
+    Raises:
+        BrokenEnvironmentError: with the difference.
+    """
+    latest = max(clock.offset + clock.bound for clock in clocks)
+    earliest = min(clock.offset - clock.bound for clock in clocks)
+    if latest - earliest > CLOCKS_AGREE:
+        seen = ", ".join(f"{c.offset * 1e3:+.0f} +- {c.bound * 1e3:.0f} ms" for c in clocks)
+        raise BrokenEnvironmentError(
+            f"the workers' clocks may differ by {(latest - earliest) * 1e3:.0f} ms, which may be"
+            f" {CLOCKS_AGREE * 1e3:.0f} ms: from this machine's clock {seen}; keep the nodes in"
+            " time, by NTP"
+        )
+
+
+def main() -> int:
+    """Carry the load of an order; return pgbench's exit status, or LOST."""
+    websocket.setdefaulttimeout(timeouts.KUBERNETES_ANSWERS)  # else a connection has no bound
+    try:
+        return Load(Order.read(sys.argv[1])).carry()
+    except (BrokenEnvironmentError, DeadlineError, ApiException, HTTPError, OSError) as error:
+        print(f"error: the load in the cluster: {' '.join(str(error).split())}", file=sys.stderr)
+        return LOST
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""A load on several workers: its parts together are the load that was asked for."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.kubernetes.load_arguments import (
+    Progress,
+    log_prefix,
+    renumbered,
+    split,
+    summed,
+    workers_for,
+)
+from pgdrill.platforms.kubernetes.load_job import Order, Place, inside, objects
+from pgdrill.platforms.kubernetes.load_workers import Clock, _demand_one_time, _waits_for
+from pgdrill.workload import pgbench_log
+from pgdrill.workload.pgbench_process import SCRIPTS
+
+ASKED = (
+    "--client=16", "--jobs=2", "--time=30", "--random-seed=42", "--progress=1",
+    "--file=/some where/tpcb.sql@5", "--rate=300.0", "--log", "--log-prefix=/run/pgbench_log",
+)  # fmt: skip
+PLACE = Place("/k", "ours", "db", "pg", "postgresql:16", ("pull",), 3)
+
+
+def _given(arguments: tuple[str, ...]) -> dict[str, str]:
+    return dict(a.partition("=")[::2] for a in arguments)
+
+
+@given(clients=st.integers(1, 200), wanted=st.integers(1, 20), rate=st.floats(1, 1e5))
+def test_the_parts_are_the_whole(clients: int, wanted: int, rate: float) -> None:
+    """Clients and rate add up, no seed is used twice, and each client has one number of its own."""
+    asked = (f"--client={clients}", f"--rate={rate}", "--random-seed=7")
+    parts = split(asked, workers_for(asked, wanted))
+    given_to = [_given(part.arguments) for part in parts]
+    assert len(parts) == min(clients, wanted)
+    assert sum(int(one["--client"]) for one in given_to) == clients
+    assert sum(float(one["--rate"]) for one in given_to) == pytest.approx(rate, rel=1e-4)
+    assert len({one["--random-seed"] for one in given_to}) == len(parts)
+    numbers = [
+        n for part in parts for n in range(part.first_client, part.first_client + part.clients)
+    ]
+    assert numbers == list(range(clients))
+
+
+def test_a_worker_has_its_own_paths() -> None:
+    """The scripts and the log are where a pod has them; what is nobody's in particular stays."""
+    first, second = split(ASKED, 2)
+    assert _given(first.arguments) == {
+        "--client": "8", "--jobs": "1", "--time": "30", "--random-seed": "42", "--progress": "1",
+        "--file": "/load/tpcb.sql@5", "--rate": "150", "--log": "", "--log-prefix": "/work/log",
+    }  # fmt: skip
+    assert _given(second.arguments)["--random-seed"] != "42"
+    assert log_prefix(ASKED) == "/run/pgbench_log"
+
+
+def test_what_is_no_load_has_one_worker() -> None:
+    """The making of the tables cannot be divided."""
+    arguments = ("--initialize", "--scale=16")
+    assert workers_for(arguments, 3) == 1
+    assert split(arguments, 1)[0].arguments == arguments
+
+
+def test_figures_are_summed_up() -> None:
+    """The first lines are sums over all workers; a figure that one of them lacks has none."""
+    texts = [
+        "number of transactions actually processed: 100\ntps = 10.5 (without initial time)\n",
+        "number of transactions actually processed: 50\ntps = 5.25 (without initial time)\n",
+    ]
+    assert summed(texts).startswith("number of transactions actually processed: 150\ntps = 15.75\n")
+    assert not summed([*texts, "pgbench: error"]).startswith("number")
+
+
+def test_progress_is_that_of_all() -> None:
+    """A second is reported once, when all workers have: rates add up, latency is their mean."""
+    progress = Progress(2)
+    assert progress.line("progress: 1.0 s, 30.0 tps, lat 2.000 ms stddev 1") is None
+    assert progress.line("progress: 2.0 s, 40.0 tps, lat 2.000 ms stddev 1") is None
+    found = progress.line("progress: 1.0 s, 10.0 tps, lat 6.000 ms stddev 1")
+    assert found == "progress: 1.0 s, 40.0 tps, lat 3.000 ms"
+    assert progress.line("progress: 2.0 s, 0.0 tps, lat -nan ms") == (
+        "progress: 2.0 s, 40.0 tps, lat 2.000 ms"
+    )
+    assert progress.line("pgbench: error") is None
+
+
+def test_a_client_that_ends_is_one_of_all() -> None:
+    """Client 3 of two workers is two clients."""
+    line = "pgbench: error: client 3 script 1 aborted in command 4"
+    assert {renumbered(line, 0), renumbered(line, 8)} == {line, line.replace("3", "11", 1)}
+
+
+def test_an_order_is_read_as_it_was_written() -> None:
+    """It crosses to another process as one argument, and holds no password."""
+    order = Order(PLACE, "pgdrill-load-1", ASKED, "host=pg-rw", {"sslrootcert": "/ca"}, "/scripts")
+    assert Order.read(order.text()) == order
+
+
+def test_a_pod_goes_by_the_service_and_takes_files_along() -> None:
+    """Neither this machine's address nor its password file is of use there."""
+    given = (
+        "host=10.0.0.1 port=5433 dbname=shop user=app passfile=/p password=hidden"
+        " sslmode=verify-full sslrootcert=/ca.crt hostaddr=10.0.0.1"
+    )
+    target, files = inside(given, PLACE)
+    assert dict(word.split("=", 1) for word in target.split()) == {
+        "host": "pg-rw", "port": "5432", "dbname": "shop", "user": "app",
+        "sslmode": "verify-full", "sslrootcert": "/secret/sslrootcert",
+    }  # fmt: skip
+    assert files == {"sslrootcert": "/ca.crt"}
+
+
+def test_no_object_but_the_secret_holds_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the Job nor the ConfigMap; the pod is one that the strictest PodSecurity admits."""
+    monkeypatch.setenv("PGPASSWORD", "hidden")
+    order = Order(PLACE, "pgdrill-load-1", ASKED, "host=pg-rw", {}, str(SCRIPTS))
+    made = objects(order, [part.arguments for part in split(ASKED, 3)], 90)
+    assert made["secret"]["stringData"] == {"password": "hidden"}
+    assert "hidden" not in str(made["job"]) + str(made["config"])
+    assert made["config"]["data"]["arguments-2"].splitlines()[-1] == "host=pg-rw"
+    assert {"tpcb.sql", "worker.sh"} < made["config"]["data"].keys()
+    spec = made["job"]["spec"]
+    assert spec["suspend"] is True
+    assert (spec["completions"], spec["parallelism"], spec["activeDeadlineSeconds"]) == (3, 3, 90)
+    pod = spec["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_clocks_that_differ_are_refused() -> None:
+    """By what they may differ at most, the error of the measurement included."""
+    _demand_one_time([Clock(5.0, 0.01), Clock(5.05, 0.01)])  # of this machine's they may differ
+    with pytest.raises(BrokenEnvironmentError, match=r"may differ by 130 ms.*NTP"):
+        _demand_one_time([Clock(0.0, 0.02), Clock(0.09, 0.02)])
+
+
+def test_a_pod_that_waits_names_its_reason() -> None:
+    """The kubelet's reason where it has one, else the scheduler's."""
+    assert _waits_for({"phase": "Running"}) == ""
+    image = {"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}
+    assert (
+        _waits_for({"phase": "Pending", "containerStatuses": [image]}) == "ErrImagePull not found"
+    )
+    alone = {"conditions": [{"status": "False", "message": "0/1 nodes are available"}]}
+    assert _waits_for({"phase": "Pending"} | alone) == "0/1 nodes are available"
+
+
+def test_the_lag_is_of_what_was_answered(tmp_path: Path) -> None:
+    """The time from a scheduled start until it was sent, in microseconds."""
+    log = tmp_path / "log"
+    log.write_text("0 1 900 0 100 5 30\n0 2 skipped 0 100 6 9999\n1 1 800 1 100 7 50\n")
+    assert pgbench_log.schedule_lag(log).tolist() == [30, 50]
