@@ -87,7 +87,7 @@ def judge(life: AlertLife, verdicts: Verdicts) -> None:
         for budget, stage, start, end in (
             (fires(path), "at Alertmanager", life.condition, life.alertmanager),
             (fires(path), arrival[0], life.condition, arrival[1]),
-            (resolves(path), "resolved", life.healed, life.resolved),
+            (resolves(path), "resolved", _gone(life), life.resolved),
             *([known] if life.alert in FAILED_PRIMARY else []),
         ):
             seen, note = (None, life.doubt) if life.doubt else _lasted(start, end, life.ended)
@@ -99,6 +99,18 @@ def rejudge(records: Records, verdicts: Verdicts) -> None:
     for life in records.all(AlertLife):
         if life.path:
             judge(life, verdicts)
+
+
+def _gone(life: AlertLife) -> float | None:
+    """Return the latest instant at which the alert's reason may have ended.
+
+    A healing takes time, and its end is seen by polling: an alert that resolves in between has
+    seen the end of its reason itself.
+    """
+    began, healed, resolved = life.healing, life.healed, life.resolved
+    if began is None or healed is None or resolved is None or resolved < began:
+        return healed
+    return min(healed, resolved)
 
 
 def _lasted(start: float | None, end: float | None, ended: float) -> tuple[float | None, str]:

@@ -208,8 +208,9 @@ class AlertWatch:
         quiet_from: float,
         condition: float,
         healed: float | None,
+        healing: float | None = None,
     ) -> AlertLife:
-        """Assemble the record of one alert; condition and healed are measured by the scenario."""
+        """Assemble the record of one alert; its condition and healing are the scenario's."""
         rule = self.rule(of.alert)
         paged, logged = (self.when(of, stage, quiet_from) for stage in ("paged", "logged"))
         notified = logged if paged is None else paged
@@ -234,6 +235,7 @@ class AlertWatch:
             paged=paged,
             logged=logged,
             healed=healed,
+            healing=healing,
             # The page that ends an earlier alert may still be on its way when a scenario begins.
             resolved=notified and self.when(of, "resolved", notified),
         )

@@ -36,7 +36,9 @@ class Measurement:
     scenario: str
     quiet: float  # the instant since which there was no alert
     condition: float
-    healed: float
+    healed: float  # when the reason was seen to be gone
+    # When the healing began: the reason may be gone before that is proven. None: at that instant.
+    healing: float | None = None
     waking: tuple[str, ...] = ()  # alerts that paged, where the scenario counts them
     commits: tuple[float, ...] = ()  # seconds that clients' writes took during it, if they count
     note: str = ""  # other effects
@@ -380,6 +382,7 @@ class ScenarioRunner:
                 quiet_from=course.quiet,
                 condition=course.condition,
                 healed=course.healed,
+                healing=course.healing,
             ),
             seen=tuple(own),
             ended=ended,

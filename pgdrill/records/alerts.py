@@ -36,7 +36,8 @@ class AlertLife(Record, file="alerts.jsonl"):
     alertmanager: float | None
     paged: float | None
     logged: float | None = None  # severity info goes to the log and pages nobody
-    healed: float | None
+    healed: float | None  # when its reason was seen to be gone
+    healing: float | None = None  # when the healing began; None: at that instant, or an older run
     resolved: float | None
     member: str = ""  # the member that the alert is about; '' for the cluster
     path: AlertPath | None = None  # None: the run is older than this and the two below

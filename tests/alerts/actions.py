@@ -148,12 +148,15 @@ def archive_stops(fault_name: str, what: str, scene: Scene, turn: ScenarioContex
             )
             until_paged(turn.watch, failing, quiet)
             waiting = files_that_wait(scene.cluster)
+            began = time.monotonic()
         fault.verify_healed()
         stored = time.monotonic()
     turn.fault_healed()
     until_resolved(turn.watch, failing, quiet)
     note = f"{waiting} WAL files waited"
-    return Measurement(failing, what, quiet, failed, stored, commits=tuple(commits), note=note)
+    return Measurement(
+        failing, what, quiet, failed, stored, healing=began, commits=tuple(commits), note=note
+    )
 
 
 def backups_gone(scene: Scene, turn: ScenarioContext) -> Measurement:
@@ -162,15 +165,23 @@ def backups_gone(scene: Scene, turn: ScenarioContext) -> Measurement:
     quiet = _quiet(scene, turn)
     fault = scene.platform.faults["backups_gone"]
     with writing(scene.cluster) as commits:
-        with injected(fault) as (_, gone):
+        with injected(fault) as taken:
             until_paged(turn.watch, missing, quiet)
             stored = not archive_fails(scene.cluster)
         back = time.monotonic()
     turn.fault_healed()
     until_resolved(turn.watch, missing, quiet)
     note = f"WAL was {'stored' if stored else 'refused'} meanwhile"
-    what = "all backups taken away"
-    return Measurement(missing, what, quiet, gone, back, commits=tuple(commits), note=note)
+    return Measurement(
+        missing,
+        "all backups taken away",
+        quiet,
+        taken.at,
+        back,
+        healing=taken.healing,
+        commits=tuple(commits),
+        note=note,
+    )
 
 
 def backup_failed(scene: Scene, turn: ScenarioContext) -> Measurement:
@@ -186,11 +197,13 @@ def backup_failed(scene: Scene, turn: ScenarioContext) -> Measurement:
         tried = time.monotonic()
         until_paged(turn.watch, failed, quiet)
     fault.verify_healed()
+    began = time.monotonic()
     archive.back_up(_unshown)
     taken = time.monotonic()
     turn.fault_healed()
     until_resolved(turn.watch, failed, quiet)
-    return Measurement(failed, "a backup with the archive away", quiet, tried, taken)
+    what = "a backup with the archive away"
+    return Measurement(failed, what, quiet, tried, taken, healing=began)
 
 
 def _filled(
@@ -224,14 +237,16 @@ def standby_away(scene: Scene, turn: ScenarioContext) -> Measurement:
     """Kill a standby and keep it away for a while."""
     platform = scene.platform
     quiet = _rested_quiet(scene, turn)
-    with injected(platform.faults["standby_away"]) as (killed, gone):
-        down = Expectation("PgMemberDown", killed)
+    with injected(platform.faults["standby_away"]) as killed:
+        down = Expectation("PgMemberDown", killed.member)
         until_paged(turn.watch, down, quiet)
-    back = _instant(turn, f"{killed} runs", lambda: _runs(platform, killed), within=120)
+    runs = partial(_runs, platform, killed.member)
+    back = _instant(turn, f"{killed.member} runs", runs, within=120)
     until_resolved(turn.watch, down, quiet)
     _primary_kept(turn, quiet, "only a standby was")
     _redundant(scene, turn)
-    return Measurement(down, f"{killed} killed, kept away", quiet, gone, back)
+    what = f"{killed.member} killed, kept away"
+    return Measurement(down, what, quiet, killed.at, back, healing=killed.healing)
 
 
 def planned_switchover(scene: Scene, turn: ScenarioContext) -> Measurement:
@@ -250,7 +265,8 @@ def planned_switchover(scene: Scene, turn: ScenarioContext) -> Measurement:
     waking = tuple(
         str(of) for of in turn.raised(quiet) if watch.when(of, "paged", quiet) is not None
     )
-    return Measurement(changed, f"{old} switched over, planned", quiet, moved, moved, waking)
+    what = f"{old} switched over, planned"
+    return Measurement(changed, what, quiet, moved, moved, waking=waking)
 
 
 def short_outage(scene: Scene, turn: ScenarioContext) -> Measurement:
@@ -308,7 +324,7 @@ def two_primaries(scene: Scene, turn: ScenarioContext) -> Measurement:
     """Freeze the primary's agent until another member writes beside it, and resume it then."""
     platform, two = scene.platform, Expectation("PgTwoPrimaries")
     quiet = _rested_quiet(scene, turn)
-    with injected(platform.faults["agent_freeze"]) as (frozen, _):
+    with injected(platform.faults["agent_freeze"]) as frozen:
         both = _instant(
             turn,
             "two members that write",
@@ -324,7 +340,8 @@ def two_primaries(scene: Scene, turn: ScenarioContext) -> Measurement:
     )
     until_resolved(turn.watch, two, quiet)
     _redundant(scene, turn)
-    return Measurement(two, f"agent of {frozen} frozen", quiet, both, one)
+    what = f"agent of {frozen.member} frozen"
+    return Measurement(two, what, quiet, both, one, healing=frozen.healing)
 
 
 def commits_wait(scene: Scene, turn: ScenarioContext) -> Measurement:
@@ -335,7 +352,7 @@ def commits_wait(scene: Scene, turn: ScenarioContext) -> Measurement:
     )
     quiet = _rested_quiet(scene, turn)
     with writing(scene.cluster):
-        with injected(platform.faults["volume_hang"]) as (hung, _):
+        with injected(platform.faults["volume_hang"]) as hung:
             late = _instant(
                 turn,
                 "a commit that waits",
@@ -346,21 +363,23 @@ def commits_wait(scene: Scene, turn: ScenarioContext) -> Measurement:
         done = time.monotonic()
     until_resolved(turn.watch, wait, quiet)
     _redundant(scene, turn)
-    return Measurement(wait, f"volume of {hung} hangs", quiet, late, done)
+    what = f"volume of {hung.member} hangs"
+    return Measurement(wait, what, quiet, late, done, healing=hung.healing)
 
 
 def operator_away(scene: Scene, turn: ScenarioContext) -> Measurement:
     """Take away what would fail the cluster over, and give it back."""
     platform, down = scene.platform, Expectation("PgOperatorDown")
     quiet = _rested_quiet(scene, turn)
-    with injected(platform.faults["operator_away"]) as (away, gone):
+    with injected(platform.faults["operator_away"]) as away:
         until_paged(turn.watch, down, quiet)
     back = time.monotonic()
     until_resolved(turn.watch, down, quiet)
     if platform.engine.name != "patroni":
         _primary_kept(turn, quiet, "only the operator was")
     _redundant(scene, turn)
-    return Measurement(down, f"{away} away", quiet, gone, back)
+    what = f"{away.member} away"
+    return Measurement(down, what, quiet, away.at, back, healing=away.healing)
 
 
 def watchdog(scene: Scene, turn: ScenarioContext) -> Measurement:
@@ -416,12 +435,12 @@ def _while_injected(
     turn: ScenarioContext, platform: Platform, fault: str, of: Expectation, what: str, quiet: float
 ) -> Measurement:
     """Break something until an alert has paged, and heal it."""
-    with injected(platform.faults[fault]) as (_, gone):
+    with injected(platform.faults[fault]) as injection:
         until_paged(turn.watch, of, quiet)
     back = time.monotonic()
     turn.fault_healed()
     until_resolved(turn.watch, of, quiet)
-    return Measurement(of, what, quiet, gone, back)
+    return Measurement(of, what, quiet, injection.at, back, healing=injection.healing)
 
 
 def connections_near_limit(scene: Scene, turn: ScenarioContext) -> Measurement:
@@ -476,7 +495,8 @@ def crash_loop(scene: Scene, turn: ScenarioContext) -> Measurement:
     for _ in range(CRASHES):
         starts = {name: started(cluster, name) for name in cluster.members}
         known = {name: _known_start(turn, name) for name in cluster.members}
-        with injected(platform.faults["standby_backend_kill"]) as (hit, _):
+        with injected(platform.faults["standby_backend_kill"]) as killed:
+            hit = killed.member
             assert member in ("", hit), f"{hit} was hit after {member}: that is no loop"
             member = hit
             anew = partial(_changed, partial(started, cluster, member), starts[member])

@@ -1,10 +1,12 @@
 """The instants at which a condition begins and ends, measured past the monitoring."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -197,17 +199,22 @@ def _hold(reader: psycopg.Connection[tuple[Any, ...]], table: str) -> None:
     reader.execute(f"SELECT FROM {table}")
 
 
-@contextmanager
-def injected(
-    fault: Fault, since: Callable[[], float] = time.monotonic
-) -> Iterator[tuple[str, float]]:
-    """Break something, proven; yield who was hit and since when; heal, proven.
+@dataclass
+class Injection:
+    """The member that a fault has hit, since when, and when its healing began."""
 
-    since: what to wait for before the instant is taken, and it is returned.
-    """
+    member: str
+    at: float
+    healing: float = math.inf
+
+
+@contextmanager
+def injected(fault: Fault) -> Iterator[Injection]:
+    """Break something, proven; yield who was hit and since when; heal, proven."""
     with healing(fault):
-        hit = fault.inject()
-        at = since()
+        member = fault.inject()
+        injection = Injection(member, time.monotonic())
         fault.verify_injected()
-        yield hit, at
+        yield injection
+        injection.healing = time.monotonic()
     fault.verify_healed()

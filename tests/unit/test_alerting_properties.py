@@ -133,6 +133,15 @@ def test_each_stage_of_an_alert_is_judged_in_its_own_words() -> None:
     }
     at_once = life.model_copy(update={"alertmanager": 10.0, "resolved": 20.0})
     assert [v[2] for v in said(at_once)][::2] == [0, 0]
+    # The healing of an operator takes seconds, and its metrics are back before it is available.
+    while_healed = life.model_copy(update={"healing": 18.5})
+    assert said(while_healed)[2][2:] == (0, "")
+    assert said(life.model_copy(update={"healing": 19.5}))[2][2:] == early
+    assert said(while_healed.model_copy(update={"resolved": 23.0}))[2][2:] == (3, "")
+    assert said(while_healed.model_copy(update={"resolved": None}))[2][2:] == (
+        float("inf"),
+        "not seen within 80 s",
+    )
     with pytest.raises(ValueError, match=r"^PgMoved: its path to a person was not recorded$"):
         said(info.model_copy(update={"path": None}))
 
