@@ -317,7 +317,10 @@ def frozen_primary(scene: Scene, turn: ScenarioContext) -> Measurement:
     until_resolved(turn.watch, none, quiet)
     frozen = freezing()
     _redundant(scene, turn)
-    return Measurement(none, f"{frozen.member} frozen", quiet, frozen.at, new)
+    # Where the same one was restarted, its address leads to it only once a probe has passed.
+    began = _started(scene, platform.engine.primary().name)
+    healing = began if began > frozen.at else None
+    return Measurement(none, f"{frozen.member} frozen", quiet, frozen.at, new, healing=healing)
 
 
 def two_primaries(scene: Scene, turn: ScenarioContext) -> Measurement:
@@ -591,6 +594,11 @@ def _primary(platform: Platform) -> str:
         return platform.engine.primary().name
     except NoPrimaryError:
         return ""
+
+
+def _started(scene: Scene, member: str) -> float:
+    """Return when a member's processes started, monotonic seconds."""
+    return started(scene.cluster, member) - time.time() + time.monotonic()
 
 
 def _timeline(platform: Platform) -> int:
