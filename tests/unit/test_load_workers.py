@@ -20,6 +20,8 @@ from pgdrill.platforms.kubernetes.load_workers import Clock, _demand_one_time, _
 from pgdrill.workload import pgbench_log
 from pgdrill.workload.pgbench_process import SCRIPTS
 
+pytestmark = pytest.mark.unit
+
 ASKED = (
     "--client=16", "--jobs=2", "--time=30", "--random-seed=42", "--progress=1",
     "--file=/some where/tpcb.sql@5", "--rate=300.0", "--log", "--log-prefix=/run/pgbench_log",
