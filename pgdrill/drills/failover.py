@@ -48,11 +48,15 @@ class DrillContext:
     """Everything that a trial works with."""
 
     platform: Platform
-    cluster: Cluster
     settings: Settings
     run: RunDir
     events: EventLog
     reporter: Reporter
+
+    @property
+    def cluster(self) -> Cluster:
+        """The database at this moment: one that was lost and made again may have moved."""
+        return self.platform.cluster()
 
 
 def observe_alerts(

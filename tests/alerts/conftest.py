@@ -49,9 +49,7 @@ def scenario_runner(
     wait_settled(platform.engine, within=timeouts.REDUNDANT_BEFORE)
     if isinstance(platform, HasRuleObjects):
         demand_declared(platform)
-    context = DrillContext(
-        platform, cluster, pgdrill_settings, run_directory, event_log, progress_reporter
-    )
+    context = DrillContext(platform, pgdrill_settings, run_directory, event_log, progress_reporter)
     scene = Scene(
         platform,
         cluster,

@@ -89,6 +89,9 @@ class HereSession:
         if self._process.poll() is None:
             os.killpg(self._process.pid, 9)
         self._process.wait(5)
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream:
+                stream.close()
 
 
 class HereShell:

@@ -116,11 +116,10 @@ def test_a_pod_goes_by_the_service_and_takes_files_along() -> None:
     assert files == {"sslrootcert": "/ca.crt"}
 
 
-def test_no_object_but_the_secret_holds_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_object_but_the_secret_holds_the_password() -> None:
     """Neither the Job nor the ConfigMap; the pod is one that the strictest PodSecurity admits."""
-    monkeypatch.setenv("PGPASSWORD", "hidden")
     order = Order(PLACE, "pgdrill-load-1", ASKED, "host=pg-rw", {}, str(SCRIPTS))
-    made = objects(order, [part.arguments for part in split(ASKED, 3)], 90)
+    made = objects(order, "hidden", [part.arguments for part in split(ASKED, 3)], 90)
     assert made["secret"]["stringData"] == {"password": "hidden"}
     assert "hidden" not in str(made["job"]) + str(made["config"])
     assert made["config"]["data"]["arguments-2"].splitlines()[-1] == "host=pg-rw"

@@ -1,9 +1,12 @@
 """Points to restore to, and the judgement of what came back."""
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from pgdrill.drills.failover import DrillContext
 from pgdrill.errors import BadUsageError
 from pgdrill.judge import recovery as judged
 from pgdrill.judge.bench import Claim
@@ -167,3 +170,11 @@ def test_a_standby_that_was_copied_from_the_primary_is_not_from_the_archive() ->
     assert judged.claims_of_rebuild("patroni", [made, *others])[0] == Claim(
         judged.FROM_ARCHIVE, 3, "basebackup, unknown"
     )
+
+
+def test_a_cluster_that_was_made_again_is_looked_up_again() -> None:
+    """After everything was lost its addresses may be another's: a standby had the primary's."""
+    clusters = iter(("before", "after"))
+    platform = SimpleNamespace(cluster=lambda: next(clusters))
+    context = DrillContext(cast("Any", platform), *cast("Any", [None] * 4))
+    assert [str(context.cluster), str(context.cluster)] == ["before", "after"]

@@ -144,7 +144,9 @@ def _name() -> str:
     return f"pgdrill-load-{secrets.token_hex(4)}"
 
 
-def objects(order: Order, arguments: Sequence[Sequence[str]], lasts: int) -> dict[str, Any]:
+def objects(
+    order: Order, password: str, arguments: Sequence[Sequence[str]], lasts: int
+) -> dict[str, Any]:
     """Return the Job, the ConfigMap and the Secret of a load, without the owner of the last two.
 
     arguments: those of each worker; lasts: seconds until Kubernetes ends it.
@@ -158,7 +160,6 @@ def objects(order: Order, arguments: Sequence[Sequence[str]], lasts: int) -> dic
     metadata = {"name": order.job, "labels": labels}
     scripts = {file.name: file.read_text() for file in Path(order.reads).glob("*.sql")}
     lines = {f"arguments-{n}": "\n".join([*a, order.target]) for n, a in enumerate(arguments)}
-    password = os.environ.get("PGPASSWORD", "")
     secret = {name: Path(path).expanduser().read_text() for name, path in order.files.items()}
     return {
         "job": {
@@ -247,8 +248,8 @@ def _pod(order: Order, labels: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def create(order: Order, arguments: Sequence[Sequence[str]], lasts: int) -> None:
-    """Make a Job with what its pods mount, and let it begin.
+def create(order: Order, password: str, arguments: Sequence[Sequence[str]], lasts: int) -> None:
+    """Make a Job with what its pods mount, and let it begin; the parameters are those of objects().
 
     Raises:
         BrokenEnvironmentError: the API server refuses.
@@ -256,7 +257,7 @@ def create(order: Order, arguments: Sequence[Sequence[str]], lasts: int) -> None
     place = order.place
     api = place.access.client()
     batch, core = client.BatchV1Api(api), client.CoreV1Api(api)
-    made = objects(order, arguments, lasts)
+    made = objects(order, password, arguments, lasts)
     bound: Any = {"_request_timeout": timeouts.KUBERNETES_ANSWERS}
     try:
         job = batch.create_namespaced_job(place.namespace, made["job"], **bound)

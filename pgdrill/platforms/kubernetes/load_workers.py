@@ -9,6 +9,7 @@ checksums at the end: a log of the kubelet's would be rotated away.
 """
 
 import hashlib
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -68,7 +69,7 @@ if [ -e log.$p ]; then tail -c +{log} -f --pid=$p log.$p; fi
 wait
 [ -s status ] || sleep 1
 """
-END = "cd /work; p=$(<pid); cat status began; if [ -e log.$p ]; then sha256sum <log.$p; fi"
+END = "set -e; cd /work; p=$(<pid); cat status began; if [ -e log.$p ]; then sha256sum <log.$p; fi"
 
 
 @dataclass
@@ -97,6 +98,8 @@ class Worker:
         self.output = ""
         self._on_line = on_line
         self._asking: Session | None = None
+        self._got = {"out": 0, "err": 0}  # bytes of its log, and of its lines
+        self._pending = b""  # a line that has not ended
 
     def read_clock(self) -> None:
         """Measure the offset of its clock.
@@ -128,36 +131,41 @@ class Worker:
         Raises:
             BrokenEnvironmentError: it is gone, or does not end within so many seconds.
         """
-        ends = time.monotonic() + within
-        seen, pending, cuts = {"out": 0, "err": 0}, b"", 0
+        ends, cuts = time.monotonic() + within, 0
         if self.log:
             self.log.write_bytes(b"")
         while True:
-            begun = seen["out"]
             try:
-                session = self.shell.open(FOLLOW.format(errors=seen["err"] + 1, log=begun + 1))
-                for name, data in session.output(within=max(0.1, ends - time.monotonic())):
-                    seen[name] += len(data)
-                    if name == "err":
-                        *lines, pending = (pending + data).split(b"\n")
-                        for line in lines:
-                            self._on_line(line.decode(errors="replace"))
-                    elif self.log:
-                        with self.log.open("ab") as file:
-                            file.write(data)
-                    if seen["out"] - begun > SESSION_BYTES:
-                        break
-                else:
-                    if session.status == 0:
-                        return
-                    cuts += 1
+                if self._listen(max(0.1, ends - time.monotonic())):
+                    return
             except BrokenEnvironmentError:
                 cuts += 1
                 if cuts > CUTS or time.monotonic() > ends:
                     raise
                 pause(1)
-            if cuts > CUTS:
-                raise BrokenEnvironmentError(f"{self.shell.pod} was cut off {cuts} times")
+
+    def _listen(self, within: float) -> bool:
+        """Follow it in one session; return whether pgbench has ended, False after SESSION_BYTES.
+
+        Raises:
+            BrokenEnvironmentError: the session was cut off, or does not end in so many seconds.
+        """
+        begun = self._got["out"]
+        session = self.shell.open(FOLLOW.format(errors=self._got["err"] + 1, log=begun + 1))
+        for name, data in session.output(within=within):
+            self._got[name] += len(data)
+            if name == "out" and self.log:
+                with self.log.open("ab") as file:
+                    file.write(data)
+            elif name == "err":
+                *lines, self._pending = (self._pending + data).split(b"\n")
+                for line in lines:
+                    self._on_line(line.decode(errors="replace"))
+            if self._got["out"] - begun > SESSION_BYTES:
+                return False
+        if session.status != 0:
+            raise BrokenEnvironmentError(f"the session in {self.shell.pod} was cut off")
+        return True
 
     def finish(self) -> None:
         """Read how it ended, and make sure that its log is here whole.
@@ -191,8 +199,8 @@ def _digest(file: Path) -> str:
 class Load:
     """One start of pgbench on all workers."""
 
-    def __init__(self, order: Order) -> None:
-        self._order = order
+    def __init__(self, order: Order, password: str) -> None:
+        self._order, self._password = order, password
         arguments = order.arguments
         self._shares = split(arguments, workers_for(arguments, order.place.workers))
         seconds = next((a.partition("=")[2] for a in arguments if a.startswith("--time=")), "")
@@ -212,7 +220,8 @@ class Load:
         order = self._order
         lasts = self._lasts + timeouts.LOAD_PODS_BEGIN + timeouts.LOAD_FETCHED + 2 * MARGIN
         try:
-            load_job.create(order, [share.arguments for share in self._shares], int(lasts))
+            arguments = [share.arguments for share in self._shares]
+            load_job.create(order, self._password, arguments, int(lasts))
             return self._conduct(self._found())
         finally:
             load_job.remove(order.place, order.job, lambda line: print(line, file=sys.stderr))
@@ -357,7 +366,7 @@ def main() -> int:
     """Carry the load of an order; return pgbench's exit status, or LOST."""
     websocket.setdefaulttimeout(timeouts.KUBERNETES_ANSWERS)  # else a connection has no bound
     try:
-        return Load(Order.read(sys.argv[1])).carry()
+        return Load(Order.read(sys.argv[1]), os.environ.get("PGPASSWORD", "")).carry()
     except (BrokenEnvironmentError, DeadlineError, ApiException, HTTPError, OSError) as error:
         print(f"error: the load in the cluster: {' '.join(str(error).split())}", file=sys.stderr)
         return LOST

@@ -15,6 +15,8 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kubernetes.access import Access
 
 POLL = 1.0  # seconds to wait for output at once
+# The channels of the API's protocol.
+OUTPUTS: tuple[tuple[Literal["out", "err"], int], ...] = (("out", 1), ("err", 2))
 
 
 class PodShell:
@@ -99,9 +101,9 @@ class Session:
                 left = ends - time.monotonic()
                 if was_open:
                     opened.update(timeout=max(0.0, min(POLL, left)))
-                for name, channel in (("out", 1), ("err", 2)):
+                for name, channel in OUTPUTS:
                     if data := opened.read_channel(channel):
-                        yield name, data  # type: ignore[misc]
+                        yield name, data
                 if not was_open:
                     return
                 if left <= 0:
