@@ -1,6 +1,7 @@
 """Running playbooks of infra/ansible with the collection and the files that it needs."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -96,10 +97,10 @@ def play(
             end=end,
         )
     except BrokenEnvironmentError as error:
-        complaints = re.findall(r"^(?:fatal|failed|\[?ERROR)\W.*", log.read_text(), re.M)
-        if not complaints and isinstance(error, TimeUpError):
+        why = complaint(log.read_text())
+        if not why and isinstance(error, TimeUpError):
             raise
-        why = complaints[0][:400] if complaints else "no reason given"
+        why = why or "no reason given"
         raise BrokenEnvironmentError(f"the playbook failed: {why} (log: {log}){remedy}") from None
     return log.read_text()
 
@@ -127,3 +128,23 @@ def changed(recap: str) -> int:
     if found is None:
         raise BrokenEnvironmentError("the playbook ended without a recap")
     return int(found.group(1))
+
+
+def complaint(log: str) -> str:
+    """Return why a playbook failed, by its log, in one line; '' where no task has.
+
+    Of a command that is the first line of its stderr: Ansible's own message is only that the
+    exit status was not 0.
+    """
+    found = re.search(r"^(?:fatal|failed): .*?(?:=> )?(\{.*\})$", log, re.M)
+    if found:
+        try:
+            result = json.loads(found[1])
+        except ValueError:
+            result = {}
+        # module_stderr: of a module that could not be run at all.
+        for name in ("stderr", "module_stderr", "msg"):
+            if lines := str(result.get(name, "")).strip().splitlines():
+                return lines[0][:400]
+    first = re.search(r"^(?:fatal|failed|\[?ERROR)\W.*", log, re.M)
+    return first[0][:400] if first else ""

@@ -25,7 +25,7 @@ from pgdrill.platforms.lock import exclusive
 from pgdrill.provision import container_engine, oci
 from pgdrill.provision.commands import logged, output, succeeds
 from pgdrill.provision.components import catalogue, inside
-from pgdrill.provision.playbook import changed
+from pgdrill.provision.playbook import changed, complaint
 from pgdrill.provision.reduction import LOADER, reduced
 from pgdrill.settings import ROOT
 
@@ -231,3 +231,31 @@ def test_one_run_holds_an_installation(tmp_path: Path) -> None:
     with exclusive(file, "the kind platform"), pytest.raises(BrokenEnvironmentError, match=told):
         exclusive(file, "the kind platform").__enter__()
     assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        (
+            {"msg": "non-zero return code", "rc": 100, "stderr": "E: connection refused\nE: more"},
+            "E: connection refused",
+        ),
+        ({"msg": "MODULE FAILURE", "module_stderr": "\nTraceback"}, "Traceback"),
+        ({"msg": "Unsupported parameters", "stderr": ""}, "Unsupported parameters"),
+    ],
+    ids=["command", "module", "message"],
+)
+def test_a_failed_task_names_its_cause(result: dict[str, object], why: str) -> None:
+    """Ansible's own first line is that a command's exit status was not 0."""
+    log = (
+        "TASK [local : Packages] ***\n[ERROR]: Task failed: Module failed: non-zero return code\n"
+        f"fatal: [localhost]: FAILED! => {json.dumps(result)}\n"
+    )
+    assert complaint(log) == why
+
+
+def test_a_playbook_without_a_result_names_its_first_error() -> None:
+    """A syntax error has no task; a log without any complaint gives no reason."""
+    assert complaint("ok: [localhost]\nERROR! no such role\n") == "ERROR! no such role"
+    assert complaint("fatal: [localhost]: FAILED! => {cut") == "fatal: [localhost]: FAILED! => {cut"
+    assert not complaint("TASK [local : Packages] ***\n")
