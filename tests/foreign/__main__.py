@@ -10,6 +10,7 @@ and the other team's rows: before and after a drill the same, or the drill left 
 import base64
 import hashlib
 import json
+import re
 import string
 import subprocess
 import sys
@@ -36,6 +37,7 @@ VOLUMES = 8
 STATE = state_dir().with_name("foreign")
 ADMIN, THEIRS = STATE / "admin.kubeconfig", STATE / "kubeconfig"
 READY = 600.0  # seconds for four instances on two busy cores
+OF_OPERATOR = re.compile(r"^  (?:name|namespace): .*cnpg", re.M)
 # What Kubernetes keeps for itself, and what changes with time in every cluster.
 OURS_NOT = ("events", "leases", "endpoints", "endpointslices", "pods", "controllerrevisions")
 # Of an object: how it is stored, and what controllers write down while they work.
@@ -110,8 +112,9 @@ class Foreign:
             directory, self._supply, self._say, built=found is None or found.built
         )
         built = output(self._kubectl, "kustomize", directory / "build", within=60)
-        documents = [one for one in yaml.safe_load_all(built) if one]
-        return yaml.safe_dump_all(one for one in documents if "cnpg" in _identity(one))
+        # Some schemas of others are no YAML to PyYAML: objects are told apart as text.
+        documents = re.split(r"^---$", built, flags=re.M)
+        return "---".join(one for one in documents if OF_OPERATOR.search(one))
 
     def _phases(self) -> dict[str, str]:
         found = json.loads(self.kubectl("get", "clusters", "--all-namespaces", "--output=json"))
@@ -180,11 +183,6 @@ def _volume(path: str) -> dict[str, Any]:
 
 def _healthy(phases: dict[str, str]) -> bool:
     return len(phases) == 2 and set(phases.values()) == {"Cluster in healthy state"}
-
-
-def _identity(one: dict[str, Any]) -> str:
-    metadata = one["metadata"]
-    return f"{metadata.get('namespace', '')} {metadata['name']} {one['apiVersion']}"
 
 
 def _place(one: dict[str, Any]) -> str:
