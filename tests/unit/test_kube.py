@@ -523,7 +523,9 @@ def test_addresses_are_those_that_lead_outside() -> None:
     second = service("f", {"cnpg.io/instanceName": "pg-2"}, 31004)
 
     def find(*services: dict[str, Any], **given: Endpoint) -> service_addresses.Addresses:
-        return service_addresses.find(services, [node("10.0.0.1")], "pg", ("pg-1", "pg-2"), given)
+        return service_addresses.find(
+            services, [node("10.0.0.1")], (), "pg", ("pg-1", "pg-2"), given
+        )
 
     found = find(foreign, pooled, balanced, replicas, first, second)
     assert found.read_write == Endpoint("10.0.0.9", 5432)
@@ -552,6 +554,18 @@ def test_addresses_are_those_that_lead_outside() -> None:
 def test_an_address_by_hand_is_read(text: str, found: Endpoint) -> None:
     """Names, and IPv6 with and without a port."""
     assert given_address.parse(text, "--rw-host") == found
+
+
+def test_a_node_is_reached_by_who_may_not_list_nodes(
+    api: KubernetesApi, scratch_postgres: ScratchPostgres
+) -> None:
+    """The right to list nodes is not one of a namespace; where its pods run is known without it."""
+    api.denied.add("list /api/v1/nodes")
+    with pytest.raises(BrokenEnvironmentError, match="no Service leads to the primary"):
+        choose(asked())[0].cluster()
+    for one in api.objects[f"{CORE}/pods"]["items"]:
+        one["status"]["hostIP"] = "127.0.0.1"
+    assert choose(asked())[0].cluster().read_write == Endpoint("127.0.0.1", api.port)
 
 
 @pytest.mark.usefixtures("api")

@@ -74,6 +74,7 @@ class FoundCluster:
     labels: Mapping[str, str]  # of the namespace
     resource: Mapping[str, Any]
     operator: str  # version, '' where no instance shows it
+    hosts: tuple[str, ...] = ()  # addresses of the nodes that its instances are on
 
     @property
     def server(self) -> str:
@@ -170,7 +171,8 @@ def look_up(access: Access, namespace: str, name: str) -> FoundCluster:
     # An upgraded operator leaves older pods as they are for some time.
     newest = max(filter(None, versions), key=_numbers, default="")
     labels = described["metadata"].get("labels", {})
-    return FoundCluster(access, api, namespace, name, labels, resource, newest)
+    hosts = tuple(filter(None, (pod["status"].get("hostIP", "") for pod in pods)))
+    return FoundCluster(access, api, namespace, name, labels, resource, newest, hosts)
 
 
 def find_clusters(access: Access, namespace: str) -> list[tuple[str, str]]:

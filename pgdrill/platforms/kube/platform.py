@@ -121,7 +121,12 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
         except (ApiException, HTTPError) as error:
             raise refusal(error, found.access, found.api) from None
         return service_addresses.find(
-            services, self._nodes(services), found.name, found.members, self._given
+            services,
+            self._nodes(services),
+            found.hosts,
+            found.name,
+            found.members,
+            self._given,
         )
 
     def _nodes(self, services: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ A forwarded port is never used: it is one stream through API server and kubelet,
 pod, so it would add a gap of its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,16 +30,19 @@ class Addresses:
 def find(
     services: Iterable[Mapping[str, Any]],
     nodes: Iterable[Mapping[str, Any]],
+    hosts: Sequence[str],
     cluster: str,
     members: tuple[str, ...],
     given: Mapping[str, Endpoint],
 ) -> Addresses:
     """Choose addresses from Services in the API's own JSON; given, 'rw' or 'ro', takes their place.
 
+    hosts: addresses of the members' nodes, for who may not list nodes.
+
     Raises:
         BrokenEnvironmentError: no way leads to the primary from outside of the cluster.
     """
-    node = _node(nodes)
+    node = _node(nodes) or next(iter(hosts), "")
     found: dict[str, tuple[Endpoint, str]] = {}
     for service in services:
         at = _outside(service, node)
