@@ -41,6 +41,7 @@ OF_OPERATOR = re.compile(r"^  (?:name|namespace): .*cnpg", re.M)
 # What Kubernetes keeps for itself, and what changes with time in every cluster.
 OURS_NOT = ("events", "leases", "endpoints", "endpointslices", "pods", "controllerrevisions")
 # Of an object: how it is stored, and what controllers write down while they work.
+ROLES = ("cnpg.io/instanceRole", "role")  # labels by which the operator shows who is primary
 CHANGING = ("resourceVersion", "managedFields", "generation", "creationTimestamp", "uid")
 
 
@@ -193,6 +194,8 @@ def _place(one: dict[str, Any]) -> str:
 def _line(one: dict[str, Any]) -> str:
     """Return an object's place and a digest of all but its state."""
     metadata = {k: v for k, v in one["metadata"].items() if k not in CHANGING}
+    labels = metadata.get("labels", {})
+    metadata["labels"] = {k: v for k, v in labels.items() if k not in ROLES}
     rest = {k: v for k, v in one.items() if k not in ("metadata", "status")}
     text = json.dumps([metadata, rest], sort_keys=True).encode()
     digest = base64.b32encode(hashlib.sha256(text).digest())[:12].decode()

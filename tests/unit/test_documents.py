@@ -213,6 +213,7 @@ NOT_EXECUTED = {
         "python -m tests.as_mac",
         "python -m tests.desktop COMMAND",
         "python -m tests.idle",
+        "python -m tests.foreign up",
     ],
 }
 

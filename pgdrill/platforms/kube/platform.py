@@ -187,12 +187,12 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
         Raises:
             BrokenEnvironmentError: the database refuses.
         """
-        super().down()
         settings = self.settings
         # Who may not look for the Jobs of loads has made none; they end by themselves besides.
         with suppress(BrokenEnvironmentError):
             for job in load_job.remove_left(self._access, settings.namespace, settings.cluster):
                 self._say(f"removed what a load left: Job {job}")
+        super().down()
         self.__dict__.pop("_handle", None)
         self._kept = False
         self._forget()
