@@ -122,7 +122,7 @@ manifests: venv ## write what kind declares to .pgdrill/manifests, checked by ku
 	$(PYTEST) -m unit --require-capabilities tests/unit/test_infra.py
 pulled: venv ## drill kind from a registry and a release server of this machine, Go hidden, nothing cached
 	@$(BIN)/python -m tests.pulled
-SCRIPTS = .ci/run .ci/summary docs/upstream/empty-scrape.sh infra/images/node/files/usr/local/sbin/pgdrill-network $(shell find infra -name '*.sh')
+SCRIPTS = .ci/run .ci/summary docs/upstream/empty-scrape.sh infra/images/node/files/usr/local/sbin/pgdrill-network pgdrill/platforms/kubernetes/worker.sh $(shell find infra -name '*.sh')
 # There is no wheel of it that holds the program; Go is what kind is built with.
 define ACTIONLINT
 if command -v go >/dev/null; then set -x; go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck $(BIN)/shellcheck $$(find .github examples -path '*/workflows/*.yml'); \

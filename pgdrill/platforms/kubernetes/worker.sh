@@ -3,13 +3,14 @@
 # It stays until its results were fetched; the Job bounds both waits.
 set -u
 cd /work || exit 1
-kept=$(ls -dv /usr/lib/postgresql/*/bin/pgbench 2>/dev/null | tail -n 1)
+pgbench=$(printf '%s\n' /usr/lib/postgresql/*/bin/pgbench | sort -V | tail -n 1)
+[ -x "$pgbench" ] || pgbench=pgbench
 mapfile -t arguments <"/load/arguments-$JOB_COMPLETION_INDEX"
 until [ -s go ]; do sleep 0.1; done
 wait=$(($(<go) - $(date +%s%N)))
 if [ "$wait" -gt 0 ]; then sleep "$(printf '%d.%09d' $((wait / 1000000000)) $((wait % 1000000000)))"; fi
 date +%s%N >began
-"${kept:-pgbench}" "${arguments[@]}" >out 2>err &
+"$pgbench" "${arguments[@]}" >out 2>err &
 echo $! >pid
 wait $!
 echo $? >status
