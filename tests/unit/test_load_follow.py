@@ -190,7 +190,7 @@ def test_it_begins_at_the_instant_and_not_before(tmp_path: Path) -> None:
     finally:
         pod.end()
     assert abs(worker.clock.offset) <= worker.clock.bound < 0.5
-    assert asked - 0.01 - worker.clock.bound < worker.began < asked + 2
+    assert asked - 0.01 - worker.clock.bound < worker.began < asked + 10
 
 
 def test_a_log_that_differs_is_fetched_again(tmp_path: Path) -> None:
