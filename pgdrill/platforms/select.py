@@ -13,12 +13,15 @@ from pgdrill.provision import container_engine
 from pgdrill.provision.supply import Supply
 from pgdrill.settings import BY_KEY, EXISTING, Settings
 
-# Options that others than these platforms would ignore.
+# Options that others than these platforms would ignore, and what they are for.
 ONLY_FOR = {
-    ("kind", "kube"): ("load", "load_workers"),
-    ("kube",): ("context", "namespace"),
-    ("patroni",): ("patroni", "patroni_auth", "patroni_ca"),
-    EXISTING: ("cluster", "level", "yes_break", "dsn", "rw_host", "ro_host"),
+    ("kind", "kube"): ("pods", ("load", "load_workers")),
+    ("kube",): ("an existing cluster", ("context", "namespace")),
+    ("patroni",): ("an existing cluster", ("patroni", "patroni_auth", "patroni_ca")),
+    EXISTING: (
+        "an existing cluster",
+        ("cluster", "level", "yes_break", "dsn", "rw_host", "ro_host"),
+    ),
 }
 
 
@@ -77,16 +80,11 @@ def _refuse_options_of_others(settings: Settings, wanted: str) -> None:
     Raises:
         BadUsageError: one is given.
     """
-    for platforms, keys in ONLY_FOR.items():
+    for platforms, (what, keys) in ONLY_FOR.items():
         for key in keys:
             if wanted not in platforms and settings.asked_for(key):
                 needed = " or ".join(f"--platform={name}" for name in platforms)
-                what = (
-                    "is for an existing cluster: it"
-                    if set(platforms) <= {*EXISTING}
-                    else "is for pods: it"
-                )
-                raise BadUsageError(f"--{BY_KEY[key].name} {what} needs {needed}")
+                raise BadUsageError(f"--{BY_KEY[key].name} is for {what}: it needs {needed}")
 
 
 def _patroni(settings: Settings, reporter: Reporter | None, why: str) -> tuple[Platform, str]:

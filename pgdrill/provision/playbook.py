@@ -100,8 +100,9 @@ def play(
         why = complaint(log.read_text())
         if not why and isinstance(error, TimeUpError):
             raise
-        why = why or "no reason given"
-        raise BrokenEnvironmentError(f"the playbook failed: {why} (log: {log}){remedy}") from None
+        raise BrokenEnvironmentError(
+            f"the playbook failed: {why or 'no reason given'} (log: {log}){remedy}"
+        ) from None
     return log.read_text()
 
 

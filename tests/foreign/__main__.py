@@ -11,8 +11,8 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 import string
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from pgdrill.errors import PgdrillError
+from pgdrill.platforms.kind import nodes
 from pgdrill.platforms.kind.state import Installation, state_dir
 from pgdrill.progress import Reporter
 from pgdrill.provision import images, render
@@ -40,8 +41,8 @@ READY = 600.0  # seconds for four instances on two busy cores
 OF_OPERATOR = re.compile(r"^  (?:name|namespace): .*cnpg", re.M)
 # What Kubernetes keeps for itself, and what changes with time in every cluster.
 OURS_NOT = ("events", "leases", "endpoints", "endpointslices", "pods", "controllerrevisions")
-# Of an object: how it is stored, and what controllers write down while they work.
 ROLES = ("cnpg.io/instanceRole", "role")  # labels by which the operator shows who is primary
+# Of an object: how it is stored, and what controllers write down while they work.
 CHANGING = ("resourceVersion", "managedFields", "generation", "creationTimestamp", "uid")
 
 
@@ -57,13 +58,7 @@ class Foreign:
 
     def kubectl(self, *arguments: str, text: str | None = None, within: float = 60.0) -> str:
         """Run kubectl as the administrator; text is its input."""
-        command = [str(self._kubectl), f"--kubeconfig={ADMIN}", *arguments]
-        done = subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=within, check=False
-        )
-        if done.returncode:
-            raise PgdrillError(f"kubectl {' '.join(arguments[:3])}: {done.stderr.strip()}")
-        return done.stdout
+        return output(self._kubectl, f"--kubeconfig={ADMIN}", *arguments, within=within, stdin=text)
 
     def up(self) -> None:
         """Make it, and wait until both databases are whole."""
@@ -91,7 +86,7 @@ class Foreign:
             within=260,
         )
         paths = [f"/var/theirs/{n}" for n in range(VOLUMES)]
-        output("docker", "exec", WORKER, "mkdir", "-p", "-m", "777", *paths, within=30)
+        nodes.run(WORKER, "mkdir", "-p", "-m", "777", *paths)
         self.kubectl("apply", "--filename=-", text=yaml.safe_dump_all(map(_volume, paths)))
         # The operator's webhook answers some seconds after its pod.
         eventually(
@@ -160,6 +155,7 @@ class Foreign:
     def down(self) -> None:
         """Remove it."""
         output(self._kind, "delete", "cluster", f"--name={NAME}", within=120)
+        shutil.rmtree(STATE, ignore_errors=True)
 
 
 def _filled(file: str, words: dict[str, str]) -> str:

@@ -1,6 +1,7 @@
 """A load on several workers: its parts together are the load that was asked for."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,20 @@ ASKED = (
     "--client=16", "--jobs=2", "--time=30", "--random-seed=42", "--progress=1",
     "--file=/some where/tpcb.sql@5", "--rate=300.0", "--log", "--log-prefix=/run/pgbench_log",
 )  # fmt: skip
-PLACE = Place("/k", "ours", "db", "pg", "postgresql:16", ("pull",), 3)
+PLACE = Place(
+    kubeconfig="/k",
+    context="ours",
+    namespace="db",
+    cluster="pg",
+    image="postgresql:16",
+    pull_secrets=("pull",),
+    workers=3,
+)
+
+
+def _order(**changed: Any) -> Order:  # noqa: ANN401  # fields differ in type
+    fields = {"job": "pgdrill-load-1", "target": "host=pg-rw", "files": {}, "reads": str(SCRIPTS)}
+    return Order(place=PLACE, arguments=ASKED, **fields | changed)
 
 
 def _given(arguments: tuple[str, ...]) -> dict[str, str]:
@@ -98,8 +112,8 @@ def test_a_client_that_ends_is_one_of_all() -> None:
 
 def test_an_order_is_read_as_it_was_written() -> None:
     """It crosses to another process as one argument, and holds no password."""
-    order = Order(PLACE, "pgdrill-load-1", ASKED, "host=pg-rw", {"sslrootcert": "/ca"}, "/scripts")
-    assert Order.read(order.text()) == order
+    order = _order(files={"sslrootcert": "/ca"})
+    assert Order.model_validate_json(order.model_dump_json()) == order
 
 
 def test_a_pod_goes_by_the_service_and_takes_files_along() -> None:
@@ -118,7 +132,7 @@ def test_a_pod_goes_by_the_service_and_takes_files_along() -> None:
 
 def test_no_object_but_the_secret_holds_the_password() -> None:
     """Neither the Job nor the ConfigMap; the pod is one that the strictest PodSecurity admits."""
-    order = Order(PLACE, "pgdrill-load-1", ASKED, "host=pg-rw", {}, str(SCRIPTS))
+    order = _order()
     made = objects(order, "hidden", [part.arguments for part in split(ASKED, 3)], 90)
     assert made["secret"]["stringData"] == {"password": "hidden"}
     assert "hidden" not in str(made["job"]) + str(made["config"])

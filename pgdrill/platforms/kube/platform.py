@@ -173,11 +173,9 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
             BrokenEnvironmentError: something is missing; nothing was done.
             BadUsageError: the user did not confirm it.
         """
-        found, level = self.found, settings.level
+        found = self.found
         found.demand_well()
-        rights.demand(
-            rights.ask(found, self.reads_secret, settings.load == "cluster"), level, found
-        )
+        rights.demand(self.asked_rights(), settings.level, found)
         self._begin(settings, f"`kubectl cnpg psql {found.name}` is a superuser")
         self._kept = True
 
@@ -196,6 +194,14 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
         self.__dict__.pop("_handle", None)
         self._kept = False
         self._forget()
+
+    def asked_rights(self) -> tuple[rights.Answer, ...]:
+        """Ask the API server about each right that these settings may need.
+
+        Raises:
+            BrokenEnvironmentError: it does not answer.
+        """
+        return rights.ask(self.found, self.reads_secret, self.settings.load == "cluster")
 
     def offers(self) -> tuple[tuple[Capability, str, str], ...]:
         """Return each capability that may be missing, what it is for, and how to get it."""

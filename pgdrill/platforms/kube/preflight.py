@@ -20,7 +20,6 @@ def look(platform: KubePlatform) -> list[Row]:
     Raises:
         BrokenEnvironmentError: the API server does not answer.
     """
-    found = platform.found
     asked = [
         Row(
             str(one.right),
@@ -30,7 +29,7 @@ def look(platform: KubePlatform) -> list[Row]:
             "yes" if one.allowed else one.right.optional or "no",
             bool(one.right.optional),
         )
-        for one in rights.ask(found, platform.reads_secret, platform.settings.load == "cluster")
+        for one in platform.asked_rights()
     ]
     return [*asked, *_state(platform), *of_database(platform)]
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from pgdrill.workload.pgbench import PROGRESS
+
 SCRIPTS = PurePosixPath("/load")  # where a worker has the scripts
 LOG = PurePosixPath("/work/log")  # the prefix of a worker's transaction log
 # Apart by more than a worker's own threads take of the random numbers that follow the seed.
 SEEDS_APART = 1_000_003
-PROGRESS = re.compile(r"progress: ([\d.]+) s, ([\d.]+) tps, lat (\S+) ms")
 CLIENT = re.compile(r"\bclient (\d+)\b")
 _SUMS = (
     "number of transactions actually processed: ",

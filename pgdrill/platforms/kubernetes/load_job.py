@@ -4,12 +4,11 @@ Everything in the API hangs on the Job, and its own deadline ends it: nothing is
 than that, even if this machine is switched off. `load_workers` is the program that follows it.
 """
 
-import json
 import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms import session
 from pgdrill.platforms.kubernetes import kubectl_output
 from pgdrill.platforms.kubernetes.access import Access
+from pgdrill.records import Record
 from pgdrill.workload.pgbench_program import Launch, with_its_parent
 
 LABEL = "pgdrill.io/load"  # of every such Job; its value is the cluster's name
@@ -34,8 +34,7 @@ ANSWERS_WITHIN = 10.0  # seconds for a session that only shows which password it
 POSTGRES = 26  # the user of CloudNativePG's images
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Record):
     """Where pods of a load run, and what they run."""
 
     kubeconfig: str
@@ -52,8 +51,7 @@ class Place:
         return Access(Path(self.kubeconfig), self.context)
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(Record):
     """One start of pgbench, for `load_workers`; it holds no secret."""
 
     place: Place
@@ -62,18 +60,6 @@ class Order:
     target: str  # connection string without a password
     files: Mapping[str, str]  # what the target names, by its name in SECRETS
     reads: str  # the directory of the scripts
-
-    def text(self) -> str:
-        """Return it as JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def read(cls, text: str) -> "Order":
-        """Read what text() wrote."""
-        found = json.loads(text)
-        place = found["place"]
-        found["place"] = Place(**place | {"pull_secrets": tuple(place["pull_secrets"])})
-        return cls(**found | {"arguments": tuple(found["arguments"])})
 
 
 @dataclass(frozen=True)
@@ -102,10 +88,18 @@ class JobProgram:
     ) -> Launch:
         """Return the program that makes the Job, follows it, and fetches its logs."""
         target, files = inside(conninfo, self.where)
-        order = Order(self.where, _name(), tuple(arguments), target, files, str(reads.absolute()))
+        order = Order(
+            place=self.where,
+            job=_name(),
+            arguments=tuple(arguments),
+            target=target,
+            files=files,
+            reads=str(reads.absolute()),
+        )
         command = (
             *with_its_parent(),
-            *(sys.executable, "-m", "pgdrill.platforms.kubernetes.load_workers", order.text()),
+            *(sys.executable, "-m", "pgdrill.platforms.kubernetes.load_workers"),
+            order.model_dump_json(),
         )
         environment = os.environ | {"PGPASSWORD": _password(conninfo)}
         return Launch(
@@ -175,7 +169,7 @@ def objects(
                 "backoffLimit": 0,
                 "activeDeadlineSeconds": lasts,
                 "ttlSecondsAfterFinished": 60,
-                "template": {"metadata": {"labels": labels}, "spec": _pod(order, labels)},
+                "template": {"metadata": {"labels": labels}, "spec": _pod(order)},
             },
         },
         "config": {
@@ -186,7 +180,7 @@ def objects(
     }
 
 
-def _pod(order: Order, labels: Mapping[str, str]) -> dict[str, Any]:
+def _pod(order: Order) -> dict[str, Any]:
     """Return a pod that the strictest PodSecurity admits."""
     place = order.place
     return {
@@ -207,7 +201,7 @@ def _pod(order: Order, labels: Mapping[str, str]) -> dict[str, Any]:
                 "maxSkew": 1,
                 "topologyKey": "kubernetes.io/hostname",
                 "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": {LABEL: labels[LABEL]}},
+                "labelSelector": {"matchLabels": {LABEL: place.cluster}},
             }
         ],
         "containers": [

@@ -366,7 +366,9 @@ def main() -> int:
     """Carry the load of an order; return pgbench's exit status, or LOST."""
     websocket.setdefaulttimeout(timeouts.KUBERNETES_ANSWERS)  # else a connection has no bound
     try:
-        return Load(Order.read(sys.argv[1]), os.environ.get("PGPASSWORD", "")).carry()
+        return Load(
+            Order.model_validate_json(sys.argv[1]), os.environ.get("PGPASSWORD", "")
+        ).carry()
     except (BrokenEnvironmentError, DeadlineError, ApiException, HTTPError, OSError) as error:
         print(f"error: the load in the cluster: {' '.join(str(error).split())}", file=sys.stderr)
         return LOST

@@ -155,8 +155,6 @@ class KubernetesPlatform(ABC):
         """
         names, access = self.names, self.access
         load_job.remove_left(access, names.namespace, names.cluster)
-        with self.cluster().connect() as asking:
-            row = asking.execute("SHOW server_version").fetchone()
         place = load_job.Place(
             kubeconfig=str(access.kubeconfig),
             context=access.context,
@@ -166,17 +164,20 @@ class KubernetesPlatform(ABC):
             pull_secrets=self.engine.pull_secrets(),
             workers=workers,
         )
-        return JobProgram(place, str(row[0]) if row else "", self._say)
+        return JobProgram(place, self._server_version(), self._say)
 
     def versions(self) -> dict[str, str]:
         """Versions of PostgreSQL, Kubernetes and the operator."""
-        with self.cluster().connect() as asking:
-            row = asking.execute("SHOW server_version").fetchone()
         return {
-            "postgresql": str(row[0]) if row else "unknown",
+            "postgresql": self._server_version(),
             "kubernetes": str(client.VersionApi(self.api).get_code().git_version),
             "cloudnative-pg": self.operator,
         }
+
+    def _server_version(self) -> str:
+        with self.cluster().connect() as asking:
+            row = asking.execute("SHOW server_version").fetchone()
+        return str(row[0]) if row else "unknown"
 
     def diagnostics(self, into: Path, since: float) -> None:
         """Write pods, events, the Cluster object and the tail of every log."""
