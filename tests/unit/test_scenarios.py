@@ -21,7 +21,8 @@ from pgdrill.observe.scenarios import (
     Thing,
 )
 from pgdrill.waiting import eventually
-from tests.unit.test_alerts import Monitoring, monitoring, watch
+from tests.unit.monitoring_pair import Monitoring
+from tests.unit.test_alerts import monitoring, watch
 
 __all__ = ["monitoring", "watch"]  # fixtures
 
