@@ -154,25 +154,36 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Labels of a namespace, each with a value."""
+class Pairs:
+    """Names, each with a value; a name may have several."""
 
     pairs: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> "Labels":
-        """Read 'LABEL=VALUE', several separated by commas.
+    def of(cls, what: str) -> Callable[[str], "Pairs"]:
+        """Return what reads 'NAME=VALUE', several separated by commas.
 
-        Raises:
-            ValueError: a part is no such thing.
+        what: the words for it, with an example; that function raises ValueError with them.
         """
-        parts = [part.partition("=") for part in filter(None, map(str.strip, text.split(",")))]
-        if not all(label and sign for label, sign, _ in parts):
-            raise ValueError("must be labels with a value, such as environment=production")
-        return cls(tuple((label, value) for label, _, value in parts))
+
+        def parse(text: str) -> "Pairs":
+            parts = [part.partition("=") for part in filter(None, map(str.strip, text.split(",")))]
+            if not all(name and sign for name, sign, _ in parts):
+                raise ValueError(f"must be {what}")
+            return cls(tuple((name, value) for name, _, value in parts))
+
+        return parse
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """Return every value of a name."""
+        return tuple(value for one, value in self.pairs if one == name)
 
     def __str__(self) -> str:
-        return ",".join(f"{label}={value}" for label, value in self.pairs)
+        return ",".join(f"{name}={value}" for name, value in self.pairs)
+
+
+_labels = Pairs.of("labels with a value, such as environment=production")
+_alerts = Pairs.of("faults with the name of an alert, such as primary_kill=PostgresDown")
 
 
 def _dsn(text: str) -> str:
@@ -294,10 +305,50 @@ OPTIONS: tuple[Option, ...] = (
     Option("ro-host", str, "your own cluster: HOST[:PORT] that leads to standbys", ""),
     Option(
         "production-labels",
-        Labels.parse,
+        _labels,
         "your own cluster: one with such a label (kube: its namespace, patroni: a tag of a member)"
         " is never touched, LABEL=VALUE,...",
-        Labels.parse("environment=production,environment=prod,env=production,env=prod"),
+        _labels("environment=production,environment=prod,env=production,env=prod"),
+    ),
+    Option(
+        "prometheus-url",
+        _url,
+        "your own cluster: the Prometheus whose alerts are watched while a fault is drilled",
+        "",
+    ),
+    Option("alertmanager-url", _url, "your own cluster: the Alertmanager that it notifies", ""),
+    Option(
+        "monitoring-token",
+        str,
+        "your own cluster: a file with the bearer token of both; read again for each request",
+        "",
+    ),
+    Option(
+        "monitoring-cert",
+        str,
+        "your own cluster: a file with the client certificate and key for both",
+        "",
+    ),
+    Option(
+        "monitoring-ca",
+        str,
+        "your own cluster: a file with the authority behind https of both; default: those of this"
+        " system",
+        "",
+    ),
+    Option(
+        "monitoring-labels",
+        _labels,
+        "your own cluster: alerts with another value of such a label are of something else,"
+        " LABEL=VALUE,...; default on kube: namespace=NAMESPACE",
+        Pairs(),
+    ),
+    Option(
+        "alert",
+        _alerts,
+        "your own cluster: the alerts that must see a fault, FAULT=ALERT,...; also [alerts] in"
+        " pgdrill.toml",
+        Pairs(),
     ),
     Option(
         "duration",
@@ -443,7 +494,14 @@ class Settings:
     dsn: str
     rw_host: str
     ro_host: str
-    production_labels: Labels
+    production_labels: Pairs
+    prometheus_url: str
+    alertmanager_url: str
+    monitoring_token: str
+    monitoring_cert: str
+    monitoring_ca: str
+    monitoring_labels: Pairs
+    alert: Pairs
     duration: int
     clients: int
     rate: float
@@ -558,13 +616,21 @@ def _read_file(file: Path) -> dict[str, str]:
         table = tomllib.loads(file.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise BadUsageError(f"{file} is not readable as TOML: {error}") from None
-    registry, limits = (_table(file, table, name) for name in ("registry", "budgets"))
+    tables = ("registry", "budgets", "alerts")
+    registry, limits, alerts = (_table(file, table, name) for name in tables)
     keys = {str(name).replace("-", "_"): str(value) for name, value in table.items()}
     if registry:  # mirror = URL for every registry, "quay.io" = URL for that one
         parts = [url if name == "mirror" else f"{name}={url}" for name, url in registry.items()]
         keys.setdefault("registry_mirror", ",".join(parts))
     if limits:  # "primary_kill.write-gap" = 5
         keys.setdefault("budget", ",".join(f"{key}={limit}" for key, limit in limits.items()))
+    if alerts:  # primary_kill = "PostgresDown", or a list of them
+        listed = [
+            f"{fault}={alert}"
+            for fault, named in alerts.items()
+            for alert in (named if isinstance(named, list) else [named])
+        ]
+        keys.setdefault("alert", ",".join(listed))
     for key in keys:
         if key not in BY_KEY:
             raise BadUsageError(
@@ -586,6 +652,19 @@ def _table(file: Path, of: dict[str, Any], name: str) -> dict[str, Any]:
             " quotes where it holds a dot"
         )
     return found
+
+
+def read_file(file: str, option: str) -> str:
+    """Return the text of a file that an option names.
+
+    Raises:
+        BadUsageError: it cannot be read, or is no text.
+    """
+    try:
+        return Path(file).expanduser().read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise BadUsageError(f"--{option}={file}: cannot be read ({why})") from None
 
 
 def below(level: str) -> tuple[str, ...]:

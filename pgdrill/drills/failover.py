@@ -60,13 +60,13 @@ class DrillContext:
 
 
 def observe_alerts(
-    platform: Platform, spec: FaultSpec, watch: AlertWatch | None
+    context: DrillContext, spec: FaultSpec, watch: AlertWatch | None
 ) -> AlertObserver | None:
     """Return the observer of the alerts during a fault; None without monitoring."""
     if watch is None:
         return None
-    here = where(platform)
-    wanted = spec.alerts[here]
+    here = where(context.platform)
+    wanted = context.settings.alert.values(spec.name) or spec.alerts[here]
     name = failover.named(spec.name, here)
     if isinstance(wanted, Excused):
         return AlertObserver(watch, name, {}, wanted.reason)

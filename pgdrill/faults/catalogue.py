@@ -180,7 +180,7 @@ _SEEN = 20.0
 _HANGS = 40.0  # seconds: a lease of 20 and what an alert needs on top, twice
 
 _NEW_PRIMARY = ("PgFailoverHappened",)
-_UNWATCHED = Excused("pgdrill's monitoring does not watch a user's cluster")
+_THEIRS = Excused("[alerts] of pgdrill.toml names none for it")
 # Not PgMemberDown: Alertmanager inhibits it while these two, which include it, fire.
 _OUTAGE = ("PgNoPrimary", "PgFailoverHappened")
 
@@ -227,7 +227,7 @@ _ALL = (
                 ),
             ),
         },
-        alerts={**dict.fromkeys(EVERYWHERE, _NEW_PRIMARY), KUBE: _UNWATCHED},
+        alerts={**dict.fromkeys(EVERYWHERE, _NEW_PRIMARY), KUBE: _THEIRS},
         compared={
             "default": Compared(
                 "A force-deleted primary serves its open sessions to the end and new ones not at"
@@ -459,7 +459,7 @@ _ALL = (
         },
         alerts={
             **dict.fromkeys(EVERYWHERE, _NEW_PRIMARY),
-            **dict.fromkeys((KUBE, *PATRONI.values()), _UNWATCHED),
+            **dict.fromkeys((KUBE, *PATRONI.values()), _THEIRS),
         },
         compared={
             "default": Compared("A planned switchover waits for the old primary to stop by itself.")
@@ -483,7 +483,7 @@ _ALL = (
                 margin=5,
             ),
         ),
-        alerts=dict.fromkeys(PATRONI.values(), _UNWATCHED),
+        alerts=dict.fromkeys(PATRONI.values(), _THEIRS),
         profile="laptop",
     ),
     FaultSpec(
@@ -499,7 +499,7 @@ _ALL = (
             )
             for n, where in PATRONI.items()
         },
-        alerts=dict.fromkeys(PATRONI.values(), _UNWATCHED),
+        alerts=dict.fromkeys(PATRONI.values(), _THEIRS),
         needs="reinit",
         profile="laptop",
     ),
@@ -510,7 +510,7 @@ _ALL = (
         primary="stays",
         cost=dict.fromkeys((*EVERYWHERE, KUBE), _UNNOTICED),
         alerts={
-            KUBE: _UNWATCHED,
+            KUBE: _THEIRS,
             LOCAL: Excused(
                 "supervisor restarts it at once: it streams again before PgMemberDown's scrapes and"
                 " its for are over (11 s, more only on a busy machine), and no client notices"
@@ -580,7 +580,7 @@ _ALL = (
                 UNSET, Cost({"smart shutdown for open sessions": 180, **_SMART}, margin=44)
             ),
         },
-        alerts={**dict.fromkeys(CNPG, _NEW_PRIMARY), KUBE: _UNWATCHED},
+        alerts={**dict.fromkeys(CNPG, _NEW_PRIMARY), KUBE: _THEIRS},
         needs="pods",
         profile="laptop",
         # 200 s a trial to meet the same smart shutdown as primary_kill.

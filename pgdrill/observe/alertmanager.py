@@ -11,6 +11,7 @@ import yaml
 
 from pgdrill import timeouts
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.observe.access import OURS, Access, reason
 from pgdrill.observe.deadman import SEVERITY
 from pgdrill.observe.prometheus import duration
 
@@ -20,8 +21,10 @@ SILENCE_LASTS = timedelta(minutes=30)  # so that a killed run leaves nothing mut
 class Alertmanager:
     """Reads one Alertmanager; no retries."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, access: Access = OURS) -> None:
         self.url = url.rstrip("/")
+        self._access = access
+        self._session = access.session()
         # Alertmanager's defaults, for settings that the configuration lacks.
         self._route = {"group_wait": "30s", "group_interval": "5m"} | self._config()["route"]
 
@@ -61,7 +64,9 @@ class Alertmanager:
         answer = self._call("GET", f"/api/v2/alerts?{chosen}")
         every = [a["labels"] for a in answer]
         return {
-            (a["alertname"], a.get("member", "")) for a in every if a.get("severity") != SEVERITY
+            (a["alertname"], a.get("member", ""))
+            for a in every
+            if a.get("severity") != SEVERITY and self._access.concerns(a)
         }
 
     @contextmanager
@@ -86,12 +91,17 @@ class Alertmanager:
 
     def _call(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401  # JSON
         try:
-            answer = requests.request(
-                method, self.url + path, json=body, timeout=timeouts.ALERTMANAGER_ANSWERS
+            answer = self._session.request(
+                method,
+                self.url + path,
+                json=body,
+                timeout=timeouts.ALERTMANAGER_ANSWERS,
+                verify=self._session.verify,
             )
             answer.raise_for_status()
         except requests.RequestException as error:
             raise BrokenEnvironmentError(
-                f"Alertmanager at {self.url} does not answer ({error}): is the platform up?"
+                f"Alertmanager at {self.url} does not answer ({reason(error)}):"
+                f" {self._access.remedy}"
             ) from error
         return answer.json() if answer.content else None

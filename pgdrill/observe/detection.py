@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from pgdrill.observe.alerts import POLL, AlertWatch, Expectation, Stage
+from pgdrill.observe.alerts import POLL, AlertWatch, Expectation, Stage, alert_of
 from pgdrill.records import AlertPath, Budget, Detection, Seen, Trial
 from pgdrill.waiting import DeadlineError, eventually
 
@@ -60,16 +60,17 @@ class AlertObserver:
         def left() -> list[str]:
             nonlocal noisy
             now, names = time.monotonic(), tuple(self.promised)
-            raised = [what for what in self.watch.active() if what.startswith(names)]
+            raised = [what for what in self.watch.active() if alert_of(what) in names]
             noisy = now if raised else noisy
             return raised or (["too short a calm"] if now - noisy < CALM else [])
 
+        looked_back = [path.memory for path in self.paths.values()]
         if self.promised:
             eventually(
                 "no alert of before",
                 left,
                 lambda names: not names,
-                within=OLD_ALERTS_GONE,
+                within=OLD_ALERTS_GONE + max(looked_back, default=0.0),
                 every=POLL,
             )
 

@@ -16,11 +16,13 @@ from urllib3.util import Retry
 
 from pgdrill import timeouts
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.observe.access import OURS, Access, reason
 from pgdrill.observe.deadman import SEVERITY
 from pgdrill.records import Series
 
 # Jobs that no alert reads (tests/unit/test_rules.py): they may be scraped slowly.
 UNALERTED = {"kubelet", "prometheus", "alertmanager"}
+DEFAULT_SCRAPE = 60.0  # seconds: Prometheus's own scrape_interval
 MOST_POINTS = 10_000  # of a series; Prometheus refuses more than 11,000
 
 
@@ -80,10 +82,15 @@ class Samples:
 class Prometheus:
     """Reads one Prometheus; no retries, so that an outage is seen as one."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, access: Access = OURS) -> None:
         self.url = url.rstrip("/")
+        self._access = access
+        self._session = access.session()
         self._client = PrometheusConnect(
-            self.url, retry=Retry(0), timeout=timeouts.PROMETHEUS_ANSWERS
+            self.url,
+            session=self._session,
+            retry=Retry(0),
+            timeout=timeouts.PROMETHEUS_ANSWERS,
         )
 
     def values(
@@ -178,9 +185,12 @@ class Prometheus:
         }
 
     def rules(self) -> dict[str, AlertRule]:
-        """Return alert rules by name, as they are loaded and evaluated at this moment."""
-        return {
-            rule["name"]: AlertRule(
+        """Return alert rules by name, as they are loaded and evaluated at this moment.
+
+        Of several with one name, as others have them for each severity, the first to fire.
+        """
+        found = [
+            AlertRule(
                 name=rule["name"],
                 severity=rule["labels"].get("severity", ""),
                 query=rule["query"],
@@ -190,21 +200,27 @@ class Prometheus:
             )
             for group in self._get("/api/v1/rules?type=alert")["groups"]
             for rule in group["rules"]
-        }
+        ]
+        slowest_first = sorted(found, key=lambda rule: -rule.hold - rule.evaluation)
+        soonest = {rule.name: rule for rule in slowest_first}
+        return {rule.name: soonest[rule.name] for rule in found}
 
     def alerts(self) -> list[ActiveAlert]:
         """Return every alert that is pending or firing, except the watchdog."""
         return [
             ActiveAlert(a["labels"]["alertname"], a["labels"].get("member", ""), a["state"])
             for a in self._get("/api/v1/alerts")["alerts"]
-            if a["labels"].get("severity") != SEVERITY
+            if a["labels"].get("severity") != SEVERITY and self._access.concerns(a["labels"])
         ]
 
     def scrape_interval(self) -> float:
         """Seconds between scrapes, from the loaded configuration.
 
-        Of the jobs that alerts read, the slowest counts.
+        Of the jobs that alerts read, the slowest counts. In a Prometheus of others, whose
+        configuration may not be shown, it is the slowest of the targets with the database's labels.
         """
+        if self._access is not OURS:
+            return self._slowest_target()
         config = yaml.safe_load(self._get("/api/v1/status/config")["yaml"])
         default = config["global"]["scrape_interval"]
         jobs = config.get("scrape_configs", [])
@@ -214,10 +230,20 @@ class Prometheus:
             if not UNALERTED & set(job["job_name"].split("/"))
         )
 
+    def _slowest_target(self) -> float:
+        targets = self._get("/api/v1/targets?state=active")["activeTargets"]
+        intervals = [t.get("scrapeInterval") for t in targets if self._access.names(t["labels"])]
+        return max(map(duration, filter(None, intervals)), default=DEFAULT_SCRAPE)
+
     def _get(self, path: str) -> Any:  # noqa: ANN401  # JSON
         def ask() -> Any:  # noqa: ANN401  # JSON
-            # The library supports neither rules nor alerts nor the configuration.
-            answer = requests.get(self.url + path, timeout=timeouts.PROMETHEUS_ANSWERS)
+            # The library supports neither rules nor alerts nor the configuration. A variable of
+            # the environment would replace an authority that is not given for each request.
+            answer = self._session.get(
+                self.url + path,
+                timeout=timeouts.PROMETHEUS_ANSWERS,
+                verify=self._session.verify,
+            )
             answer.raise_for_status()
             return answer.json()["data"]
 
@@ -228,8 +254,7 @@ class Prometheus:
             return call(*arguments)
         except requests.RequestException as error:
             raise BrokenEnvironmentError(
-                f"Prometheus at {self.url} does not answer ({type(error).__name__}):"
-                " is the platform up?"
+                f"Prometheus at {self.url} does not answer ({reason(error)}): {self._access.remedy}"
             ) from error
         except PrometheusApiClientException as error:
             raise ValueError(f"Prometheus refuses {arguments[0]}: {error}") from None
@@ -242,7 +267,8 @@ def duration(text: str) -> float:
         ValueError: it is not a duration.
     """
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-    parts = re.findall(r"(\d+)(ms|[smhd])", text)
+    units |= {"w": 7 * units["d"], "y": 365 * units["d"]}
+    parts = re.findall(r"(\d+)(ms|[smhdwy])", text)
     if "".join(n + unit for n, unit in parts) != text or not parts:
         raise ValueError(f"'{text}' is no duration")
     return sum(float(n) * units[unit] for n, unit in parts)

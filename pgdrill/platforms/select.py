@@ -20,7 +20,11 @@ ONLY_FOR = {
     ("patroni",): ("an existing cluster", ("patroni", "patroni_auth", "patroni_ca")),
     EXISTING: (
         "an existing cluster",
-        ("cluster", "level", "yes_break", "dsn", "rw_host", "ro_host"),
+        (
+            *("cluster", "level", "yes_break", "dsn", "rw_host", "ro_host"),
+            *("prometheus_url", "alertmanager_url", "alert"),
+            *("monitoring_token", "monitoring_cert", "monitoring_ca", "monitoring_labels"),
+        ),
     ),
 }
 

@@ -45,7 +45,7 @@ class Strikes:
             )
             return Struck(journal.target, journal.injected_at)
         trial = run_trial(context, experiment, 1)
-        observer = observe_alerts(context.platform, spec, turn.watch)
+        observer = observe_alerts(context, spec, turn.watch)
         assert observer, "alerts are watched, and no observer records them"
         due = detection.due(observer.promised, trial)
         found = observer.look(trial, due, detection.UNMOVED)

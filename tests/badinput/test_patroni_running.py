@@ -10,12 +10,13 @@ import requests
 from pgdrill.platforms.base import wait_healthy
 from pgdrill.platforms.local import LocalPlatform
 from pgdrill.platforms.local.layout import MEMBERS
-from pgdrill.records import Trial, Verdict
+from pgdrill.records import Detection, Trial, Verdict
 from pgdrill.rundir import Records, RunDir
 from pgdrill.settings import ROOT
 from tests.badinput.commands import Installation, run
 from tests.badinput.conftest import Running
 
+SEES = "PgFailoverHappened"  # an alert of local, which stands for one of theirs
 HEALS = 90.0  # seconds to be redundant again
 # Whatever of a database a drill could have left changed, on whichever member it is looked up.
 _OBJECTS = """
@@ -40,7 +41,10 @@ def _theirs(platform: LocalPlatform) -> tuple[Any, Any, list[str]]:
 
 
 def test_somebody_s_cluster_is_drilled_and_left_as_it_was(running: Running, tmp_path: Path) -> None:
-    """A newcomer's settings by `init`, smoke and a switchover; all that moved is the primary."""
+    """A newcomer's settings by `init`, smoke and a switchover that their own alert has to see.
+
+    All that moved is the primary.
+    """
     local = running.platform
     wait_healthy(local.engine, within=HEALS)
     before, leads = _theirs(local), local.engine.primary()
@@ -52,8 +56,12 @@ def test_somebody_s_cluster_is_drilled_and_left_as_it_was(running: Running, tmp_
     newcomer.pgdrill(
         "init", f"--patroni={url}", f"--dsn={dsn}", cwd=tmp_path, within=HEALS
     ).succeeds()
+    with (tmp_path / "pgdrill.toml").open("a") as settings:  # its last table is that of the alerts
+        settings.write(f'switchover = "{SEES}"\n')
     tests = [str(ROOT / "tests" / "smoke" / "test_topology.py"), str(ROOT / "tests" / "chaos")]
     picked = ["-k", "topology or test_fault and switchover", "--level=fault", "--profile=quick"]
+    picked += [f"--prometheus-url={local.prometheus_url}"]
+    picked += [f"--alertmanager-url={local.alertmanager_url}"]
     command = [sys.executable, "-m", "pytest", f"--rootdir={ROOT}", *tests, *picked]
     confirmed = [*command, "--yes-break=pgdrill"]
     drilled = run(confirmed, within=3 * HEALS, env=newcomer.environment(), cwd=tmp_path)
@@ -69,6 +77,9 @@ def test_somebody_s_cluster_is_drilled_and_left_as_it_was(running: Running, tmp_
     (trial,) = records.all(Trial)
     assert (trial.experiment, trial.tuning, trial.verified) == ("switchover", "loop-wait-1", True)
     assert trial.timeline_after > trial.timeline_before
+    (noticed,) = records.all(Detection)
+    assert noticed.expected == (SEES,)
+    assert noticed.arrived(SEES) is not None, drilled.output
     assert local.engine.primary().name != leads.name
     assert _theirs(local) == before
     assert not [file for file in newcomer.state.rglob("*") if file.is_file()]

@@ -67,7 +67,7 @@ def test_fault_that_nobody_sees_is_broken(
     sabotaged: DrillContext, alert_watch: AlertWatch, control: Control
 ) -> None:
     """A drilled fault is missed when the only alert that must see it is silenced."""
-    observer = observe_alerts(sabotaged.platform, FAULTS["switchover"], alert_watch)
+    observer = observe_alerts(sabotaged, FAULTS["switchover"], alert_watch)
     assert observer, "nothing is monitored here"
     with (
         control.must_be("broken", "fault unseen", observer.promised[UNSEEN]) as verdicts,

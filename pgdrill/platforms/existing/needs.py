@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
+from pgdrill.observe.existing import monitoring_of
 from pgdrill.platforms.existing import schema
 from pgdrill.platforms.existing.platform import ExistingPlatform
 from pgdrill.settings import below
@@ -41,6 +42,29 @@ def of_database(platform: ExistingPlatform) -> Iterator[Row]:
     for capability, why, lack in platform.offers():
         there = capability in platform.capabilities
         yield Row(capability, why, "observe", there, "yes" if there else lack, optional=True)
+
+
+def of_monitoring(platform: ExistingPlatform) -> Iterator[Row]:
+    """Yield whether alerts can be watched, and those that must see each fault."""
+    settings = platform.settings
+    what, why = "Prometheus and Alertmanager", "who would be paged"
+    try:
+        theirs = monitoring_of(settings)
+        if theirs is None:
+            lack = "not judged: --prometheus-url and --alertmanager-url are not given"
+            yield Row(what, why, "fault", False, lack, optional=True)
+            return
+        theirs.demand()
+    except (BrokenEnvironmentError, BadUsageError) as error:
+        yield Row(what, why, "observe", False, str(error))
+        return
+    yield Row(what, why, "fault", True, f"yes, {len(theirs.prometheus.rules())} alert rules")
+    for fault in platform.faults:
+        named = ", ".join(theirs.named.get(fault, ()))
+        lack = "not judged: [alerts] of pgdrill.toml names none"
+        yield Row(
+            f"alerts of {fault}", why, "fault", bool(named), named or lack, optional=not named
+        )
 
 
 def tried(what: str, why: str, demand: Callable[[], None], level: str = "observe") -> Row:

@@ -9,6 +9,8 @@ from pathlib import Path
 from psycopg.conninfo import conninfo_to_dict
 
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
+from pgdrill.faults.base import Fault
+from pgdrill.observe.existing import monitoring_of
 from pgdrill.platforms.base import Capability, Cluster, Endpoint, Volume, psql_line
 from pgdrill.platforms.existing import given_address, schema
 from pgdrill.platforms.existing.confirmation import confirm
@@ -62,6 +64,11 @@ class ExistingPlatform(ABC):
 
     @property
     @abstractmethod
+    def faults(self) -> Mapping[str, Fault]:
+        """The faults that are allowed here: none below level fault."""
+
+    @property
+    @abstractmethod
     def _state(self) -> Path:
         """The path of this cluster's state on this machine."""
 
@@ -108,6 +115,8 @@ class ExistingPlatform(ABC):
             BrokenEnvironmentError: something is missing; nothing was done.
             BadUsageError: the user did not confirm it.
         """
+        if theirs := monitoring_of(settings):
+            theirs.demand()
         cluster = self.cluster()
         seen = schema.database_rights(cluster)
         if seen.missing():
@@ -151,7 +160,10 @@ class ExistingPlatform(ABC):
     def unjudged(self) -> tuple[str, ...]:
         """Return what cannot be judged here, and why: a missing capability is always reported."""
         lacks = [(what, lack) for one, what, lack in self.offers() if one not in self.capabilities]
-        lacks.append(("alerts", "pgdrill's monitoring does not watch this cluster"))
+        if not self.settings.prometheus_url:
+            lacks.append(("alerts", "--prometheus-url and --alertmanager-url are not given"))
+        elif unnamed := [name for name in self.faults if not self.settings.alert.values(name)]:
+            lacks.append((f"alerts of {', '.join(unnamed)}", "[alerts] of pgdrill.toml names none"))
         return tuple(f"{what}: {lack}" for what, lack in lacks)
 
     prometheus_url = alertmanager_url = pushgateway_url = ""

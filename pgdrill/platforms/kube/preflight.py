@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pgdrill.platforms.existing.needs import Row, of_database, tried
+from pgdrill.platforms.existing.needs import Row, of_database, of_monitoring, tried
 from pgdrill.platforms.kube import rights
 from pgdrill.platforms.kube.platform import KubePlatform
 
@@ -31,7 +31,7 @@ def look(platform: KubePlatform) -> list[Row]:
         )
         for one in platform.asked_rights()
     ]
-    return [*asked, *_state(platform), *of_database(platform)]
+    return [*asked, *_state(platform), *of_database(platform), *of_monitoring(platform)]
 
 
 def _state(platform: KubePlatform) -> Iterator[Row]:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
+from pgdrill.platforms.existing.settings_text import ALERTS, MONITORING
 from pgdrill.platforms.kube.discovery import FoundCluster, find_clusters, look_up
 from pgdrill.platforms.kubernetes.access import Access
 
@@ -22,11 +23,12 @@ level = "observe"
 # A namespace with one of these labels is refused.
 # production-labels = "environment=production,env=prod"
 
+{monitoring}
 # Your limits in place of pgdrill's; `pgdrill budgets` lists the keys.
 [budgets]
 # "primary_kill.write-gap" = 15
 # "p99-latency" = 200
-"""
+{alerts}"""
 
 
 def init(file: Path, access: Access, namespace: str, cluster: str) -> FoundCluster:
@@ -51,6 +53,8 @@ def init(file: Path, access: Access, namespace: str, cluster: str) -> FoundClust
         operator=found.operator or "of unknown version",
         day=f"{datetime.now(UTC):%Y-%m-%d}",
         context=access.context,
+        monitoring=MONITORING,
+        alerts=ALERTS.format(fault="primary_kill"),
     )
     file.write_text(text)
     return found

@@ -14,6 +14,7 @@ from pgdrill.engines.patroni_access import RestAccess
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.platforms.base import Endpoint
 from pgdrill.platforms.existing.given_address import PORT
+from pgdrill.settings import read_file
 
 OLDEST = (3, 1)  # of Patroni: what its answers are read as
 WELL = ("running", "streaming")
@@ -195,7 +196,7 @@ def rest_access(auth: str, ca: str) -> RestAccess:
     """
     user = password = ""
     if auth:
-        text = _read(auth, "patroni-auth").strip()
+        text = read_file(auth, "patroni-auth").strip()
         user, colon, password = text.partition(":")
         if not (user and colon and password) or "\n" in text:
             raise BadUsageError(f"--patroni-auth={auth}: must hold USER:PASSWORD, in one line")
@@ -204,17 +205,9 @@ def rest_access(auth: str, ca: str) -> RestAccess:
                 f"--patroni-auth={auth}: others may read the password in it: `chmod 600 {auth}`"
             )
     if ca:
-        _read(ca, "patroni-ca")
+        read_file(ca, "patroni-ca")
         ca = str(Path(ca).expanduser())
     return RestAccess(user, password, ca)
-
-
-def _read(file: str, option: str) -> str:
-    try:
-        return Path(file).expanduser().read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
-        raise BadUsageError(f"--{option}={file}: cannot be read ({why})") from None
 
 
 def look_up(access: RestAccess, urls: Sequence[str]) -> FoundCluster:

@@ -1,6 +1,6 @@
 """The needs of a drill of an existing cluster, checked before anything is done."""
 
-from pgdrill.platforms.existing.needs import Row, of_database, tried
+from pgdrill.platforms.existing.needs import Row, of_database, of_monitoring, tried
 from pgdrill.platforms.patroni.platform import PatroniPlatform
 
 MORE = ""  # all remedies are in the table
@@ -21,6 +21,7 @@ def look(platform: PatroniPlatform) -> list[Row]:
         tried("no production", "tags of the members", lambda: found.demand_harmless(production)),
         tried("the same cluster", "--dsn and --patroni lead to it", platform.demand_same),
         *of_database(platform),
+        *of_monitoring(platform),
         tried("requests that change something", "every fault", found.demand_rights, "fault"),
         tried("an address that follows", "every fault", platform.demand_follows, "fault"),
         Row(

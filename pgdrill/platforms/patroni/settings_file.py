@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pgdrill.errors import BadUsageError
+from pgdrill.platforms.existing.settings_text import ALERTS, MONITORING
 from pgdrill.platforms.patroni.discovery import look_up, rest_access
 from pgdrill.settings import Settings
 
@@ -26,11 +27,12 @@ level = "observe"
 # A cluster with such a tag on a member is refused.
 # production-labels = "environment=production,env=prod"
 
+{monitoring}
 # Your limits in place of pgdrill's; `pgdrill budgets` lists the keys.
 [budgets]
 # "switchover.write-gap" = 10
 # "primary_restart.write-gap" = 10
-"""
+{alerts}"""
 _EXAMPLE = "host=db.example port=5000 dbname=app user=drill passfile=/home/me/.pgpass"
 
 
@@ -63,6 +65,8 @@ def init(file: Path, settings: Settings) -> str:
         day=f"{datetime.now(UTC):%Y-%m-%d}",
         urls=",".join(member.rest for member in found.members),
         files=files,
+        monitoring=MONITORING,
+        alerts=ALERTS.format(fault="switchover"),
         dsn=settings.dsn.replace("\\", "\\\\").replace('"', '\\"') or _EXAMPLE,
     )
     file.write_text(text)
