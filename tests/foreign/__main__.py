@@ -1,8 +1,9 @@
 """`python -m tests.foreign up|objects|down`: a cluster of somebody else's, to drill as theirs.
 
 up: a kind cluster of another name, CloudNativePG by its own manifest, the objects of theirs.yaml,
-and a kubeconfig whose user has the rights of infra/kube/rbac.yaml and no others. It needs what
-`make up PLATFORM=kind IMAGES=build` built, and an engine that runs.
+what watches them (monitoring.yaml), and a kubeconfig whose user has the rights of
+infra/kube/rbac.yaml and no others. It needs what `make up PLATFORM=kind IMAGES=build` built, and an
+engine that runs.
 objects: what is there, in all namespaces, one line each with a digest of what it is asked to be,
 and the other team's rows: before and after a drill the same, or the drill left something.
 """
@@ -64,11 +65,14 @@ class Foreign:
         """Make it, and wait until both databases are whole."""
         STATE.mkdir(parents=True, exist_ok=True, mode=0o700)
         known = catalogue().images
+        ours = self._supply.known.images
         words = {
             "PREFIX": PREFIX,
             "COREDNS": known["coredns"].tag,
             "ETCD": known["etcd"].tag,
-            "POSTGRES": self._supply.known.images["postgresql"].reference,
+            "POSTGRES": ours["postgresql"].reference,
+            "PROMETHEUS": ours["prometheus"].reference,
+            "ALERTMANAGER": ours["alertmanager"].reference,
         }
         node = images.node_image(self._supply, self._say, running="", before_building=lambda: None)
         configuration = STATE / "cluster.yaml"
@@ -96,8 +100,16 @@ class Foreign:
             within=120,
             not_yet=(PgdrillError,),
         )
+        self.kubectl("apply", "--filename=-", text=_filled("monitoring.yaml", words))
         eventually("orders and billing", self._phases, _healthy, within=READY, every=2)
+        self.kubectl(
+            *("wait", "--for=condition=Available", "--namespace=watching", "--timeout=120s"),
+            *("deployment", "--all"),
+            within=140,
+        )
         self._account()
+        at = nodes.run(WORKER, "hostname", "--ip-address").split()[0]
+        self._say(f"Prometheus http://{at}:30090, Alertmanager http://{at}:30093")
         self._say(f"export KUBECONFIG={THEIRS}; context {NAME}, namespace and cluster orders")
 
     def _operator(self) -> str:
