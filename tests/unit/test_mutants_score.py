@@ -1,7 +1,13 @@
 """The score of `make mutants`: a survivor needs a reason, and a reason a survivor."""
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
+from tests.mutants.order import STATISTICS, pytest_collection_modifyitems
 from tests.mutants.score import REASONS, Change, complaints, reasons, table
 
 DIFF = """--- pgdrill/judge/verdicts.py
@@ -63,3 +69,16 @@ def test_the_reasons_that_are_kept_can_be_read() -> None:
     """Each reason is a sentence of its own."""
     for why in reasons(REASONS.read_text()).values():
         assert len(why.split()) > 3
+
+
+def test_the_quickest_tests_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what mutmut measured; before it measured anything, they stay as they are."""
+    names = ("slow", "new", "quick")
+    items = [cast(pytest.Item, SimpleNamespace(nodeid=name)) for name in names]
+    monkeypatch.chdir(tmp_path)
+    pytest_collection_modifyitems(items)
+    assert [item.nodeid for item in items] == ["slow", "new", "quick"]
+    took = {"duration_by_test": {"slow": 2.0, "quick": 0.1}}
+    STATISTICS.resolve().write_text(json.dumps(took))
+    pytest_collection_modifyitems(items)
+    assert [item.nodeid for item in items] == ["new", "quick", "slow"]
