@@ -42,6 +42,10 @@ class _Parser(argparse.ArgumentParser):
         raise BadUsageError(f"{message} (see `python -m pgdrill --help`)")
 
 
+# Of commands for an existing cluster.
+ACTIONS = {"kube": ("preflight", "rules", "sweep"), "patroni": ("preflight", "sweep")}
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     whole = _Parser(prog="pgdrill", description=__doc__)
@@ -62,9 +66,10 @@ def parser() -> argparse.ArgumentParser:
         ("init", "write pgdrill.toml for an existing cluster, after a look at it"),
         (
             "kube",
-            "preflight: what a drill of an existing cluster needs; sweep: undo a killed one",
+            "preflight: what a drill of an existing cluster needs; rules: which of your alert rules"
+            " would see an outage; sweep: undo a killed drill",
         ),
-        ("patroni", "the same for an existing cluster of Patroni's"),
+        ("patroni", "preflight and sweep for an existing cluster of Patroni's"),
         ("images", "list what the kind platform is built from: source, version, digest"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -88,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
                 help="percent by which a worst value may differ (%(default)g)",
             )
         if name in EXISTING:
-            command.add_argument("action", choices=("preflight", "sweep"), help="what to do")
+            command.add_argument("action", choices=ACTIONS[name], help="what to do")
         if name == "experiment":
             command.add_argument("fault", nargs="?", default="", help="the name of a fault")
         if name == "restore":
@@ -242,6 +247,9 @@ def _existing(
             platform.down()
         reporter.line(f"nothing of pgdrill is left in {platform.title}")
         return
+    if action == "rules":
+        _rules(platform, reporter)
+        return
     rows = preflight.look(platform)
     caption = f"as {preflight.who(platform)}"
     table = Table("needed", "for", "level", "there", caption=caption)
@@ -255,6 +263,19 @@ def _existing(
             f" has the remedies{preflight.MORE}; nothing was done"
         )
     reporter.line(f"--level={settings.level} has all that it needs")
+
+
+def _rules(platform: Platform, reporter: Reporter) -> None:
+    """Print which alerts of the user's would see an outage; nothing is broken for it."""
+    from pgdrill.platforms.kube import rules  # noqa: PLC0415  # as in select
+    from pgdrill.platforms.kube.platform import KubePlatform  # noqa: PLC0415
+
+    assert isinstance(platform, KubePlatform)
+    caption = "from the fault to firing; what your rules read of other namespaces is not there"
+    table = Table("outage", "lasting", "would fire", caption=caption)
+    for row in rules.rows(rules.look(platform)):
+        table.add_row(*map(escape, row))
+    reporter.console.print(table)
 
 
 def _init(settings: Settings, reporter: Reporter) -> None:

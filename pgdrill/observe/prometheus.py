@@ -79,6 +79,26 @@ class Samples:
     points: tuple[tuple[float, float], ...]
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """One series at one moment."""
+
+    name: str
+    labels: Mapping[str, str]  # without its name
+    value: float
+
+    @property
+    def pod(self) -> str:
+        """The pod that it is of, '' where it is of none."""
+        return self.labels.get("pod", "")
+
+    @property
+    def key(self) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """What is the same for the same series of another pod."""
+        same = (one for one in self.labels.items() if one[0] not in ("pod", "instance"))
+        return self.name, tuple(sorted(same))
+
+
 class Prometheus:
     """Reads one Prometheus; no retries, so that an outage is seen as one."""
 
@@ -172,6 +192,30 @@ class Prometheus:
             Samples(row["metric"], tuple((float(at), float(value)) for at, value in row["values"]))
             for row in rows
         ]
+
+    def everything(self) -> list[Labelled]:
+        """Return every series of the database at this moment, by the labels that it has.
+
+        Raises:
+            NoDataError: there is none.
+        """
+        wanted = ",".join(f'{name}="{value}"' for name, value in self._access.labels.items())
+        rows = self._ask(self._client.custom_query, f"{{{wanted}}}")
+        if not rows:
+            raise NoDataError(f"no series at {self.url} has {wanted}")
+        return [
+            Labelled(
+                row["metric"]["__name__"],
+                {name: value for name, value in row["metric"].items() if name != "__name__"},
+                float(row["value"][1]),
+            )
+            for row in rows
+            if "__name__" in row["metric"]
+        ]
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return every group of rules, recording ones too, as the API lists them."""
+        return list(self._get("/api/v1/rules")["groups"])
 
     def down_targets(self) -> dict[str, str]:
         """Return the targets that do not answer: 'job address' -> last error."""

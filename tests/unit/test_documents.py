@@ -130,6 +130,7 @@ EXECUTED = {
         "python -m pgdrill report RUN",
     ],
     ("tests/unit/test_kube.py", 'main(["kube", "preflight"'): ["pgdrill kube preflight"],
+    ("tests/unit/test_kube.py", '["kube", "rules"'): ["pgdrill kube rules"],
     ("tests/unit/test_kube.py", 'main(["init", "--context=ours"'): [
         "pgdrill init --context=staging"
     ],

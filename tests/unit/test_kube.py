@@ -1,11 +1,15 @@
 """An existing cluster: chosen by name alone, refused in one line each, and left as it was."""
 
+import json
 import os
 import pty
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -33,6 +37,7 @@ from tests.kubernetes_api import (
     secret,
     service,
 )
+from tests.servers import serving
 from tests.unit.conftest import ScratchPostgres
 
 pytestmark = pytest.mark.unit
@@ -476,6 +481,67 @@ def test_preflight_lists_rights_and_refuses(
     assert main(["kube", "preflight", *words]) == 0
     assert ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews") in api.asked
     assert not any(method not in ("GET", "POST") for method, _ in api.asked)
+
+
+def _data(content: object) -> dict[str, object]:
+    return {"status": "success", "data": content}
+
+
+@contextmanager
+def _monitoring(pods: Sequence[str]) -> Iterator[list[str]]:
+    """Serve a Prometheus that scrapes these pods and an Alertmanager; yield their options."""
+    places = [
+        {"job": "db", "namespace": "db", "pod": pod, "instance": f"10.0.0.{number}:9187"}
+        for number, pod in enumerate(pods)
+    ]
+    series = [{"metric": at | {"__name__": "up"}, "value": [0, "1"]} for at in places]
+    rule = {"type": "alerting", "name": "Few", "query": "count(up == 1) < 2", "duration": 0}
+    rule |= {"labels": {"severity": "page"}, "health": "ok"}
+    group = {"name": "db", "file": "theirs", "interval": 15, "rules": [rule]}
+    targets = [{"labels": at, "scrapeInterval": "10s"} for at in places]
+    answers = {
+        "/api/v1/rules": _data({"groups": [group]}),
+        "/api/v1/query": _data({"resultType": "vector", "result": series}),
+        "/api/v1/targets": _data({"activeTargets": targets}),
+        "/api/v2/status": {"config": {"original": "route: {receiver: nobody}"}},
+    }
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answers[urlsplit(self.path).path]).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    with serving(Handler) as url:
+        yield [f"--prometheus-url={url}", f"--alertmanager-url={url}"]
+
+
+@pytest.mark.usefixtures("api")
+def test_rules_are_asked_which_outage_they_would_see(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table, for which nothing is broken; what it needs and does not find is named."""
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ["kube", "rules", *(f"--{key}={value}" for key, value in WORDS.items())]
+    assert main(words) == 4
+    assert "--prometheus-url" in capsys.readouterr().out
+    with _monitoring(["pg-1", "pg-2"]) as theirs:
+        assert main([*words, *theirs]) == 0
+        said = capsys.readouterr().out
+        assert (
+            re.search(r"primary lost +│ 30 s +│ Few after 10 s", said) or "Few after 10 s" in said
+        )
+        assert main([*words, *theirs, "--monitoring-token=/nowhere"]) == 4
+        with monkeypatch.context() as emptied:
+            emptied.setenv("PATH", "/nowhere")
+            assert main([*words, *theirs]) == 2
+        assert "promtool is not on the PATH" in capsys.readouterr().out
+    with _monitoring(["pg-1"]) as theirs:
+        assert main([*words, *theirs]) == 2
+        assert "no `up` with a label pod of pg-2" in " ".join(capsys.readouterr().out.split())
 
 
 def test_members_are_seen_from_afar(api: KubernetesApi, scratch_postgres: ScratchPostgres) -> None:

@@ -92,6 +92,11 @@ class FoundCluster:
         return tuple(sorted(self.resource.get("status", {}).get("instanceNames", [])))
 
     @property
+    def primary(self) -> str:
+        """The instance that the operator has as the primary; '' while there is none."""
+        return str(self.resource.get("status", {}).get("currentPrimary", ""))
+
+    @property
     def postgres(self) -> str:
         """The image of PostgreSQL, without the registry."""
         status, spec = self.resource.get("status", {}), self.resource["spec"]
