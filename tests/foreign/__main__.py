@@ -108,7 +108,8 @@ class Foreign:
             within=140,
         )
         self._account()
-        at = nodes.run(WORKER, "hostname", "--ip-address").split()[0]
+        address = '{.status.addresses[?(@.type=="InternalIP")].address}'
+        at = self.kubectl("get", "node", WORKER, f"--output=jsonpath={address}").split()[0]
         self._say(f"Prometheus http://{at}:30090, Alertmanager http://{at}:30093")
         self._say(f"export KUBECONFIG={THEIRS}; context {NAME}, namespace and cluster orders")
 
