@@ -1,6 +1,5 @@
 """A load on several workers: its parts together are the load that was asked for."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from pgdrill.platforms.kubernetes.load_arguments import (
 )
 from pgdrill.platforms.kubernetes.load_job import Order, Place, inside, objects
 from pgdrill.platforms.kubernetes.load_workers import Clock, _demand_one_time, _waits_for
-from pgdrill.workload import pgbench_log
 from pgdrill.workload.pgbench_process import SCRIPTS
 
 pytestmark = pytest.mark.unit
@@ -162,10 +160,3 @@ def test_a_pod_that_waits_names_its_reason() -> None:
     )
     alone = {"conditions": [{"status": "False", "message": "0/1 nodes are available"}]}
     assert _waits_for({"phase": "Pending"} | alone) == "0/1 nodes are available"
-
-
-def test_the_lag_is_of_what_was_answered(tmp_path: Path) -> None:
-    """The time from a scheduled start until it was sent, in microseconds."""
-    log = tmp_path / "log"
-    log.write_text("0 1 900 0 100 5 30\n0 2 skipped 0 100 6 9999\n1 1 800 1 100 7 50\n")
-    assert pgbench_log.schedule_lag(log).tolist() == [30, 50]

@@ -220,3 +220,15 @@ def test_bad_is_late_plus_skipped_plus_failed_of_all_due() -> None:
     claim = judged.bad_transactions(bench)
     assert claim.observed == pytest.approx(0.3)
     assert claim.note == "1 late, 1 skipped, 1 failed of 1000"
+
+
+def test_the_lag_is_of_what_was_answered(tmp_path: Path) -> None:
+    """The time from a scheduled start until it was sent, in microseconds, of each answer alone."""
+    log = tmp_path / "log"
+    log.write_text(
+        "0 1 900 0 100 5 30\n0 2 skipped 0 100 6 9999\n1 1 800 1 100 7 50\n1 2 0 1 100 8 0\n"
+    )
+    assert pgbench_log.schedule_lag(log).tolist() == [30, 50, 0]
+    log.write_text("0 1 cancelled 0 100 0 0\n")
+    with pytest.raises(ValueError, match=f"{log} is no pgbench transaction log"):
+        pgbench_log.schedule_lag(log)

@@ -108,9 +108,10 @@ def served(
     later: bytes = b"",
     leaves: bool = False,
     ends: int = 1,
+    writer: Writer | None = None,
 ) -> Writer:
     """Let a session write to a server that answers so, until it has heard of so many ends."""
-    writer = Writer()
+    writer = writer or Writer()
     with (
         selectors.DefaultSelector() as selector,
         server(welcome, answer, later, leaves=leaves) as at,
@@ -241,3 +242,27 @@ def test_nobody_listening_and_no_address_are_reasons_at_once() -> None:
     assert writer.reasons[0] == "Connection refused"
     assert len(writer.reasons) == 2
     assert writer.reasons[1]
+
+
+class Hasty(Writer):
+    """Sends a second write while the first one is under way, which libpq does not take."""
+
+    def opened(self, session: Session) -> None:
+        """Write twice."""
+        super().opened(session)
+        session.send(b"INSERT", [b"2", b"fresh"])
+        self.sender = session
+
+    def answered(self, session: Session, answer: Answer) -> None:
+        """Keep it, and whose it is."""
+        super().answered(session, answer)
+        self.of = session
+
+
+def test_a_write_that_cannot_be_sent_whole_is_lost() -> None:
+    """Part of it may be on its way: the session is closed, and the owner hears so."""
+    hasty = Hasty()
+    assert served(BEGUN + row() + DONE + READY, writer=hasty) is hasty
+    assert hasty.answers == [Answer(Outcome.INDETERMINATE, "connection lost")]
+    assert hasty.states == [State.CLOSED]
+    assert hasty.of is hasty.sender
