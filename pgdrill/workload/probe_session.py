@@ -221,7 +221,8 @@ class Session:
         self._owner.answered(self, LOST)
 
     def _end_unsent(self) -> None:
-        reason = _connect_error(self._conn) if self._conn is not None else ""
+        assert self._conn is not None
+        reason = _connect_error(self._conn)
         self.close()
         self._owner.lost(self, reason)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pgdrill.faults.catalogue import LOCAL
+from pgdrill.faults.catalogue import KIND, LOCAL
 from pgdrill.judge import bench, failover, recheck, recovery, scaling, slos, watching
-from pgdrill.judge.budgets import P99
+from pgdrill.judge.budgets import P99, PROCESSORS, processors_of
 from pgdrill.judge.promises import Limits
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
 from pgdrill.records import Bench, EarlierLoad, Kept, Part, Record, Seed, Verdict
@@ -167,6 +167,25 @@ def test_only_an_operators_members_that_share_few_processors_may_be_slow(
         assert ("new member" in {v.subject for v in found}) == (place is where)
     unknown = where.model_copy(update={"engine": "another"})
     assert anew(tmp_path / "unknown", recovery.rejudge, unknown, restored) == []
+
+
+@pytest.mark.parametrize(("machine", "limit"), [({"cores": "3"}, 30), ({"cores": "4"}, 5), ({}, 5)])
+def test_a_trial_is_judged_by_the_machine_of_its_run(
+    tmp_path: Path, machine: dict[str, str], limit: float
+) -> None:
+    """Pods that start share its processors, not those of the machine that judges."""
+    where = fake_run.fingerprint().model_copy(
+        update={"machine": machine, "platform": "kind", "edition": KIND.edition}
+    )
+    found = anew(tmp_path, failover.rejudge, where, fake_run.trial("standby_kill", 1, 0.1, 100.0))
+    (steady,) = (v.budget for v in found if v.budget.kind == failover.STEADY)
+    parts = {term.name: term.seconds for term in steady.terms}
+    assert parts["a pod that starts on the same processors"] == limit
+
+
+def test_processors_of_no_run_are_enough() -> None:
+    """A run that kept no fingerprint is judged without an excuse."""
+    assert processors_of(None) == PROCESSORS
 
 
 def test_one_lost_cluster_has_no_spread_and_nothing_left_is_no_evidence(tmp_path: Path) -> None:

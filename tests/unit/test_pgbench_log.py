@@ -42,9 +42,9 @@ def test_words_stand_for_transactions_without_latency(tmp_path: Path) -> None:
 
 
 def test_a_transaction_belongs_to_its_scheduled_start(tmp_path: Path) -> None:
-    """The scheduled start is the logged end less the latency, lag included."""
-    log = _log(tmp_path, "0 1 1500000 0 102 250000 1400000\n")
-    assert log.due_us.tolist() == [100 * SECOND + 750_000]
+    """The logged end less the latency, lag included; the end itself where there is no latency."""
+    log = _log(tmp_path, "0 1 1500000 0 102 250000 1400000\n0 2 skipped 0 103 0 0\n")
+    assert log.due_us.tolist() == [100 * SECOND + 750_000, 103 * SECOND]
 
 
 def test_a_foreign_word_is_refused_by_file_name(tmp_path: Path) -> None:

@@ -10,13 +10,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg.pq.abc import PGconn
 
 from pgdrill.attempt_log import Outcome
-from pgdrill.workload.probe_session import Answer, Session, State
+from pgdrill.workload.probe_session import Answer, Session, State, _connect_error
 
 WITHIN = 5.0  # seconds: an answer takes a millisecond
 APART = 0.05  # seconds between two messages that are to be read apart
@@ -266,3 +269,22 @@ def test_a_write_that_cannot_be_sent_whole_is_lost() -> None:
     assert hasty.answers == [Answer(Outcome.INDETERMINATE, "connection lost")]
     assert hasty.states == [State.CLOSED]
     assert hasty.of is hasty.sender
+
+
+_AT = 'connection to server at "db" (10.0.0.1), port 5432 failed: '
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"", "no connection"),
+        (_AT.encode() + b"Connection refused\n\tIs it running?\n", "Connection refused"),
+        (_AT.encode() + b"FATAL:  no room for FATAL:", "no room for FATAL:"),
+        (_AT.encode() + b"SSL failed: it failed: twice", "SSL failed: it failed: twice"),
+        (b"cl\xe9 inconnue", "cl\N{REPLACEMENT CHARACTER} inconnue"),
+        (b"x" * 81, "x" * 80),
+    ],
+)
+def test_a_reason_is_told_without_the_address(said: bytes, reason: str) -> None:
+    """In any encoding, the first line of it, and no longer than a column."""
+    assert _connect_error(cast(PGconn, SimpleNamespace(error_message=said))) == reason
