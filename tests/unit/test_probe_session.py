@@ -7,8 +7,9 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast
@@ -39,18 +40,29 @@ def report(kind: bytes, severity: str, state: str) -> bytes:
 READY = message(b"Z", b"I")
 WELCOME = message(b"R", struct.pack(">i", 0)) + READY
 _COLUMN = struct.pack(">ihihih", 0, 0, 25, -1, -1, 0)
-BEGUN = (
-    message(b"1")
-    + message(b"2")
-    + message(b"T", struct.pack(">h", 2) + b"server\0" + _COLUMN + b"timeline\0" + _COLUMN)
-)
+
+
+def begun(*columns: bytes) -> bytes:
+    """Return what precedes the row of a statement that returns these columns."""
+    described = b"".join(name + b"\0" + _COLUMN for name in columns)
+    return (
+        message(b"1") + message(b"2") + message(b"T", struct.pack(">h", len(columns)) + described)
+    )
+
+
+BEGUN = begun(b"server", b"timeline")
 DONE = message(b"C", b"INSERT 0 1\0")
 
 
-def row(server: bytes = b"10.0.0.1:5432", timeline: bytes = b"0000001A") -> bytes:
-    """Return the row that an INSERT returns."""
-    values = b"".join(struct.pack(">i", len(v)) + v for v in (server, timeline))
-    return message(b"D", struct.pack(">h", 2) + values)
+def row(
+    server: bytes | None = b"10.0.0.1:5432", timeline: bytes = b"0000001A", *others: bytes | None
+) -> bytes:
+    """Return the row that an INSERT returns; None is NULL."""
+    values = [
+        struct.pack(">i", -1 if v is None else len(v)) + (v or b"")
+        for v in (server, timeline, *others)
+    ]
+    return message(b"D", struct.pack(">h", len(values)) + b"".join(values))
 
 
 @contextmanager
@@ -61,7 +73,7 @@ def server(welcome: bytes, answer: bytes, later: bytes, *, leaves: bool) -> Iter
 
         def talk() -> None:
             client, _ = listening.accept()
-            with client:
+            with client, suppress(ConnectionError):  # a client may have left before its answer
                 client.recv(4096)
                 client.sendall(welcome)
                 if welcome == WELCOME and client.recv(4096):
@@ -111,6 +123,7 @@ def served(
     later: bytes = b"",
     leaves: bool = False,
     ends: int = 1,
+    stays: bool = False,
     writer: Writer | None = None,
 ) -> Writer:
     """Let a session write to a server that answers so, until it has heard of so many ends."""
@@ -119,7 +132,7 @@ def served(
         selectors.DefaultSelector() as selector,
         server(welcome, answer, later, leaves=leaves) as at,
     ):
-        session = Session(selector, writer)
+        session = Session(selector, writer, stays=stays)
         session.connect(at)
         while len(writer.states) < ends:
             found = selector.select(WITHIN)
@@ -269,6 +282,129 @@ def test_a_write_that_cannot_be_sent_whole_is_lost() -> None:
     assert hasty.answers == [Answer(Outcome.INDETERMINATE, "connection lost")]
     assert hasty.states == [State.CLOSED]
     assert hasty.of is hasty.sender
+
+
+@pytest.mark.parametrize(("position", "expected"), [(b"12", 12), (None, 0)])
+def test_an_ack_has_the_place_in_the_list_where_one_was_returned(
+    position: bytes | None, expected: int
+) -> None:
+    """The third column; a server behind a socket of the file system has no address."""
+    text = begun(b"server", b"timeline", b"position") + row(None, b"00000002", position) + DONE
+    (answer,) = served(text + READY).answers
+    assert answer == Answer(Outcome.ACKED, "", "", 2, expected)
+
+
+def test_an_answer_that_is_cut_off_ends_the_session_once() -> None:
+    """Its owner hears of the write, and not of a session lost while idle as well."""
+    writer = served(BEGUN + row(), leaves=True)
+    assert writer.states == [State.CLOSED]
+    assert writer.reasons == []
+
+
+@dataclass
+class Reader:
+    """A server that reads all there is, and answers once it has so many bytes; then it listens on.
+
+    told: what it has read; go: set when the rest of the answer may follow.
+    """
+
+    until: int
+    told: bytearray = field(default_factory=bytearray)
+    go: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def serving(self, answer: bytes, rest: bytes = b"") -> Iterator[bytes]:
+        """Serve one client; yield the address. It is gone at the end of the block."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            thread = threading.Thread(target=self._talk, args=(listening, answer, rest))
+            thread.start()
+            yield f"host=127.0.0.1 port={listening.getsockname()[1]} sslmode=disable".encode()
+            thread.join(WITHIN)
+            assert not thread.is_alive(), "its client has not left"
+
+    def _talk(self, listening: socket.socket, answer: bytes, rest: bytes) -> None:
+        client, _ = listening.accept()
+        with client:
+            client.recv(4096)
+            client.sendall(WELCOME)
+            while len(self.told) < self.until and (more := client.recv(1 << 20)):
+                self.told += more
+            client.sendall(answer)
+            self.go.wait(WITHIN if rest else 0)
+            client.sendall(rest)
+            while more := client.recv(4096):
+                self.told += more
+
+
+class Large(Writer):
+    """Writes more than a socket takes at once."""
+
+    value = b"7" * (8 << 20)
+
+    def opened(self, session: Session) -> None:
+        """Write it."""
+        session.send(b"INSERT", [self.value])
+
+
+def test_a_large_write_is_sent_in_parts_while_others_are_served() -> None:
+    """libpq keeps what the socket does not take: it is sent when there is room again."""
+    reader, writer = Reader(len(Large.value)), Large()
+    rounds = 0
+    with (
+        selectors.DefaultSelector() as selector,
+        reader.serving(BEGUN + row() + DONE + READY) as at,
+    ):
+        session = Session(selector, writer)
+        session.connect(at)
+        while not writer.answers:
+            found = selector.select(WITHIN)
+            assert found, f"nothing within {WITHIN:g} s"
+            for key, events in found:
+                key.data(events)
+            rounds += 1
+        (key,) = selector.get_map().values()
+        assert key.events == selectors.EVENT_READ, "it wakes for room that nothing waits for"
+        session.close()
+    assert writer.answers[0].outcome is Outcome.ACKED
+    assert rounds > 2
+    assert Large.value in reader.told
+    assert reader.told.endswith(message(b"X")), "it left without a word"
+
+
+def test_a_session_that_never_connected_is_closed() -> None:
+    """Closing it once more does nothing."""
+    with selectors.DefaultSelector() as selector:
+        session = Session(selector, Writer())
+        assert session.state is State.CLOSED
+        session.close()
+
+
+def test_half_an_answer_holds_nobody_up() -> None:
+    """The session is busy until the rest has come, and waits for it in no call."""
+    reader, writer = Reader(1), Writer()
+    with (
+        selectors.DefaultSelector() as selector,
+        reader.serving(BEGUN + row(), DONE + READY) as at,
+    ):
+        session = Session(selector, writer)
+        session.connect(at)
+        began = time.monotonic()
+        while not writer.answers:
+            for key, events in selector.select(WITHIN):
+                key.data(events)
+            if session.state is State.BUSY and not selector.select(APART):
+                reader.go.set()  # what it had to say first has been read
+        session.close()
+        assert time.monotonic() - began < WITHIN
+    assert writer.answers[0].outcome is Outcome.ACKED
+
+
+@pytest.mark.parametrize(("stays", "after"), [(True, State.IDLE), (False, State.CLOSED)])
+def test_only_a_session_that_may_see_a_promotion_stays_with_a_standby(
+    stays: bool, after: State
+) -> None:
+    """A standby that is promoted keeps its sessions."""
+    assert served(BEGUN + report(b"E", "ERROR", "25006") + READY, stays=stays).states == [after]
 
 
 _AT = 'connection to server at "db" (10.0.0.1), port 5432 failed: '
