@@ -136,6 +136,7 @@ def test_each_stage_of_an_alert_is_judged_in_its_own_words() -> None:
     # The healing of an operator takes seconds, and its metrics are back before it is available.
     while_healed = life.model_copy(update={"healing": 18.5})
     assert said(while_healed)[2][2:] == (0, "")
+    assert said(life.model_copy(update={"healing": 19.0}))[2][2:] == (0, "")
     assert said(life.model_copy(update={"healing": 19.5}))[2][2:] == early
     assert said(while_healed.model_copy(update={"resolved": 23.0}))[2][2:] == (3, "")
     assert said(while_healed.model_copy(update={"resolved": None}))[2][2:] == (
