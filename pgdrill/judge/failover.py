@@ -265,7 +265,7 @@ def _steady(
     _, service = found[times.index(latest)]
     shares = [share for share in service.shares if share is not None]
     note = ""
-    if latest is not None and shares:
+    if shares:
         never = f"not within {len(service.shares)} s, " if latest == math.inf else ""
         note = f"{never}{min(shares):.0f} % in time in its worst second"
     verdicts.check(promised, latest, subject, note, about)

@@ -277,7 +277,7 @@ def test_a_life_ends_with_the_page_that_follows_its_own(made: Made) -> None:
 
     def life(of: Expectation) -> dict[str, object]:
         return made.watch.life(
-            of, scenario="s", quiet_from=8.0, condition=9.5, healed=18.0
+            of, scenario="s", quiet_from=8.0, condition=9.5, healed=18.0, healing=17.0
         ).model_dump(exclude_defaults=True)
 
     assert life(member) == {
@@ -295,6 +295,7 @@ def test_a_life_ends_with_the_page_that_follows_its_own(made: Made) -> None:
         "alertmanager": 14,
         "paged": 14,
         "healed": 18,
+        "healing": 17,
         "resolved": 20,
     }
     moved = Expectation("PgMoved")

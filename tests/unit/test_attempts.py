@@ -10,6 +10,7 @@ import pytest
 from numpy.lib.recfunctions import repack_fields
 
 from pgdrill.attempt_log import AttemptLog, Lane, Outcome, TextTable
+from pgdrill.workload import ledger
 from pgdrill.workload.attempts import Attempts
 
 STEP = 0.1  # seconds between attempts: 10/s
@@ -77,6 +78,36 @@ def test_gap_is_the_pause_that_touches_the_fault(tmp_path: Path) -> None:
     assert (result.attempts, result.acked, result.indeterminate, result.refused) == (83, 80, 3, 0)
     assert result.errors == {"deadline": 3}
     assert result.p50_ms == pytest.approx(QUICK * 1e3)
+
+
+def test_a_pause_that_begins_after_the_trial_is_not_its_gap(tmp_path: Path) -> None:
+    """However long it is: others were at work then."""
+    story = Story(tmp_path)
+    story.steady(10, 20)
+    story.steady(27, 30)
+    assert story.told().lane_result("fresh", (12, 18)).gap == pytest.approx(STEP)
+
+
+def test_a_pause_that_ends_with_the_fault_or_begins_with_the_end_is_not_the_gap(
+    tmp_path: Path,
+) -> None:
+    """An ack at the very instant of the fault is one before it."""
+    story = Story(tmp_path)
+    for answered in (10.5, 15.5, 18.5, 20.5, 30.5):
+        story.attempt(answered - 0.5, took=0.5)
+    found = story.told().lane_result("fresh", (15.5, 20.5))
+    assert (found.last_ack_before, found.first_ack_after, found.gap) == (15.5, 18.5, 3.0)
+
+
+def test_a_lost_row_is_a_hole_if_one_begun_after_its_ack_is_there(tmp_path: Path) -> None:
+    """Not one that was begun at that very instant: each may have come first."""
+    story = Story(tmp_path)
+    for due in (10.0, 10.5, 11.0):
+        story.attempt(due, took=0.5)
+    told = story.told()
+    for lost, holes in ((1, 1), (2, 0), (3, 0)):
+        found = ledger.loss(told, np.setdiff1d(told.rows["id"], [lost]), 12.0)
+        assert (found.wanted, found.absent, found.holes) == (3, 1, holes)
 
 
 def test_gap_without_a_fault_is_the_pace_of_the_lane(tmp_path: Path) -> None:
