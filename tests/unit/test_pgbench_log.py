@@ -49,8 +49,9 @@ def test_a_transaction_belongs_to_its_scheduled_start(tmp_path: Path) -> None:
 
 def test_a_foreign_word_is_refused_by_file_name(tmp_path: Path) -> None:
     """A word that no pgbench writes is an error that names the file, not a number."""
-    with pytest.raises(ValueError, match=r"pgbench_log\.7\.0 is no pgbench transaction log"):
-        _log(tmp_path, "0 1 cancelled 0 100 0 0\n")
+    for line in ("0 1 cancelled 0 100 0 0\n", "0 1 4200 0 100 0 0 # 7\n"):
+        with pytest.raises(ValueError, match=r"pgbench_log\.7\.0 is no pgbench transaction log"):
+            _log(tmp_path, line)
 
 
 @pytest.mark.parametrize(
