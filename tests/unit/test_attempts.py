@@ -97,6 +97,7 @@ def test_a_pause_that_ends_with_the_fault_or_begins_with_the_end_is_not_the_gap(
         story.attempt(answered - 0.5, took=0.5)
     found = story.told().lane_result("fresh", (15.5, 20.5))
     assert (found.last_ack_before, found.first_ack_after, found.gap) == (15.5, 18.5, 3.0)
+    assert story.told().lane_result("fresh", (10.5, 12.0)).gap == 5.0
 
 
 def test_a_lost_row_is_a_hole_if_one_begun_after_its_ack_is_there(tmp_path: Path) -> None:

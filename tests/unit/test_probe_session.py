@@ -217,7 +217,9 @@ def test_a_server_that_says_goodbye_to_an_idle_session_is_left_before_it_goes(
 ) -> None:
     """What is written after that would be lost; a warning to an idle session ends nothing."""
     bye = report(b"N", "WARNING", "57P01") + report(b"E", severity, "57P01")
+    began = time.monotonic()
     writer = served(BEGUN + row() + DONE + READY, later=bye, ends=2)
+    assert time.monotonic() - began < WITHIN / 2, "it was left when it went"
     assert [a.outcome for a in writer.answers] == [Outcome.ACKED]
     assert writer.states == [State.IDLE, State.CLOSED]
 
@@ -309,6 +311,7 @@ class Reader:
     """
 
     until: int
+    late: float = 0.0  # seconds before it greets
     told: bytearray = field(default_factory=bytearray)
     go: threading.Event = field(default_factory=threading.Event)
 
@@ -326,6 +329,7 @@ class Reader:
         client, _ = listening.accept()
         with client:
             client.recv(4096)
+            self.go.wait(self.late)
             client.sendall(WELCOME)
             while len(self.told) < self.until and (more := client.recv(1 << 20)):
                 self.told += more
@@ -369,6 +373,23 @@ def test_a_large_write_is_sent_in_parts_while_others_are_served() -> None:
     assert rounds > 2
     assert Large.value in reader.told
     assert reader.told.endswith(message(b"X")), "it left without a word"
+
+
+def test_a_server_that_is_slow_to_greet_is_waited_for() -> None:
+    """By the selector: the session does not ask again and again."""
+    reader, writer, rounds = Reader(1, late=4 * APART), Writer(), 0
+    with (
+        selectors.DefaultSelector() as selector,
+        reader.serving(BEGUN + row() + DONE + READY) as at,
+    ):
+        session = Session(selector, writer)
+        session.connect(at)
+        while not writer.answers:
+            for key, events in selector.select(WITHIN):
+                key.data(events)
+            rounds += 1
+        session.close()
+    assert rounds < 20
 
 
 def test_a_session_that_never_connected_is_closed() -> None:
