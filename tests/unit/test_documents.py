@@ -207,6 +207,7 @@ NOT_EXECUTED = {
         "kubectl apply --namespace=db -f infra/kube/rbac.yaml",
         "pgdrill kube sweep",
         "pytest -m chaos --level=fault --trials=3",
+        "pytest -m perf --level=load",
         "pytest -m perf --level=load --load=cluster --load-workers=3",
         "pytest -m smoke",
     ],
