@@ -214,11 +214,9 @@ class AlertWatch:
         rule = self.rule(of.alert)
         paged, logged = (self.when(of, stage, quiet_from) for stage in ("paged", "logged"))
         notified = logged if paged is None else paged
-        arrived = self.when(of, "alertmanager", quiet_from)
-        if arrived and notified:
-            arrived = min(
-                arrived, notified
-            )  # a page may come before the poll, and is as good a proof
+        polled = self.when(of, "alertmanager", quiet_from)
+        # A page may come before the poll, or end before it: it is as good a proof.
+        arrived = min((at for at in (polled, notified) if at is not None), default=None)
         return AlertLife(
             alert=of.alert,
             severity=rule.severity,

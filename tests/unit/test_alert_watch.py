@@ -304,6 +304,9 @@ def test_a_life_ends_with_the_page_that_follows_its_own(made: Made) -> None:
     logged = made.watch.life(moved, scenario="s", quiet_from=8, condition=9, healed=None)
     assert (logged.severity, logged.paged, logged.logged) == ("info", None, 12)
     assert (logged.alertmanager, logged.resolved, logged.healed) == (11, 15, None)
+    brief = Expectation("PgLag", "pg-2")
+    made.watch._note("paged", brief, at=11.0)
+    assert life(brief)["alertmanager"] == 11, "a page of what no poll saw there"
     made.watch._note("firing", Expectation("PgLoad"), at=11.0)
     silent = made.watch.life(
         Expectation("PgLoad"), scenario="s", quiet_from=8, condition=9, healed=None

@@ -151,11 +151,8 @@ def test_a_life_goes_on_in_its_own_order(history: list[Look], of: Expectation) -
         watch.when(of, "pending", began[0]),
         watch.when(of, "firing", began[0]),
     )
-    first = watch.when(of, "alertmanager", began[0])
-    if first is None or life.paged is None:
-        assert life.alertmanager == first
-    else:
-        assert life.alertmanager == min(first, life.paged)
+    proofs = (watch.when(of, "alertmanager", began[0]), life.paged)
+    assert life.alertmanager == min((at for at in proofs if at is not None), default=None)
     assert life.paged == watch.when(of, "paged", began[0])
     if life.paged is None:
         assert life.resolved is None
