@@ -7,6 +7,7 @@ import locale
 import os
 import platform
 import signal
+import ssl
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -64,6 +65,12 @@ def _pretty_name() -> str:
         return platform.freedesktop_os_release().get("PRETTY_NAME", "unknown")
     except OSError:
         return platform.platform()
+
+
+def authorities(file: str) -> str | bool:
+    """Return whom https trusts, as requests takes it: a file, '' for what this system trusts."""
+    trusted = ssl.get_default_verify_paths()
+    return file or trusted.cafile or trusted.capath or True
 
 
 def bypass_proxies(*hosts: str) -> None:

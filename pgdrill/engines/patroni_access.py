@@ -1,10 +1,11 @@
 """How Patroni's REST API is asked: with credentials and certificates where it wants them."""
 
-import ssl
 from dataclasses import dataclass, field
 from typing import Any
 
 import requests
+
+from pgdrill.process_environment import authorities
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,7 @@ class RestAccess:
         """
         extra: dict[str, Any] = {}
         if url.startswith("https:"):
-            trusted = ssl.get_default_verify_paths()
-            extra["verify"] = self.ca or trusted.cafile or trusted.capath or True
+            extra["verify"] = authorities(self.ca)
         if self.user:
             extra["auth"] = (self.user, self.password)
         return requests.request(method, url, json=body, timeout=timeout, **extra)

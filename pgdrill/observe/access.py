@@ -1,12 +1,14 @@
 """How Prometheus and Alertmanager are asked, and which of their alerts are of the database."""
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
 from requests.auth import AuthBase
+
+from pgdrill.observe.deadman import SEVERITY
+from pgdrill.process_environment import authorities
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,16 @@ class Access:
         session = requests.Session()
         # A new connection each time: none that is kept leads to a server that is gone meanwhile.
         session.headers["Connection"] = "close"
-        trusted = ssl.get_default_verify_paths()
-        session.verify = self.ca or trusted.cafile or trusted.capath or True
+        session.verify = authorities(self.ca)
         session.cert = self.certificate or None
         if self.token:
             session.auth = _Bearer(Path(self.token))
         return session
 
     def concerns(self, labels: Mapping[str, str]) -> bool:
-        """Whether an alert with such labels may be of the database."""
-        return all(labels.get(name, value) == value for name, value in self.labels.items())
+        """Whether an alert with such labels may be news of the database; a watchdog never is."""
+        ours = all(labels.get(name, value) == value for name, value in self.labels.items())
+        return ours and labels.get("severity") != SEVERITY
 
     def names(self, labels: Mapping[str, str]) -> bool:
         """Whether something with such labels is of the database, and carries each label."""

@@ -12,7 +12,6 @@ import yaml
 from pgdrill import timeouts
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.access import OURS, Access, reason
-from pgdrill.observe.deadman import SEVERITY
 from pgdrill.observe.prometheus import duration
 
 SILENCE_LASTS = timedelta(minutes=30)  # so that a killed run leaves nothing muted for long
@@ -63,11 +62,7 @@ class Alertmanager:
         chosen = "active=true&silenced=false&inhibited=false"
         answer = self._call("GET", f"/api/v2/alerts?{chosen}")
         every = [a["labels"] for a in answer]
-        return {
-            (a["alertname"], a.get("member", ""))
-            for a in every
-            if a.get("severity") != SEVERITY and self._access.concerns(a)
-        }
+        return {(a["alertname"], a.get("member", "")) for a in every if self._access.concerns(a)}
 
     @contextmanager
     def silenced(self, alert: str) -> Iterator[None]:

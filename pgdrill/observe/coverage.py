@@ -18,7 +18,8 @@ from typing import Any
 import yaml
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.observe.prometheus import Labelled
+from pgdrill.observe.prometheus import Labelled, duration
+from pgdrill.observe.rulefiles import defects
 
 BEFORE = 1800.0  # seconds without a fault: the `for` of what is always true is over by then
 AFTER = 900.0  # seconds that are looked at after a fault
@@ -35,7 +36,7 @@ READY = re.compile(r"kube_pod_(container_)?status_ready")
 _FIRING = 'count by (alertname) (ALERTS{alertstate="firing"})'
 _HELD = "count by (alertname) (ALERTS)"  # pending as well
 _FAILED = re.compile(
-    r'expr: "(?P<expr>(?:[^"\\]|\\.)*)", time: (?P<time>[0-9hms.]+),'
+    r'expr: "(?P<expr>(?:[^"\\]|\\.)*)", time: (?P<time>[0-9hms]+),'
     r"\s*exp:[^\n]*\s*got:(?P<got>.*?)(?=\n\s*expr: |\Z)",
     re.S,
 )
@@ -184,7 +185,8 @@ def _evaluated(
     said = f"{ran.stdout}\n{ran.stderr}"
     answers = list(_answers(said))
     if ran.returncode not in (0, 1) or (ran.returncode and not answers):
-        raise BrokenEnvironmentError(f"{promtool} does not take the rules: {_first(said)}")
+        why = next(iter(defects(said)), "")
+        raise BrokenEnvironmentError(f"{promtool} does not take the rules: {why}")
     held = {name for expr, _, names in answers if expr == _HELD for name in names}
     firing = sorted((at, name) for expr, at, names in answers if expr == _FIRING for name in names)
     return {name: at - BEFORE for at, name in reversed(firing) if name not in held}
@@ -194,23 +196,11 @@ def _answers(said: str) -> Iterator[tuple[str, float, list[str]]]:
     """Yield each expression that had a result, its instant in seconds, and its alerts."""
     for found in _FAILED.finditer(said):
         names = re.findall(r'alertname="([^"]+)"', found["got"])
-        yield found["expr"].replace(r"\"", '"'), _seconds(found["time"]), names
+        yield found["expr"].replace(r"\"", '"'), duration(found["time"]), names
 
 
 def _time(seconds: float) -> str:
     return f"{round(1000 * seconds)}ms"
-
-
-def _seconds(text: str) -> float:
-    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-    return sum(float(n) * units[unit] for n, unit in re.findall(r"([0-9.]+)(ms|[hms])", text))
-
-
-def _first(said: str) -> str:
-    lines = (line.strip() for line in said.splitlines())
-    return next(
-        (line for line in lines if line and not line.endswith(("FAILED:", "test.yaml"))), ""
-    )
 
 
 def read(rows: Iterable[Labelled], groups: Sequence[Mapping[str, Any]]) -> list[Labelled]:

@@ -23,18 +23,20 @@ class Monitoring:
     alertmanager: Alertmanager
     named: Mapping[str, tuple[str, ...]]
 
-    def demand(self) -> None:
-        """Refuse where Prometheus does not answer, or cannot tell an alert that is named.
+    def demand(self) -> Mapping[str, AlertRule]:
+        """Return the rules by name; every alert that is named is one of them, and works.
 
         Raises:
-            BrokenEnvironmentError: with each such alert.
+            BrokenEnvironmentError: Prometheus does not answer, or with each alert that is not.
         """
-        wrong = list(self._complaints(self.prometheus.rules()))
+        rules = self.prometheus.rules()
+        wrong = list(self._complaints(rules))
         if wrong:
             raise BrokenEnvironmentError(
                 f"[alerts] names what Prometheus at {self.prometheus.url} cannot tell:"
                 f" {'; '.join(wrong)}"
             )
+        return rules
 
     def _complaints(self, rules: Mapping[str, AlertRule]) -> Iterator[str]:
         for alert in sorted({alert for named in self.named.values() for alert in named}):

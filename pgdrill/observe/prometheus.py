@@ -17,7 +17,6 @@ from urllib3.util import Retry
 from pgdrill import timeouts
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.observe.access import OURS, Access, reason
-from pgdrill.observe.deadman import SEVERITY
 from pgdrill.records import Series
 
 # Jobs that no alert reads (tests/unit/test_rules.py): they may be scraped slowly.
@@ -245,16 +244,18 @@ class Prometheus:
             for group in self._get("/api/v1/rules?type=alert")["groups"]
             for rule in group["rules"]
         ]
-        slowest_first = sorted(found, key=lambda rule: -rule.hold - rule.evaluation)
-        soonest = {rule.name: rule for rule in slowest_first}
-        return {rule.name: soonest[rule.name] for rule in found}
+        soonest: dict[str, AlertRule] = {}
+        for rule in found:
+            other = soonest.get(rule.name, rule)
+            soonest[rule.name] = min(rule, other, key=lambda one: one.hold + one.evaluation)
+        return soonest
 
     def alerts(self) -> list[ActiveAlert]:
         """Return every alert that is pending or firing, except the watchdog."""
         return [
             ActiveAlert(a["labels"]["alertname"], a["labels"].get("member", ""), a["state"])
             for a in self._get("/api/v1/alerts")["alerts"]
-            if a["labels"].get("severity") != SEVERITY and self._access.concerns(a["labels"])
+            if self._access.concerns(a["labels"])
         ]
 
     def scrape_interval(self) -> float:

@@ -12,7 +12,12 @@ import yaml
 from pgdrill.settings import ROOT
 
 CHECK_WITHIN = 60.0  # seconds; a dozen files take half a second
-HEADINGS = ("Checking ", "SUCCESS:", "FAILED:")  # lines of promtool without a finding
+HEADINGS = (
+    "Checking ",
+    "Unit Testing:",
+    "SUCCESS:",
+    "FAILED:",
+)  # lines of promtool without a finding
 
 
 def alerts() -> dict[str, Mapping[str, Any]]:
@@ -45,7 +50,7 @@ def complaints(files: Sequence[Path], promtool: str | None) -> list[str]:
         text=True,
         timeout=CHECK_WITHIN,
     )
-    return _defects(done.stdout + done.stderr) if done.returncode else []
+    return defects(done.stdout + done.stderr) if done.returncode else []
 
 
 def _no_yaml(file: Path) -> Iterator[str]:
@@ -56,8 +61,8 @@ def _no_yaml(file: Path) -> Iterator[str]:
         yield f"{file}:{line}: {error.problem}"
 
 
-def _defects(said: str) -> list[str]:
-    """Join promtool's lines: an indented line continues the one before it."""
+def defects(said: str) -> list[str]:
+    """Return what promtool found wrong: an indented line continues the one before it."""
     found: list[str] = []
     for line in said.splitlines():
         text = line.strip()

@@ -54,11 +54,11 @@ def of_monitoring(platform: ExistingPlatform) -> Iterator[Row]:
             lack = "not judged: --prometheus-url and --alertmanager-url are not given"
             yield Row(what, why, "fault", False, lack, optional=True)
             return
-        theirs.demand()
+        rules = theirs.demand()
     except (BrokenEnvironmentError, BadUsageError) as error:
         yield Row(what, why, "observe", False, str(error))
         return
-    yield Row(what, why, "fault", True, f"yes, {len(theirs.prometheus.rules())} alert rules")
+    yield Row(what, why, "fault", True, f"yes, {len(rules)} alert rules")
     for fault in platform.faults:
         named = ", ".join(theirs.named.get(fault, ()))
         lack = "not judged: [alerts] of pgdrill.toml names none"
