@@ -80,7 +80,7 @@ class PatroniApi:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         with serving(self._handler(name), context) as url:
-            yield url.replace("http:", "https:")
+            yield url
 
     def _handler(self, name: str) -> type[BaseHTTPRequestHandler]:
         outer = self

@@ -1,7 +1,9 @@
 """Small HTTP servers of this machine, in the place of releases and of image registries."""
 
 import json
+import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,16 +23,36 @@ DIGESTS = {"amd64": f"sha256:{'a' * 64}", "arm64": f"sha256:{'b' * 64}"}
 def serving(
     handler: Callable[..., BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None
 ) -> Iterator[str]:
-    """Run a server on the loopback address for as long as the block lasts; yields its URL."""
+    """Run a server on the loopback address for as long as the block lasts; yields its URL.
+
+    tls: it is one of https.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(SHUT_DOWN_WITHIN,), daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def self_signed(directory: Path) -> tuple[Path, Path]:
+    """Make a certificate of 127.0.0.1 that is its own authority; return it and its key."""
+    certificate, key = directory / "authority", directory / "key"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    named = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*made, *named, *files], check=True, capture_output=True, timeout=60)
+    return certificate, key
 
 
 class _Quiet(SimpleHTTPRequestHandler):

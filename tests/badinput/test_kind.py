@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from tests.badinput.commands import ENVIRONMENT
 from tests.badinput.conftest import listening
 from tests.badinput.orphans import leftovers
 from tests.badinput.stubs import Machine
+from tests.servers import free_port
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 NODES = ("pgdrill-control-plane", "pgdrill-worker")
@@ -36,9 +36,7 @@ def test_engine_does_not_answer(machine: Machine) -> None:
 @pytest.mark.skipif(not shutil.which("docker"), reason="needs a real docker client")
 def test_engine_hangs(machine: Machine) -> None:
     """An engine that accepts connections and never answers is refused as one that is not there."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     machine.tools.add("docker", f'exec {shutil.which("docker")} "$@"')
     hanging = machine.with_(DOCKER_HOST=f"tcp://127.0.0.1:{port}")
     with listening("127.0.0.1", port):

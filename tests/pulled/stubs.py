@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tarfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ import requests
 from pgdrill.provision.commands import output
 from pgdrill.provision.components import Manifest, Tool
 from pgdrill.waiting import eventually
+from tests.servers import free_port
 
 HIDDEN = {"go", "gofmt", "kind", "kubectl", "helm"}
 SERVES_WITHIN = 20.0  # seconds
@@ -133,9 +133,7 @@ def registry(directory: Path) -> Iterator[Registry]:
     It listens on every address: nodes reach this machine by that of their network's gateway.
     """
     program = _unpacked("docker-registry", directory) / "usr/bin/docker-registry"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = directory / "registry.json"  # JSON is YAML, too
     settings.write_text(
         json.dumps(

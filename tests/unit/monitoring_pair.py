@@ -1,10 +1,9 @@
 """A real Prometheus and a real Alertmanager, whose alerts come when a test says so."""
 
 import shutil
-import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ import yaml
 from pgdrill.observe.alerts import Expectation
 from pgdrill.observe.deadman import WATCHDOG
 from pgdrill.waiting import eventually
+from tests.servers import free_port
 
 WITHIN = 15.0  # seconds; on an idle machine every stage comes within one
 ALERTS = ("Brief", "Muted", "Loud", "Told")
@@ -67,11 +67,18 @@ def _rule(name: str, expression: str) -> dict[str, object]:
     return {"alert": name, "expr": expression, "for": "200ms", "labels": {"severity": severity}}
 
 
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def programs(at: Path, commands: Mapping[str, Sequence[str]]) -> Iterator[None]:
+    """Run programs of Prometheus's, by address, for the time of the block; each is ready in it."""
+    with ExitStack() as stack:
+        log = stack.enter_context((at / "log").open("w"))
+        for command in commands.values():
+            process = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log))
+            stack.callback(process.kill)
+        for address in commands:
+            url = f"http://{address}/-/ready"
+            eventually(url, partial(_answers, url), within=WITHIN, every=0.05)
+        yield
 
 
 @contextmanager
@@ -115,14 +122,14 @@ def _pair(at: Path, target: str, conditions: set[str]) -> Iterator[Monitoring]:
     ]
     (at / "alertmanager.yml").write_text(yaml.safe_dump({"route": route, "receivers": receivers}))
     commands = {
-        f"http://{prometheus}/-/ready": [
+        prometheus: [
             "prometheus",
             f"--config.file={at}/prometheus.yml",
             f"--storage.tsdb.path={at}/tsdb",
             f"--web.listen-address={prometheus}",
             "--rules.alert.resend-delay=5s",
         ],
-        f"http://{alertmanager}/-/ready": [
+        alertmanager: [
             "prometheus-alertmanager",
             f"--config.file={at}/alertmanager.yml",
             f"--storage.path={at}/alertmanager",
@@ -130,13 +137,7 @@ def _pair(at: Path, target: str, conditions: set[str]) -> Iterator[Monitoring]:
             "--cluster.listen-address=",
         ],
     }
-    with ExitStack() as stack:
-        log = stack.enter_context((at / "log").open("w"))
-        for command in commands.values():
-            process = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log))
-            stack.callback(process.kill)
-        for url in commands:
-            eventually(url, partial(_answers, url), within=WITHIN, every=0.05)
+    with programs(at, commands):
         # Prometheus hands a discovered Alertmanager to its notifier after up to 5 s.
         found = f"http://{prometheus}/api/v1/alertmanagers"
         eventually(

@@ -26,7 +26,8 @@ from pgdrill.observe.prometheus import (
 from pgdrill.records import Budget
 from pgdrill.settings import ROOT
 from pgdrill.waiting import DeadlineError, eventually
-from tests.unit.monitoring_pair import WITHIN, Monitoring, free_port, running
+from tests.servers import free_port
+from tests.unit.monitoring_pair import WITHIN, Monitoring, running
 
 LOOKS = 1.0  # seconds from one look at both to the next one, on a busy machine
 

@@ -1,6 +1,5 @@
 """An existing Patroni cluster: found by its addresses, refused in one line each, left alone."""
 
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from pgdrill.platforms.patroni.platform import PatroniPlatform
 from pgdrill.platforms.select import choose
 from pgdrill.settings import Settings, resolve
 from tests.patroni_api import SCOPE, PatroniApi
+from tests.servers import self_signed
 from tests.unit.conftest import ScratchPostgres
 
 pytestmark = pytest.mark.unit
@@ -234,16 +234,13 @@ def test_an_authority_that_is_not_trusted_is_named(api: PatroniApi, tmp_path: Pa
     """https where there is none, and a certificate of nobody's; with its file it is trusted."""
     plain = api.urls["db1"].replace("http:", "https:")
     assert "is it http:// instead?" in refused(api, patroni=plain)
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    named = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "authority")]
-    subprocess.run([*made, *named, *files], check=True, capture_output=True, timeout=60)
-    with api.serving_tls("db1", tmp_path / "authority", tmp_path / "key") as url:
+    authority, key = self_signed(tmp_path)
+    with api.serving_tls("db1", authority, key) as url:
         said = refused(api, patroni=url)
         assert "certificate verify failed: self-signed certificate" in said
         assert "--patroni-ca=FILE" in said
         api.urls = {"db1": url}
-        assert SCOPE in choose(asked(api, patroni_ca=str(tmp_path / "authority")))[1]
+        assert SCOPE in choose(asked(api, patroni_ca=str(authority)))[1]
 
 
 @pytest.mark.usefixtures("api")

@@ -116,6 +116,24 @@ class Writer:
         self.states.append(session.state)
 
 
+def go_round(selector: selectors.BaseSelector) -> None:
+    """Wait for events, and hand each to its session."""
+    found = selector.select(WITHIN)
+    assert found, f"nothing within {WITHIN:g} s"
+    for key, events in found:
+        key.data(events)
+
+
+def answered(selector: selectors.BaseSelector, writer: Writer, at: bytes) -> tuple[Session, int]:
+    """Let a session write until it has an answer; return it, and how many rounds that took."""
+    session, rounds = Session(selector, writer), 0
+    session.connect(at)
+    while not writer.answers:
+        go_round(selector)
+        rounds += 1
+    return session, rounds
+
+
 def served(
     answer: bytes,
     *,
@@ -135,10 +153,7 @@ def served(
         session = Session(selector, writer, stays=stays)
         session.connect(at)
         while len(writer.states) < ends:
-            found = selector.select(WITHIN)
-            assert found, f"nothing within {WITHIN:g} s"
-            for key, events in found:
-                key.data(events)
+            go_round(selector)
         session.close()
         assert session.state is State.CLOSED
         assert not selector.get_map(), "a socket is still watched"
@@ -253,8 +268,7 @@ def test_nobody_listening_and_no_address_are_reasons_at_once() -> None:
         session = Session(selector, writer)
         session.connect(f"host=127.0.0.1 port={port}".encode())
         while not writer.reasons:
-            for key, events in selector.select(WITHIN):
-                key.data(events)
+            go_round(selector)
         session.connect(b"no = such = thing")
         assert not selector.get_map()
     assert writer.reasons[0] == "Connection refused"
@@ -353,19 +367,11 @@ class Large(Writer):
 def test_a_large_write_is_sent_in_parts_while_others_are_served() -> None:
     """libpq keeps what the socket does not take: it is sent when there is room again."""
     reader, writer = Reader(len(Large.value)), Large()
-    rounds = 0
     with (
         selectors.DefaultSelector() as selector,
         reader.serving(BEGUN + row() + DONE + READY) as at,
     ):
-        session = Session(selector, writer)
-        session.connect(at)
-        while not writer.answers:
-            found = selector.select(WITHIN)
-            assert found, f"nothing within {WITHIN:g} s"
-            for key, events in found:
-                key.data(events)
-            rounds += 1
+        session, rounds = answered(selector, writer, at)
         (key,) = selector.get_map().values()
         assert key.events == selectors.EVENT_READ, "it wakes for room that nothing waits for"
         session.close()
@@ -377,17 +383,12 @@ def test_a_large_write_is_sent_in_parts_while_others_are_served() -> None:
 
 def test_a_server_that_is_slow_to_greet_is_waited_for() -> None:
     """By the selector: the session does not ask again and again."""
-    reader, writer, rounds = Reader(1, late=4 * APART), Writer(), 0
+    reader, writer = Reader(1, late=4 * APART), Writer()
     with (
         selectors.DefaultSelector() as selector,
         reader.serving(BEGUN + row() + DONE + READY) as at,
     ):
-        session = Session(selector, writer)
-        session.connect(at)
-        while not writer.answers:
-            for key, events in selector.select(WITHIN):
-                key.data(events)
-            rounds += 1
+        session, rounds = answered(selector, writer, at)
         session.close()
     assert rounds < 20
 
@@ -411,8 +412,7 @@ def test_half_an_answer_holds_nobody_up() -> None:
         session.connect(at)
         began = time.monotonic()
         while not writer.answers:
-            for key, events in selector.select(WITHIN):
-                key.data(events)
+            go_round(selector)
             if session.state is State.BUSY and not selector.select(APART):
                 reader.go.set()  # what it had to say first has been read
         session.close()

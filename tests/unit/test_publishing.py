@@ -1,13 +1,9 @@
 """A load that publishes itself, through a real Pushgateway to a real Prometheus."""
 
 import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,6 +21,8 @@ from pgdrill.records import Bench, ScriptResult
 from pgdrill.waiting import eventually
 from pgdrill.workload import pgbench_log
 from pgdrill.workload.pgbench_tail import Tail, Tally
+from tests.servers import free_port
+from tests.unit.monitoring_pair import programs
 
 WITHIN = 15.0  # seconds; on an idle machine every stage comes within one
 SCRAPE = 0.25  # seconds
@@ -38,7 +36,7 @@ def monitoring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, 
     for program in ("prometheus", "prometheus-pushgateway"):
         assert shutil.which(program), f"missing: apt-get install --no-install-recommends {program}"
     at = tmp_path_factory.mktemp("monitoring")
-    gateway, prometheus = (f"127.0.0.1:{_free_port()}" for _ in range(2))
+    gateway, prometheus = (f"127.0.0.1:{free_port()}" for _ in range(2))
     job = {"job_name": "pushgateway", "honor_labels": True}
     job |= {"static_configs": [{"targets": [gateway]}]}
     interval = f"{SCRAPE * 1000:.0f}ms"
@@ -53,28 +51,8 @@ def monitoring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, 
             f"--web.listen-address={prometheus}",
         ],
     }
-    with ExitStack() as stack:
-        log = stack.enter_context((at / "log").open("w"))
-        for command in commands.values():
-            process = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log))
-            stack.callback(process.kill)
-        for address in commands:
-            url = f"http://{address}/-/ready"
-            eventually(url, partial(_answers, url), within=WITHIN, every=0.05)
+    with programs(at, commands):
         yield f"http://{gateway}", Prometheus(f"http://{prometheus}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(url: str) -> bool:
-    try:
-        return requests.get(url, timeout=1).ok
-    except requests.RequestException:
-        return False
 
 
 @pytest.fixture
@@ -212,7 +190,7 @@ def test_a_gateway_that_is_away_disturbs_nobody_and_is_no_data(
 ) -> None:
     """The block continues normally; then there is no comparison, with the reason."""
     _write(tmp_path, 100)
-    away = f"http://127.0.0.1:{_free_port()}"
+    away = f"http://127.0.0.1:{free_port()}"
     publication = _publish(away, monitoring[1], Tail(tmp_path, LIMIT_MS), tmp_path)
     assert publication.at is None
     assert f"the Pushgateway at {away} does not answer" in publication.trouble

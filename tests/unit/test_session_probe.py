@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,22 +12,17 @@ import requests
 
 from pgdrill.settings import ROOT
 from pgdrill.waiting import eventually
+from tests.servers import free_port
 from tests.unit.conftest import ScratchPostgres
 
 PROBE = ROOT / "infra/local/session-probe.py"
 WITHIN = 10.0  # seconds; a new session takes milliseconds
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def _probing(way_in: int, member: int) -> Iterator[str]:
     """Run the probe as supervisor does; yield its address."""
-    at = f"127.0.0.1:{_free_port()}"
+    at = f"127.0.0.1:{free_port()}"
     addresses = (f"127.0.0.1:{way_in}", f"pg1=127.0.0.1:{member}")
     environment = os.environ | {"PGUSER": "postgres", "PGDATABASE": "postgres"}
     command = [sys.executable, str(PROBE), at, *addresses]
@@ -67,7 +61,7 @@ def test_a_postmaster_that_hangs_lets_nobody_in(scratch_postgres: ScratchPostgre
 
 def test_a_way_in_that_refuses_is_told_from_its_member(scratch_postgres: ScratchPostgres) -> None:
     """Without a server nothing can be written, whatever the member does."""
-    with _probing(_free_port(), scratch_postgres.port) as url:
+    with _probing(free_port(), scratch_postgres.port) as url:
         _comes(url, 1, 0)
 
 

@@ -1,7 +1,6 @@
 """A Prometheus and an Alertmanager of the user's: who of theirs would be paged."""
 
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,9 +23,9 @@ from pgdrill.platforms.existing.needs import of_monitoring
 from pgdrill.platforms.existing.platform import ExistingPlatform
 from pgdrill.platforms.select import choose
 from pgdrill.settings import Settings, resolve
-from tests.servers import serving
+from tests.servers import free_port, self_signed, serving
 from tests.unit.fake_run import trial
-from tests.unit.monitoring_pair import WITHIN, Monitoring, free_port, running
+from tests.unit.monitoring_pair import WITHIN, Monitoring, running
 
 pytestmark = pytest.mark.unit
 
@@ -62,15 +61,12 @@ class Door:
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     """The pair behind it."""
     at = tmp_path_factory.mktemp("door")
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    named = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", str(at / "key"), "-out", str(at / "authority")]
-    subprocess.run([*made, *named, *files], check=True, capture_output=True, timeout=60)
-    (at / "pem").write_text((at / "authority").read_text() + (at / "key").read_text())
+    authority, key = self_signed(at)
+    (at / "pem").write_text(authority.read_text() + key.read_text())
     (at / "token").write_text(f"{TOKEN}\n")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(at / "authority", at / "key")
-    tls.load_verify_locations(at / "authority")
+    tls.load_cert_chain(authority, key)
+    tls.load_verify_locations(authority)
     tls.verify_mode = ssl.CERT_REQUIRED
     with running(at) as pair:
         found = Door(pair, ("", ""), at)
@@ -78,10 +74,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
             serving(_forwards(pair.prometheus, found), tls) as prometheus,
             serving(_forwards(pair.alertmanager, found), tls) as alertmanager,
         ):
-            found.urls = (
-                prometheus.replace("http:", "https:"),
-                alertmanager.replace("http:", "https:"),
-            )
+            found.urls = (prometheus, alertmanager)
             yield found
 
 
