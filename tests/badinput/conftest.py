@@ -24,6 +24,11 @@ UP = 300  # seconds; 13 were seen on idle cores, 75 on busy ones
 DOWN = 60
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring up the installation that tests share last: beside another, two cores keep no promise."""
+    items.sort(key=lambda item: "running" in getattr(item, "fixturenames", ()))
+
+
 @contextmanager
 def installed() -> Iterator[Installation]:
     """Offer an installation, and take down whatever a test made of it."""
