@@ -246,6 +246,8 @@ class FreezeAgent(FreezeSome):
 class HangVolume(MemberFault):
     """Suspend a member's volume: writes wait, and reads from memory succeed."""
 
+    _hung: Hangable | None = None  # looked up once: the member may be gone later
+
     @abstractmethod
     def _volume(self) -> Hangable:
         """Return the volume of the member that was hit."""
@@ -253,7 +255,8 @@ class HangVolume(MemberFault):
     def inject(self) -> str:
         """Suspend it, for LET_GO_AFTER seconds at most."""
         target = self._choose()
-        self._volume().hang(LET_GO_AFTER)
+        self._hung = self._volume()
+        self._hung.hang(LET_GO_AFTER)
         return target.name
 
     def verify_injected(self) -> str:
@@ -262,14 +265,14 @@ class HangVolume(MemberFault):
         Raises:
             FaultNotRealError: something was.
         """
-        if not self._volume().hangs():
+        if self._hung is None or not self._hung.hangs():
             raise FaultNotRealError(f"the volume of {self._target.name} takes writes")
         return f"{self._target.name}: its volume takes no write"
 
     def heal(self) -> None:
         """Resume it."""
-        if self._hit is not None:
-            self._volume().resume()
+        if self._hung is not None:
+            self._hung.resume()
 
     def verify_healed(self) -> str:
         """It takes writes.
@@ -277,7 +280,7 @@ class HangVolume(MemberFault):
         Raises:
             FaultNotRealError: it does not.
         """
-        if self._volume().hangs():
+        if self._hung is not None and self._hung.hangs():
             raise FaultNotRealError(f"the volume of {self._target.name} still hangs")
         return f"the volume of {self._target.name} takes writes"
 

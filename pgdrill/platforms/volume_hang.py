@@ -6,17 +6,20 @@ such a process.
 
 from abc import ABC, abstractmethod
 
+# One file for each file system that hangs; it holds the mount point.
+_MARKS = "/run/pgdrill-hangs"
+_MARK = f'mark="{_MARKS}$(printf %s "$1" | tr / -)"'
 # $1: the mount point, $2: seconds. What lets it go outlives whoever froze it, and does nothing
-# where it was released before: its mark, beside the mount point, is gone then.
-HANG = """
-mark="$1.hangs"
-touch "$mark"
+# where it was released before: its mark is gone then.
+HANG = f"""
+{_MARK}
+printf '%s\\n' "$1" > "$mark"
 setsid -f sh -c '
   n=0
-  while [ -e "$1.hangs" ] && [ "$n" -lt "$2" ]; do sleep 1; n=$((n + 1)); done
-  if [ -e "$1.hangs" ]; then rm -f "$1.hangs"; fsfreeze --unfreeze "$1"; fi
-' sh "$1" "$2" > /dev/null 2>&1 < /dev/null
-fsfreeze --freeze "$1" || { rm -f "$mark"; exit 1; }
+  while [ -e "$3" ] && [ "$n" -lt "$2" ]; do sleep 1; n=$((n + 1)); done
+  if [ -e "$3" ]; then rm -f "$3"; fsfreeze --unfreeze "$1"; fi
+' sh "$1" "$2" "$mark" > /dev/null 2>&1 < /dev/null
+fsfreeze --freeze "$1" || {{ rm -f "$mark"; exit 1; }}
 """
 
 # Prints 'hangs' where an empty file is not there after half a second.
@@ -27,10 +30,21 @@ sleep 0.5
 if [ -e "$file" ]; then rm -f "$file"; else echo hangs; fi
 """
 
-LET_GO = """
-rm -f "$1.hangs"
+LET_GO = f"""
+{_MARK}
+rm -f "$mark"
 fsfreeze --unfreeze "$1" 2> /dev/null
 rm -f "$1/pgdrill-touch"
+"""
+
+# Every file system that hangs on a machine.
+THAW_ALL = f"""
+for mark in {_MARKS}*; do
+  [ -s "$mark" ] || continue
+  read -r point < "$mark"
+  fsfreeze --unfreeze "$point"
+  rm -f "$mark" "$point/pgdrill-touch"
+done
 """
 
 

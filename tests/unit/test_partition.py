@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pgdrill.platforms.kind.pod_network import PodNetwork
+from pgdrill.platforms.kind.nodes import KindNode
+from pgdrill.platforms.kubernetes.pod_network import PodNetwork
 from pgdrill.platforms.local.member_network import MemberNetwork, cgroups
 from pgdrill.platforms.partition import Cut
 from pgdrill.waiting import eventually
@@ -144,7 +145,7 @@ def test_a_cut_ends_by_itself(network: MemberNetwork) -> None:
 @pytest.mark.parametrize("whom", ["everybody", "peers", "inbound"])
 def test_a_pod_that_is_cut_off_still_answers_its_kubelet(whom: Cut) -> None:
     """No rule drops what its node asks it, and each is in a chain that all packets pass."""
-    rules = PodNetwork("node", "10.244.1.2", ["10.244.2.3", "172.18.0.3"])._rules(whom)
+    rules = PodNetwork(KindNode("node"), "10.244.1.2", ["10.244.2.3", "172.18.0.3"])._rules(whom)
     lines = rules.splitlines()
     assert (lines[0], lines[-1]) == ("*filter", "COMMIT")
     drops = [line for line in lines if line.endswith("-j DROP")]

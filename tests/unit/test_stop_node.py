@@ -9,6 +9,7 @@ import pgdrill.platforms.kind  # noqa: F401  # first: it and its faults import e
 from pgdrill.engines.base import Member, PodEngine
 from pgdrill.faults.base import FaultNotRealError, NeedsPlacement
 from pgdrill.platforms.kind.faults import StopNode
+from pgdrill.platforms.kind.nodes import KindNode
 
 pytestmark = pytest.mark.unit
 
@@ -53,7 +54,7 @@ class _Engine:
 
 
 def _fault(engine: _Engine) -> StopNode:
-    return StopNode(cast("PodEngine", engine), "primary_away", "primary")
+    return StopNode(cast("PodEngine", engine), "primary_away", "primary", KindNode)
 
 
 def test_primary_on_the_control_plane_is_moved_before() -> None:

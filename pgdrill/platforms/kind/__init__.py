@@ -29,8 +29,8 @@ from pgdrill.platforms.kind import (
     pulling,
 )
 from pgdrill.platforms.kind.archive import KindArchive
-from pgdrill.platforms.kind.faults import node_faults
-from pgdrill.platforms.kind.nodes import NodeVolume, processes, signal
+from pgdrill.platforms.kind.faults import Fence, StopNode
+from pgdrill.platforms.kind.nodes import KindNode, NodeVolume
 from pgdrill.platforms.kind.state import (
     MEMBERS,
     MONITORING,
@@ -56,6 +56,8 @@ from pgdrill.platforms.kubernetes.faults import (
     ScaleToZero,
     api_faults,
 )
+from pgdrill.platforms.kubernetes.node_faults import node_faults
+from pgdrill.platforms.kubernetes.nodes import processes, signal
 from pgdrill.platforms.kubernetes.platform import KubernetesPlatform
 from pgdrill.platforms.lock import exclusive
 from pgdrill.platforms.session_faults import TakeConnections
@@ -331,7 +333,9 @@ class KindPlatform(KubernetesPlatform):
         """Every fault that can be injected here."""
         faults = (
             *api_faults(self.engine, self.access),
-            *node_faults(self.engine, self._data_volume, self.deciders),
+            *node_faults(self.engine, KindNode, self._data_volume, self.deciders),
+            Fence(self.engine, "standby_away", "standby", KindNode),
+            StopNode(self.engine, "primary_away", "primary", KindNode),
             ScaleToZero(
                 "operator_away",
                 Deployment(OPERATOR, OPERATOR_NAMESPACE, OPERATOR_PODS, self.access),
@@ -350,6 +354,7 @@ class KindPlatform(KubernetesPlatform):
             "node-loss",
             "partition",
             "real-disk-limit",
+            "suspended-volumes",
             "load-balancer",
             "read-only-address",
             "member-addresses",
@@ -383,7 +388,8 @@ class KindPlatform(KubernetesPlatform):
         volumes = {name: self.claimed(name, NAMESPACE) for name in pods}
         for name in sorted(pods, key=lambda name: name != first):
             pod = pods[name]
-            signal(pod.node, "KILL", [p.pid for p in processes(pod.node, pod.uid)])
+            node = KindNode(pod.node)
+            signal(node, "KILL", [p.pid for p in processes(node, pod.uid)])
             volumes[name].empty()
         self.engine.forget()  # or the operator would begin an empty database in their place
 

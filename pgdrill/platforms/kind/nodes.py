@@ -6,25 +6,8 @@ from typing import Any
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.base import LAST
-from pgdrill.platforms.member_faults import Process
 from pgdrill.platforms.volume_hang import Hangable
 from pgdrill.provision.commands import output
-
-_PROCESSES = r"""
-for file in $(grep -lsE "$1" /proc/[0-9]*/cgroup); do
-  pid=${file#/proc/}; pid=${pid%/cgroup}
-  state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$pid/status" 2>/dev/null)
-  command=; words=()
-  {
-    read -r command < "/proc/$pid/comm"
-    mapfile -d '' -t words < "/proc/$pid/cmdline"
-  } 2>/dev/null
-  # A process may end at any moment of this, and is none then.
-  [ -n "$state" ] && [ -n "$command" ] &&
-    printf '%s\t%s\t%s\t%s\n' "$pid" "$state" "$command" "${words[*]}"
-done
-true
-"""
 
 
 def run(node: str, *command: str, within: float = 30.0) -> str:
@@ -32,24 +15,21 @@ def run(node: str, *command: str, within: float = 30.0) -> str:
     return output("docker", "exec", node, *command, within=within)
 
 
-def processes(node: str, pod_uid: str) -> list[Process]:
-    """Return the processes of a pod, its sandbox's excluded."""
-    # Both cgroup drivers: systemd writes the UID with underscores.
-    pattern = pod_uid.replace("-", "[-_]")
-    rows = output("docker", "exec", "-i", node, "bash", "-s", "--", pattern, stdin=_PROCESSES)
-    found = [line.split("\t", maxsplit=3) for line in rows.splitlines()]
-    return [
-        Process(int(pid), state, command, title.strip())
-        for pid, state, command, title in found
-        if command not in ("catatonit", "pause")
-    ]
+@dataclass(frozen=True)
+class KindNode:
+    """A node that is a container of this machine."""
 
+    name: str
 
-def signal(node: str, name: str, pids: list[int]) -> None:
-    """Send a signal to processes of a node; those that are gone are no error."""
-    if pids:
-        numbers = " ".join(map(str, pids))
-        run(node, "sh", "-c", f"kill -{name} {numbers} 2>/dev/null || true")
+    def run(self, script: str, *arguments: str) -> str:
+        """Run a bash script.
+
+        Raises:
+            BrokenEnvironmentError: it fails, or the container does not run.
+        """
+        return run(self.name, "bash", "-c", script, "bash", *arguments)
+
+    on_host = run
 
 
 def is_running(node: str) -> bool:

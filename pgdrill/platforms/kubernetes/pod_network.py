@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pgdrill.platforms.kind.nodes import run
+from pgdrill.platforms.kubernetes.nodes import CUT_OFF, Node
 from pgdrill.platforms.partition import Cut
-from pgdrill.provision.commands import output
 
 _CHAINS = ("INPUT", "OUTPUT", "FORWARD")
-_JOIN = """
-rm -f /run/pgdrill-cut
+JOIN = f"""
+rm -f {CUT_OFF}
 for chain in INPUT OUTPUT FORWARD; do
   iptables -w 5 -D "$chain" -j "PGDRILL-$chain" 2> /dev/null
   iptables -w 5 -F "PGDRILL-$chain" 2> /dev/null
@@ -17,13 +16,14 @@ for chain in INPUT OUTPUT FORWARD; do
 done
 true
 """
-# $1: seconds, $2: what ends it. Rules come from stdin, and take effect all at once.
-_CUT = """
-touch /run/pgdrill-cut && iptables-restore -w 5 --noflush || { rm -f /run/pgdrill-cut; exit 1; }
+# $1: seconds, $2: what ends it, $3: the rules, which take effect all at once.
+_CUT = f"""
+touch {CUT_OFF}
+printf '%s' "$3" | iptables-restore -w 5 --noflush || {{ rm -f {CUT_OFF}; exit 1; }}
 setsid -f sh -c '
   n=0
-  while [ -e /run/pgdrill-cut ] && [ "$n" -lt "$1" ]; do sleep 1; n=$((n + 1)); done
-  if [ -e /run/pgdrill-cut ]; then eval "$2"; fi
+  while [ -e {CUT_OFF} ] && [ "$n" -lt "$1" ]; do sleep 1; n=$((n + 1)); done
+  if [ -e {CUT_OFF} ]; then eval "$2"; fi
 ' sh "$1" "$2" > /dev/null 2>&1 < /dev/null
 """
 
@@ -32,7 +32,7 @@ setsid -f sh -c '
 class PodNetwork:
     """A pod's address on its node, and the addresses of its peers: other members, API, operator."""
 
-    node: str
+    node: Node
     address: str
     peers: Sequence[str]
 
@@ -42,21 +42,20 @@ class PodNetwork:
         Raises:
             BrokenEnvironmentError: the node refuses.
         """
-        command = ("docker", "exec", "-i", self.node, "sh", "-c", _CUT, "sh", f"{seconds:.0f}")
-        output(*command, _JOIN, stdin=self._rules(whom), within=30)
+        self.node.on_host(_CUT, f"{seconds:.0f}", JOIN, self._rules(whom))
 
     def dropped(self) -> int | None:
         """Return how many packets were dropped; None where nothing is cut."""
         script = "\n".join(
             f"iptables -w 5 -n -v -x -L PGDRILL-{chain} 2> /dev/null" for chain in _CHAINS
         )
-        rows = [line.split() for line in run(self.node, "sh", "-c", f"{script}\ntrue").splitlines()]
+        rows = [line.split() for line in self.node.on_host(f"{script}\ntrue").splitlines()]
         packets = [int(row[0]) for row in rows if len(row) > 2 and row[2] == "DROP"]
         return sum(packets) if packets else None
 
     def join(self) -> None:
         """Let every packet pass; safe to repeat."""
-        run(self.node, "sh", "-c", _JOIN)
+        self.node.on_host(JOIN)
 
     def _rules(self, whom: Cut) -> str:
         """Return what iptables-restore reads.
