@@ -26,7 +26,7 @@ IN_CHECKOUT = (PACKAGE.parent / "infra").is_dir()
 ROOT = PACKAGE.parent if IN_CHECKOUT else PACKAGE / "data"
 PROFILES = ("quick", "laptop", "full")
 # What may be done to an existing cluster; each level includes those before it.
-LEVELS = ("observe", "load", "fault")
+LEVELS = ("observe", "load", "fault", "node")
 EXISTING = ("kube", "patroni")  # platforms that are clusters of the user's own
 MIN_ROWS = 1_000  # fewer cannot fill twelve linked tables in believable proportions
 
@@ -284,8 +284,15 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "level",
         _one_of(*LEVELS),
-        "your own cluster: what may be done: look (observe), load it, or break it (fault)",
+        "your own cluster: what may be done: look (observe), load, break (fault), on kube also from"
+        " its nodes (node)",
         "observe",
+    ),
+    Option(
+        "node-namespace",
+        str,
+        "kube platform: the namespace of the privileged pods of --level=node",
+        "pgdrill-node",
     ),
     Option(
         "yes-break",
@@ -490,6 +497,7 @@ class Settings:
     patroni_auth: str
     patroni_ca: str
     level: str
+    node_namespace: str
     yes_break: str
     dsn: str
     rw_host: str

@@ -62,6 +62,13 @@ class KubernetesApi:
         found: dict[str, Any] = self.objects[f"{CLUSTERS}/{NAME}"]
         return found
 
+    def add(self, path: str, body: dict[str, Any]) -> None:
+        """Add an object to a list; a pod runs at once."""
+        items = self.objects[path]["items"]
+        name = f"{body['metadata']['generateName']}{len(items)}"
+        made = body | {"metadata": body["metadata"] | {"name": name}}
+        items.append(made | {"status": {"phase": "Running"}})
+
     @contextmanager
     def kubeconfig(self, directory: Path, token: str = TOKEN) -> Iterator[Path]:
         """Serve it; yields a kubeconfig whose contexts are `ours` and `other`, the current one."""
@@ -110,7 +117,21 @@ class KubernetesApi:
                     return self._send(201, body | {"status": {"allowed": allowed}})
                 if self.path == WHO:
                     return self._send(201, {"status": {"userInfo": {"username": "alice"}}})
-                return self._refuse(404, f"{self.path} not found")
+                path, _, query = self.path.partition("?")
+                if f"create {path}" in outer.denied:
+                    return self._refuse(403, f"user may not create {path}")
+                if path not in outer.objects:
+                    return self._refuse(404, f"{path} not found")
+                if "dryRun=All" not in query:
+                    outer.add(path, body)
+                return self._send(201, body)
+
+            def do_DELETE(self) -> None:  # the name that http.server calls
+                plural, _, name = self.path.partition("?")[0].rpartition("/")
+                outer.asked.append(("DELETE", plural))
+                items = outer.objects[plural]["items"]
+                items[:] = [one for one in items if one["metadata"]["name"] != name]
+                self._send(200, {"kind": "Status"})
 
             def _refuse(self, code: int, message: str) -> None:
                 self._send(code, {"kind": "Status", "message": message, "code": code})

@@ -161,6 +161,21 @@ _ISOLATED = Cost(
     margin=8,
     why=_SHARED,
 )
+# On the operator's own settings: probes every 10 s, which give up after three.
+_OWN_PROBES = Cost(
+    {"3 probes of 10 s": 30, "time-out of the last one": 5, **_UNANSWERED}, margin=11
+)
+# ... and the instance manager, once it runs again, obeys the kubelet's request to end: smartly.
+# Seen: 202 s after its agent hung, 220 s after the primary was cut off.
+_OWN_END = Cost(
+    {
+        "3 probes of 10 s": 30,
+        "time-out of the last one": 5,
+        "smart shutdown, for open sessions and not for new ones": 180,
+        **_SMART,
+    },
+    margin=44,
+)
 _CUT_FOR = 60.0  # seconds: the old primary is watched beside its successor
 # The container's postmaster is gone: kubelet restarts it, unless the operator is quicker.
 _RESTARTED: dict[Where, Cost] = {
@@ -169,7 +184,7 @@ _RESTARTED: dict[Where, Cost] = {
         Cost({"restart in place: back-off": 10, "recovery": 3, "ready": 5, "endpoint": 2}),
     ),
     **dict.fromkeys(
-        (KIND_1_25, KIND_1_25_DEFAULT),
+        (KIND_1_25, KIND_1_25_DEFAULT, KUBE),
         Cost(
             {"restart in place: back-off": 10, "recovery": 5, "ready": 5, "endpoint": 4}, margin=6
         ),
@@ -178,6 +193,8 @@ _RESTARTED: dict[Where, Cost] = {
 # Seconds: scrape 2, two evaluations of 1, for 8, and some for a busy machine.
 _SEEN = 20.0
 _HANGS = 40.0  # seconds: a lease of 20 and what an alert needs on top, twice
+# A pod on the node resumes it, asked through API server and kubelet: 1 to 2 s if they are busy.
+_BY_EXEC = {"the way to its node": 3}
 
 _NEW_PRIMARY = ("PgFailoverHappened",)
 _THEIRS = Excused("[alerts] of pgdrill.toml names none for it")
@@ -192,8 +209,10 @@ def _partition(name: str, title: str, claim: str, local: Cost) -> FaultSpec:
         title=title,
         claim=claim,
         primary="moves",
-        cost={LOCAL: local, KIND: _ISOLATED},
-        alerts=dict.fromkeys((LOCAL, KIND), _OUTAGE),
+        cost={LOCAL: local, KIND: _ISOLATED, KUBE: _OWN_END},
+        # The container may be restarted in place before another member is named.
+        elsewhere={KUBE: "either"},
+        alerts={**dict.fromkeys((LOCAL, KIND), _OUTAGE), KUBE: _THEIRS},
         lasts=_CUT_FOR,
         returns_late=True,
         needs="partition",
@@ -267,18 +286,13 @@ _ALL = (
                 {"3 probes of 5 s": 15, "time-out of the last one": 3, **_UNANSWERED},
                 margin=13,
             ),
-            **dict.fromkeys(
-                UNTUNED,
-                Cost(
-                    {"3 probes of 10 s": 30, "time-out of the last one": 5, **_UNANSWERED},
-                    margin=11,
-                ),
-            ),
+            **dict.fromkeys(UNSET, _OWN_PROBES),
         },
         # infra/helm/postgres-cnpg/values.tuned-1.30.0.yaml: it is restarted in place there.
         alerts={
             **dict.fromkeys(EVERYWHERE, _OUTAGE),
             KIND: ("PgNoPrimary",),
+            KUBE: _THEIRS,
         },
         healed="replaced",
         returns_late=True,
@@ -303,7 +317,7 @@ _ALL = (
             **_RESTARTED,
         },
         # On kind, where the operator is quicker than the container's restart.
-        alerts=dict.fromkeys(EVERYWHERE, _NEW_PRIMARY),
+        alerts={**dict.fromkeys(EVERYWHERE, _NEW_PRIMARY), KUBE: _THEIRS},
         profile="laptop",
     ),
     FaultSpec(
@@ -313,7 +327,7 @@ _ALL = (
         " out.",
         primary="stays",
         # The operator sets restart_after_crash off: the postmaster ends as well, to be restarted.
-        elsewhere=dict.fromkeys(CNPG, "either"),
+        elsewhere=dict.fromkeys((*CNPG, KUBE), "either"),
         cost={
             LOCAL: Cost({"recovery in place": 1, "checks": 2}, margin=2, why=_REPLAYED),
             **_RESTARTED,
@@ -324,6 +338,7 @@ _ALL = (
                 " are over, and PgCrashLoop needs three restarts in a minute"
             ),
             **dict.fromkeys(CNPG, _NEW_PRIMARY),
+            KUBE: _THEIRS,
         },
         profile="laptop",
     ),
@@ -337,11 +352,13 @@ _ALL = (
             # Patroni checks over an open session, in which the primary looks healthy.
             LOCAL: Cost({"it hangs, and nobody replaces it": _HANGS, "a new session": 3}, margin=3),
             KIND: Cost({"it hangs": _HANGS, "a new session": 3}, margin=3),
+            KUBE: Cost({"it hangs": _HANGS, **_BY_EXEC, "a new session": 3}, margin=3),
         },
         alerts={
             # Patroni and the exporter keep their open sessions.
             LOCAL: ("PgNoNewSession",),
             KIND: ("PgNoPrimary",),
+            KUBE: _THEIRS,
         },
         lasts=_HANGS,
         returns_late=True,
@@ -356,11 +373,13 @@ _ALL = (
         cost={
             LOCAL: _FROZEN_OWNER,
             KIND: _ENDED,
+            KUBE: _OWN_END,
         },
         alerts={
             LOCAL: ("PgNoPrimary", "PgFailoverHappened", "PgTwoPrimaries"),
             # The agent answers the probes there: the kubelet ends it, and PostgreSQL with it.
             KIND: ("PgNoPrimary",),
+            KUBE: _THEIRS,
         },
         lasts=_HANGS,
         returns_late=True,
@@ -389,14 +408,22 @@ _ALL = (
         title="The volume of the primary hangs: no commit ends, and all else answers",
         claim="Clients write again as soon as a hung volume takes writes.",
         primary="either",
-        cost=dict.fromkeys(
-            (LOCAL, KIND),
-            Cost({"it hangs, and nobody replaces the primary": _HANGS, "a commit": 3}, margin=3),
-        ),
-        alerts=dict.fromkeys((LOCAL, KIND), ("PgCommitsWait",)),
+        cost={
+            **dict.fromkeys(
+                (LOCAL, KIND),
+                Cost(
+                    {"it hangs, and nobody replaces the primary": _HANGS, "a commit": 3}, margin=3
+                ),
+            ),
+            KUBE: Cost(
+                {"it hangs, and nobody replaces the primary": _HANGS, **_BY_EXEC, "a commit": 3},
+                margin=3,
+            ),
+        },
+        alerts={**dict.fromkeys((LOCAL, KIND), ("PgCommitsWait",)), KUBE: _THEIRS},
         lasts=_HANGS,
         returns_late=True,
-        needs="real-disk-limit",
+        needs="suspended-volumes",
         profile="full",
     ),
     FaultSpec(
@@ -529,9 +556,10 @@ _ALL = (
         title="A synchronous standby hangs",
         claim="A synchronous standby that hangs hardly interrupts writing.",
         primary="stays",
-        cost=dict.fromkeys(EVERYWHERE, _UNNOTICED),
+        cost=dict.fromkeys((*EVERYWHERE, KUBE), _UNNOTICED),
         alerts={
             LOCAL: ("PgMemberDown",),
+            KUBE: _THEIRS,
             **dict.fromkeys(
                 CNPG,
                 Excused(

@@ -23,6 +23,7 @@ from pgdrill.workload.pgbench_program import Program
 Capability = Literal[
     "node-loss",
     "partition",
+    "suspended-volumes",
     "real-disk-limit",
     "load-balancer",
     "read-only-address",

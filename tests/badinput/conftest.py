@@ -25,7 +25,7 @@ DOWN = 60
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bring up the installation that tests share last: beside another, two cores keep no promise."""
+    """Bring up last what tests share: beside one more, two cores keep no promise."""
     items.sort(key=lambda item: "running" in getattr(item, "fixturenames", ()))
 
 

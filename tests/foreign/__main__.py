@@ -40,6 +40,15 @@ STATE = state_dir().with_name("foreign")
 ADMIN, THEIRS = STATE / "admin.kubeconfig", STATE / "kubeconfig"
 READY = 600.0  # seconds for four instances on two busy cores
 OF_OPERATOR = re.compile(r"^  (?:name|namespace): .*cnpg", re.M)
+# A volume of a true size, which can hang without the node.
+FILE_SYSTEM = """
+set -e
+mkdir -p "$1"
+truncate --size=3G "$1.img"
+mkfs.ext4 -q "$1.img"
+mount -o loop "$1.img" "$1"
+chmod 777 "$1"
+"""
 # What Kubernetes keeps for itself, and what changes with time in every cluster.
 OURS_NOT = ("events", "leases", "endpoints", "endpointslices", "pods", "controllerrevisions")
 ROLES = ("cnpg.io/instanceRole", "role")  # labels by which the operator shows who is primary
@@ -90,7 +99,8 @@ class Foreign:
             within=260,
         )
         paths = [f"/var/theirs/{n}" for n in range(VOLUMES)]
-        nodes.run(WORKER, "mkdir", "-p", "-m", "777", *paths)
+        for path in paths:
+            nodes.run(WORKER, "sh", "-c", FILE_SYSTEM, "sh", path)
         self.kubectl("apply", "--filename=-", text=yaml.safe_dump_all(map(_volume, paths)))
         # The operator's webhook answers some seconds after its pod.
         eventually(
@@ -135,6 +145,11 @@ class Foreign:
     def _account(self) -> None:
         """Write a kubeconfig of the ServiceAccount that infra/kube/rbac.yaml makes."""
         self.kubectl("apply", "--namespace=orders", f"--filename={ROOT / 'infra/kube/rbac.yaml'}")
+        self.kubectl("apply", f"--filename={ROOT / 'infra/kube/node.yaml'}")
+        self.kubectl(
+            *("create", "rolebinding", "pgdrill-node", "--namespace=pgdrill-node"),
+            *("--role=pgdrill-node", "--serviceaccount=orders:pgdrill"),
+        )
         token = self.kubectl("create", "token", "pgdrill", "--namespace=orders", "--duration=8h")
         config = yaml.safe_load(ADMIN.read_text())
         config["users"] = [{"name": "pgdrill", "user": {"token": token.strip()}}]

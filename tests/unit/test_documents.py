@@ -205,6 +205,11 @@ NOT_EXECUTED = {
     ],
     "needs a user's cluster, and no test has one": [
         "kubectl apply --namespace=db -f infra/kube/rbac.yaml",
+        "kubectl apply -f infra/kube/node.yaml",
+        "kubectl create rolebinding pgdrill-node --namespace=pgdrill-node --role=pgdrill-node"
+        " --serviceaccount=db:pgdrill",
+        "pgdrill kube preflight --level=node",
+        "pytest -m chaos --level=node --profile=full --trials=1",
         "pgdrill kube sweep",
         "pytest -m chaos --level=fault --trials=3",
         "pytest -m perf --level=load",

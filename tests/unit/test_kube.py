@@ -653,13 +653,14 @@ def test_the_roles_grant_what_is_asked_for_and_no_more() -> None:
     """infra/kube/rbac.yaml holds each right of the preflight, at its level."""
     granted = {
         (role["metadata"]["name"].removeprefix("pgdrill-"), verb, resource, group)
-        for role in yaml.safe_load_all((ROOT / "infra/kube/rbac.yaml").read_text())
+        for file in ("rbac.yaml", "node.yaml")
+        for role in yaml.safe_load_all((ROOT / "infra/kube" / file).read_text())
         if role["kind"] == "Role"
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    needed = rights.needed(secret=True, inside=True)
+    needed = rights.needed(secret=True, inside=True, nodes=True)
     assert granted == {(r.level, r.verb, r.resource, r.group) for r in needed}
-    assert set(rights.needed(secret=False, inside=False)) < set(needed)
+    assert set(rights.needed(secret=False, inside=False, nodes=False)) < set(needed)

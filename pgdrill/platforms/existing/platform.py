@@ -23,6 +23,7 @@ WILL = {
     "observe": "will be looked at; one row is written, in a schema of its own that is dropped",
     "load": "WILL BE LOADED, in schemas of its own that are dropped",
     "fault": "WILL BE BROKEN",
+    "node": "WILL BE BROKEN",
 }
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,21 @@ from pgdrill.platforms.kube.discovery import (
     look_up,
     refusal,
 )
+from pgdrill.platforms.kube.node_helpers import Helpers, PodVolume
 from pgdrill.platforms.kube.service_addresses import Addresses
 from pgdrill.platforms.kubernetes import load_job
 from pgdrill.platforms.kubernetes.access import Access
 from pgdrill.platforms.kubernetes.faults import api_faults
+from pgdrill.platforms.kubernetes.node_faults import node_faults
 from pgdrill.platforms.kubernetes.platform import KubernetesPlatform, Names
 from pgdrill.progress import Reporter
-from pgdrill.settings import Settings
+from pgdrill.settings import Settings, below
 
 FAULTS = ": pods deleted, primaries moved"  # of level fault
+FROM_NODES = (
+    ", processes killed and stopped, volumes suspended, packets dropped, by privileged pods in"
+    " namespace "
+)
 # Seconds of the operator's own settings beyond which its outages have no promise of ours.
 SMART_SHUTDOWN = 180
 
@@ -152,8 +158,13 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
             f"context {found.access.context} at {found.server}, namespace {found.namespace},"
             f" cluster {found.name}: {found.postgres}, CloudNativePG"
             f" {found.operator or 'of unknown version'}, {found.instances} instances; it"
-            f" {WILL[self.settings.level]}{FAULTS if self.settings.level == 'fault' else ''}"
+            f" {WILL[self.settings.level]}{self._will()}"
         )
+
+    def _will(self) -> str:
+        """Return what breaks it."""
+        faults = FAULTS if "fault" in below(self.settings.level) else ""
+        return faults + (FROM_NODES + self.settings.node_namespace if self._from_nodes else "")
 
     # -- up and down -------------------------------------------------------------------------------
 
@@ -176,7 +187,12 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
         found = self.found
         found.demand_well()
         rights.demand(self.asked_rights(), settings.level, found)
+        if self._from_nodes:
+            self.helpers.demand_admitted()
         self._begin(settings, f"`kubectl cnpg psql {found.name}` is a superuser")
+        if self._from_nodes:
+            self._say("helper pods on the nodes ...")
+            self.helpers.start()
         self._kept = True
 
     def down(self) -> None:
@@ -186,7 +202,11 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
             BrokenEnvironmentError: the database refuses.
         """
         settings = self.settings
-        # Who may not look for the Jobs of loads has made none; they end by themselves besides.
+        # First: the database may hang until they undo what they did.
+        with nullcontext() if self._from_nodes else suppress(BrokenEnvironmentError):
+            for node in self.helpers.remove():
+                self._say(f"removed the helper pod on node {node}, which undid what was left there")
+        # Who may not look for such pods or the Jobs of loads has made none; both end by themselves.
         with suppress(BrokenEnvironmentError):
             for job in load_job.remove_left(self._access, settings.namespace, settings.cluster):
                 self._say(f"removed what a load left: Job {job}")
@@ -201,7 +221,21 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
         Raises:
             BrokenEnvironmentError: it does not answer.
         """
-        return rights.ask(self.found, self.reads_secret, self.settings.load == "cluster")
+        return rights.ask(
+            self.found,
+            self.reads_secret,
+            self.settings.load == "cluster",
+            self.settings.node_namespace if self._from_nodes else "",
+        )
+
+    @property
+    def _from_nodes(self) -> bool:
+        return self.settings.level == "node"
+
+    @cached_property
+    def helpers(self) -> Helpers:
+        """The privileged pods on the nodes."""
+        return Helpers(self._access, self.settings.node_namespace, self.engine)
 
     def offers(self) -> tuple[tuple[Capability, str, str], ...]:
         """Return each capability that may be missing, what it is for, and how to get it."""
@@ -298,9 +332,16 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
     @cached_property
     def faults(self) -> Mapping[str, Fault]:
         """The faults that are allowed here: none below level fault."""
-        if self.settings.level != "fault":
+        if "fault" not in below(self.settings.level):
             return {}
-        return {fault.name: fault for fault in api_faults(self.engine, self.access)}
+        faults = api_faults(self.engine, self.access)
+        if self._from_nodes:
+            faults += node_faults(self.engine, self.helpers.node, self._data_volume)
+        return {fault.name: fault for fault in faults}
+
+    def _data_volume(self, member: str) -> PodVolume:
+        pod = self.engine.pods()[member]
+        return PodVolume.of(self.helpers.node(pod.node), pod.uid)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -310,6 +351,8 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
             words.add("member-addresses")
         if self.addresses.read_only:
             words.add("read-only-address")
+        if self._from_nodes:
+            words |= {"partition", "suspended-volumes"}
         return frozenset(words)
 
     def _named_members(self) -> frozenset[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pgdrill.platforms.existing.needs import Row, of_database, of_monitoring, tried
 from pgdrill.platforms.kube import rights
 from pgdrill.platforms.kube.platform import KubePlatform
+from pgdrill.settings import below
 
 MORE = ", infra/kube/rbac.yaml the roles"  # where remedies are, besides the table
 
@@ -42,3 +43,6 @@ def _state(platform: KubePlatform) -> Iterator[Row]:
         ("a healthy cluster", "what it costs is measured from there", found.demand_well),
     ):  # fmt: skip
         yield tried(what, why, demand)
+    if "node" in below(settings.level):
+        admitted = platform.helpers.demand_admitted
+        yield tried("pods that are admitted", "privileged pods on the nodes", admitted, "node")

@@ -14,12 +14,15 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kube.discovery import FoundCluster, refusal
 from pgdrill.settings import below
 
-Level = Literal["observe", "load", "fault"]
+Level = Literal["observe", "load", "fault", "node"]
 
 
 @dataclass(frozen=True)
 class Right:
-    """One thing to be allowed in the namespace; optional: what is done without where it is not."""
+    """One thing to be allowed; optional: what is done without where it is not.
+
+    In the cluster's namespace; those of level node in that of the privileged pods.
+    """
 
     level: Level
     verb: str
@@ -64,6 +67,15 @@ _LOAD_INSIDE = (
     Right("load", "create", "pods/exec", "", "following those pods, and fetching their logs"),
 )
 
+_ON_NODES = (
+    *(
+        Right("node", verb, "pods", "", "privileged pods on the nodes")
+        for verb in ("create", "list", "delete")
+    ),
+    Right("node", "get", "pods/exec", "", "faults of processes, volumes, networks"),
+    Right("node", "create", "pods/exec", "", "faults of processes, volumes, networks"),
+)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -73,29 +85,37 @@ class Answer:
     allowed: bool
 
 
-def needed(secret: bool, inside: bool) -> tuple[Right, ...]:
+def needed(secret: bool, inside: bool, nodes: bool) -> tuple[Right, ...]:
     """Return every right, those of all levels.
 
-    secret: whether the operator's Secret is read; inside: whether pods carry the load.
+    secret: whether the operator's Secret is read; inside: whether pods carry the load; nodes:
+    whether privileged pods break things.
     """
-    return (*([_SECRET] if secret else []), *_ALWAYS, *(_LOAD_INSIDE if inside else []))
+    return (
+        *([_SECRET] if secret else []),
+        *_ALWAYS,
+        *(_LOAD_INSIDE if inside else []),
+        *(_ON_NODES if nodes else []),
+    )
 
 
-def ask(found: FoundCluster, secret: bool, inside: bool) -> tuple[Answer, ...]:
+def ask(found: FoundCluster, secret: bool, inside: bool, nodes: str = "") -> tuple[Answer, ...]:
     """Ask the API server about each right.
+
+    nodes: the namespace of privileged pods; '': there are none.
 
     Raises:
         BrokenEnvironmentError: it does not answer.
     """
-    return tuple(_ask(found, needed(secret, inside)))
+    return tuple(_ask(found, needed(secret, inside, bool(nodes)), nodes))
 
 
-def _ask(found: FoundCluster, rights: tuple[Right, ...]) -> Iterator[Answer]:
+def _ask(found: FoundCluster, rights: tuple[Right, ...], nodes: str) -> Iterator[Answer]:
     api = client.AuthorizationV1Api(found.api)
     for right in rights:
         resource, _, part = right.resource.partition("/")
         attributes = {
-            "namespace": found.namespace,
+            "namespace": nodes if right.level == "node" else found.namespace,
             "verb": right.verb,
             "group": right.group,
             "resource": resource,

@@ -310,7 +310,7 @@ class LocalPlatform:
         if self.layout.repository.exists():
             words |= {"backup", "rebuild"}
         if self.layout.mounts:
-            words.add("real-disk-limit")
+            words |= {"real-disk-limit", "suspended-volumes"}
         if self._cuts_members_off:
             words.add("partition")
         return frozenset(words)

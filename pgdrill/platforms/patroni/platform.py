@@ -36,6 +36,11 @@ class PatroniPlatform(ExistingPlatform):
     name = "patroni"
 
     def __init__(self, settings: Settings, reporter: Reporter | None = None) -> None:
+        if settings.level == "node":
+            raise BadUsageError(
+                "--level=node is for --platform=kube: the nodes of a Patroni cluster are not"
+                " reached; --level=fault does all that its REST API can do"
+            )
         if not settings.patroni:
             raise BadUsageError(
                 "--platform=patroni needs --patroni=URL,...: the addresses of its REST API, such as"
