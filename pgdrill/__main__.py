@@ -43,6 +43,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 # Of commands for an existing cluster.
+# What an action does to an existing cluster, whatever the level.
+LOOKS = "will be looked at; nothing is written"
+DOES = {"preflight": LOOKS, "rules": LOOKS, "sweep": "loses what pgdrill left in it"}
 ACTIONS = {"kube": ("preflight", "rules", "sweep"), "patroni": ("preflight", "sweep")}
 
 
@@ -550,7 +553,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given["command"] in LISTS:
             LISTS[given["command"]](settings, reporter)
             return 0
-        platform, why = choose(settings, reporter)
+        platform, why = choose(settings, reporter, DOES.get(given.get("action", ""), ""))
         if not given.get("json"):
             reporter.line(f"platform: {platform.name} ({why})")
         if given["command"] == "status":

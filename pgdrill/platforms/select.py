@@ -16,7 +16,7 @@ from pgdrill.settings import BY_KEY, EXISTING, Settings
 # Options that others than these platforms would ignore, and what they are for.
 ONLY_FOR = {
     ("kind", "kube"): ("pods", ("load", "load_workers")),
-    ("kube",): ("an existing cluster", ("context", "namespace")),
+    ("kube",): ("an existing cluster", ("context", "namespace", "node_namespace")),
     ("patroni",): ("an existing cluster", ("patroni", "patroni_auth", "patroni_ca")),
     EXISTING: (
         "an existing cluster",
@@ -29,8 +29,12 @@ ONLY_FOR = {
 }
 
 
-def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platform, str]:
+def choose(
+    settings: Settings, reporter: Reporter | None = None, does: str = ""
+) -> tuple[Platform, str]:
     """Return the platform of this run and the reason for it.
+
+    does: what is done to an existing cluster; '': all that its level allows.
 
     Raises:
         BadUsageError: a combination of options that cannot be.
@@ -42,9 +46,9 @@ def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platfo
         wanted, why = _detect(settings)
     _refuse_options_of_others(settings, wanted)
     if wanted == "kube":
-        return _kube(settings, reporter, why)
+        return _kube(settings, reporter, why, does)
     if wanted == "patroni":
-        return _patroni(settings, reporter, why)
+        return _patroni(settings, reporter, why, does)
     if wanted == "kind":
         return _kind(settings, reporter), why
     if settings.engine not in ("auto", "patroni"):
@@ -69,13 +73,15 @@ def choose(settings: Settings, reporter: Reporter | None = None) -> tuple[Platfo
     return LocalPlatform(reporter), why
 
 
-def _kube(settings: Settings, reporter: Reporter | None, why: str) -> tuple[Platform, str]:
+def _kube(
+    settings: Settings, reporter: Reporter | None, why: str, does: str
+) -> tuple[Platform, str]:
     if settings.engine not in ("auto", "cnpg"):
         raise BadUsageError(f"--engine={settings.engine} is not on kube: its engine is cnpg")
     from pgdrill.platforms.kube.platform import KubePlatform  # noqa: PLC0415  # see below
 
     platform = KubePlatform(settings, reporter)
-    return platform, f"{why}: {platform.announcement()}"
+    return platform, f"{why}: {platform.announcement(does)}"
 
 
 def _refuse_options_of_others(settings: Settings, wanted: str) -> None:
@@ -91,7 +97,9 @@ def _refuse_options_of_others(settings: Settings, wanted: str) -> None:
                 raise BadUsageError(f"--{BY_KEY[key].name} is for {what}: it needs {needed}")
 
 
-def _patroni(settings: Settings, reporter: Reporter | None, why: str) -> tuple[Platform, str]:
+def _patroni(
+    settings: Settings, reporter: Reporter | None, why: str, does: str
+) -> tuple[Platform, str]:
     if settings.engine not in ("auto", "patroni"):
         raise BadUsageError(
             f"--engine={settings.engine} is not on patroni: its only engine is patroni"
@@ -99,7 +107,7 @@ def _patroni(settings: Settings, reporter: Reporter | None, why: str) -> tuple[P
     from pgdrill.platforms.patroni.platform import PatroniPlatform  # noqa: PLC0415  # as kube
 
     platform = PatroniPlatform(settings, reporter)
-    return platform, f"{why}: {platform.announcement()}"
+    return platform, f"{why}: {platform.announcement(does)}"
 
 
 def _kind(settings: Settings, reporter: Reporter | None) -> Platform:

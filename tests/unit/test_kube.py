@@ -244,6 +244,10 @@ def test_the_first_line_says_what_is_meant() -> None:
     _, why = choose(asked(level="fault"))
     named = ("ours", "http://127.0.0.1:", "db", "pg", "postgresql:16.4", "1.27.1", "BROKEN")
     assert all(word in why for word in named), why
+    _, why = choose(asked(level="node"))
+    assert "by privileged pods in namespace pgdrill-node" in why
+    _, why = choose(asked(level="node"), does="will be looked at")
+    assert why.endswith("2 instances; it will be looked at")
 
 
 def _unready(api: KubernetesApi) -> None:
@@ -476,6 +480,7 @@ def test_preflight_lists_rights_and_refuses(
     assert main(["kube", "preflight", *words, "--level=fault"]) == 2
     said = capsys.readouterr().out
     assert "lacks delete pods" in " ".join(said.split())
+    assert "it will be looked at; nothing is written" in " ".join(said.split())
     assert "alice" in said
     assert "member-addresses" in said
     assert main(["kube", "preflight", *words]) == 0

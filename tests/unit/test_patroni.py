@@ -104,6 +104,13 @@ def test_options_of_patroni_are_no_others() -> None:
         choose(resolve({"platform": "local", "patroni": "http://a:8008"}, {}, Path("/nowhere")))
 
 
+def test_its_nodes_are_not_reached(api: PatroniApi) -> None:
+    """A level that only kube has is refused, and no request is sent."""
+    with pytest.raises(BadUsageError, match="--level=node is for --platform=kube"):
+        choose(asked(api, level="node"))
+    assert not api.asked
+
+
 def test_the_first_line_says_what_is_meant(api: PatroniApi) -> None:
     """Name, addresses, versions, who leads, where clients come in, and what will be done."""
     platform, why = choose(asked(api, level="fault", platform="auto"))

@@ -147,8 +147,10 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
             return []
         return list(self.found.api.sanitize_for_serialization(listed)["items"])
 
-    def announcement(self) -> str:
+    def announcement(self, does: str = "") -> str:
         """Return which cluster this is and what will be done: the first line of each command.
+
+        does: what is done to it; '': all that its level allows.
 
         Raises:
             BrokenEnvironmentError: it cannot be looked up.
@@ -158,7 +160,7 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
             f"context {found.access.context} at {found.server}, namespace {found.namespace},"
             f" cluster {found.name}: {found.postgres}, CloudNativePG"
             f" {found.operator or 'of unknown version'}, {found.instances} instances; it"
-            f" {WILL[self.settings.level]}{self._will()}"
+            f" {does or WILL[self.settings.level] + self._will()}"
         )
 
     def _will(self) -> str:

@@ -82,19 +82,21 @@ class PatroniPlatform(ExistingPlatform):
         """The scope."""
         return self.found.scope
 
-    def announcement(self) -> str:
+    def announcement(self, does: str = "") -> str:
         """Return which cluster this is and what will be done: the first line of each command.
+
+        does: what is done to it; '': all that its level allows.
 
         Raises:
             BrokenEnvironmentError: it cannot be looked up.
         """
-        found = self.found
+        found, level = self.found, self.settings.level
         at = ", ".join(f"{name} {url}" for name, url in found.rest.items())
         return (
             f"cluster {found.scope}: {at}; PostgreSQL {found.postgres}, Patroni"
             f" {found.patroni or 'of unknown version'}, {found.leader or 'nobody'} leads, loop_wait"
             f" {found.loop_wait} s; clients at {self._given['rw']}; it"
-            f" {WILL[self.settings.level]}{FAULTS if self.settings.level == 'fault' else ''}"
+            f" {does or WILL[level] + (FAULTS if level == 'fault' else '')}"
         )
 
     # -- up and down -------------------------------------------------------------------------------
