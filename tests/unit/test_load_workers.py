@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.kubernetes.jobs import Clock, Place, Pod, inside, seen
 from pgdrill.platforms.kubernetes.load_arguments import (
     Progress,
     log_prefix,
@@ -15,8 +16,8 @@ from pgdrill.platforms.kubernetes.load_arguments import (
     summed,
     workers_for,
 )
-from pgdrill.platforms.kubernetes.load_job import Order, Place, inside, objects
-from pgdrill.platforms.kubernetes.load_workers import Clock, _demand_one_time, _waits_for
+from pgdrill.platforms.kubernetes.load_job import Order, objects
+from pgdrill.platforms.kubernetes.load_workers import _demand_one_time
 from pgdrill.workload.pgbench_process import SCRIPTS
 
 pytestmark = pytest.mark.unit
@@ -151,12 +152,29 @@ def test_clocks_that_differ_are_refused() -> None:
         _demand_one_time([Clock(0.0, 0.02), Clock(0.09, 0.02)])
 
 
+def _pod(**status: Any) -> Pod:  # noqa: ANN401  # JSON
+    return seen({"metadata": {"name": "p"}, "spec": {"nodeName": "n"}, "status": status})
+
+
+def _container(**state: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
+    return {"containerStatuses": [{"state": state}]}
+
+
 def test_a_pod_that_waits_names_its_reason() -> None:
     """The kubelet's reason where it has one, else the scheduler's."""
-    assert _waits_for({"phase": "Running"}) == ""
-    image = {"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}
-    assert (
-        _waits_for({"phase": "Pending", "containerStatuses": [image]}) == "ErrImagePull not found"
-    )
+    assert _pod(phase="Running") == Pod("p", "n", "")
+    image = _container(waiting={"reason": "ErrImagePull", "message": "not found"})
+    assert _pod(phase="Pending", **image).waits == "ErrImagePull not found"
     alone = {"conditions": [{"status": "False", "message": "0/1 nodes are available"}]}
-    assert _waits_for({"phase": "Pending"} | alone) == "0/1 nodes are available"
+    assert _pod(phase="Pending", **alone).waits == "0/1 nodes are available"
+
+
+def test_a_pod_that_will_never_run_is_not_waited_for() -> None:
+    """A pull that was given up, and a container that has ended; one first pull may yet succeed."""
+    first, again = (
+        _container(waiting={"reason": reason}) for reason in ("ErrImagePull", "ImagePullBackOff")
+    )
+    assert not _pod(phase="Pending", **first).hopeless
+    assert _pod(phase="Pending", **again).hopeless
+    ended = _container(terminated={"exitCode": 1, "reason": "Error", "message": "no prober\n"})
+    assert _pod(phase="Failed", **ended) == Pod("p", "n", "Error no prober", hopeless=True)

@@ -35,7 +35,7 @@ from pgdrill.platforms.kube.discovery import (
 )
 from pgdrill.platforms.kube.node_helpers import Helpers, PodVolume
 from pgdrill.platforms.kube.service_addresses import Addresses
-from pgdrill.platforms.kubernetes import load_job
+from pgdrill.platforms.kubernetes import jobs
 from pgdrill.platforms.kubernetes.access import Access
 from pgdrill.platforms.kubernetes.faults import api_faults
 from pgdrill.platforms.kubernetes.node_faults import node_faults
@@ -210,7 +210,7 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
                 self._say(f"removed the helper pod on node {node}, which undid what was left there")
         # Who may not look for such pods or the Jobs of loads has made none; both end by themselves.
         with suppress(BrokenEnvironmentError):
-            for job in load_job.remove_left(self._access, settings.namespace, settings.cluster):
+            for job in jobs.remove_left(self._access, settings.namespace, settings.cluster):
                 self._say(f"removed what a load left: Job {job}")
         super().down()
         self.__dict__.pop("_handle", None)

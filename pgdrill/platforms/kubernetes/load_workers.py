@@ -14,20 +14,18 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import websocket
-from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from pgdrill import records, timeouts
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.platforms.kubernetes import kubectl_output, load_job
+from pgdrill.platforms.kubernetes import jobs, load_job
+from pgdrill.platforms.kubernetes.jobs import Clock
 from pgdrill.platforms.kubernetes.load_arguments import (
     Progress,
     Share,
@@ -40,13 +38,10 @@ from pgdrill.platforms.kubernetes.load_arguments import (
 from pgdrill.platforms.kubernetes.load_job import Order
 from pgdrill.platforms.kubernetes.pod_shell import PodShell, Session
 from pgdrill.records import LoadWorker, LoadWorkers
-from pgdrill.waiting import DeadlineError, eventually, pause
+from pgdrill.waiting import DeadlineError, pause
 from pgdrill.workload.pgbench import WORKERS
 from pgdrill.workload.pgbench_process import LOST
 
-INDEX = "batch.kubernetes.io/job-completion-index"
-PINGS = 20  # the fastest of them bounds the offset of a clock
-ANSWERS = 5.0  # seconds for one line of a session
 LEAD = 2.0  # seconds from the last clock's reading to the common instant
 # Seconds that the workers' clocks may differ. Each second of the report, and what was never sent,
 # are counted by them; the latency limit of the latter is 0.2 s.
@@ -70,14 +65,6 @@ wait
 [ -s status ] || sleep 1
 """
 END = "set -e; cd /work; p=$(<pid); cat status began; if [ -e log.$p ]; then sha256sum <log.$p; fi"
-
-
-@dataclass
-class Clock:
-    """By how many seconds a worker's clock is ahead of this machine's, and the error of that."""
-
-    offset: float
-    bound: float
 
 
 class Worker:
@@ -108,12 +95,7 @@ class Worker:
             BrokenEnvironmentError: it does not answer.
         """
         self._asking = self.shell.open(CLOCK)
-        for _ in range(PINGS):
-            sent = time.time()
-            there = int(self._asking.ask("", within=ANSWERS)) / 1e9
-            bound = (time.time() - sent) / 2
-            if bound < self.clock.bound:
-                self.clock = Clock(there - sent - bound, bound)
+        self.clock = jobs.read_clock(self._asking, time.time)
 
     def begin_at(self, instant: float) -> None:
         """Let it begin at an instant of this machine's clock.
@@ -122,7 +104,7 @@ class Worker:
             BrokenEnvironmentError: it does not answer.
         """
         assert self._asking is not None, "its clock was not read"
-        self._asking.ask(f"{int((instant + self.clock.offset) * 1e9)}", within=ANSWERS)
+        self._asking.ask(f"{int((instant + self.clock.offset) * 1e9)}", within=jobs.ANSWERS)
         self._asking.close()
 
     def follow(self, within: float) -> None:
@@ -188,7 +170,7 @@ class Worker:
                 raise BrokenEnvironmentError(
                     f"the log in {self.shell.pod} differs from what was fetched of it"
                 )
-        read("touch /work/fetched", within=ANSWERS)
+        read("touch /work/fetched", within=jobs.ANSWERS)
 
 
 def _digest(file: Path) -> str:
@@ -221,10 +203,11 @@ class Load:
         lasts = self._lasts + timeouts.LOAD_PODS_BEGIN + timeouts.LOAD_FETCHED + 2 * MARGIN
         try:
             arguments = [share.arguments for share in self._shares]
-            load_job.create(order, self._password, arguments, int(lasts))
+            made = load_job.objects(order, self._password, arguments, int(lasts))
+            jobs.create(order.place, made, "--load=cluster")
             return self._conduct(self._found())
         finally:
-            load_job.remove(order.place, order.job, lambda line: print(line, file=sys.stderr))
+            jobs.remove(order.place, order.job, lambda line: print(line, file=sys.stderr))
 
     def _conduct(self, workers: list[Worker]) -> int:
         with ThreadPoolExecutor(len(workers)) as pool:
@@ -267,50 +250,22 @@ class Load:
     def _found(self) -> list[Worker]:
         """Wait until every pod runs; return the workers in the order of their numbers."""
         place = self._order.place
-        api = place.access.client()
-        core, plain = client.CoreV1Api(api), api.sanitize_for_serialization
-
-        def look() -> dict[int, tuple[str, str, str]]:
-            """Return name, node, and what each pod waits for: '' for nothing."""
-            try:
-                found = core.list_namespaced_pod(
-                    place.namespace,
-                    label_selector=f"batch.kubernetes.io/job-name={self._order.job}",
-                    _request_timeout=timeouts.KUBERNETES_ANSWERS,
-                )
-            except (ApiException, HTTPError) as error:
-                raise BrokenEnvironmentError(kubectl_output.why(error)) from None
-            return {
-                int(pod["metadata"]["annotations"][INDEX]): (
-                    str(pod["metadata"]["name"]),
-                    str(pod["spec"].get("nodeName", "")),
-                    _waits_for(pod["status"]),
-                )
-                for pod in plain(found)["items"]
-            }
-
-        def all_run(found: dict[int, tuple[str, str, str]]) -> bool:
-            return len(found) == len(self._shares) and not any(wait for *_, wait in found.values())
-
-        try:
-            there = eventually(
-                f"{len(self._shares)} pods of Job {self._order.job}",
-                look,
-                all_run,
-                within=timeouts.LOAD_PODS_BEGIN,
-                not_yet=(BrokenEnvironmentError,),
-            )
-        except DeadlineError as error:
-            raise BrokenEnvironmentError(f"{error}; {self._refused(core)}") from None
+        pods = jobs.running(place, self._order.job, len(self._shares))
         return [
             Worker(
-                PodShell(place.access, place.namespace, name),
-                node,
-                self._shares[number],
+                PodShell(place.access, place.namespace, pod.name),
+                pod.node,
+                share,
                 Path(f"{self._prefix}.{number}") if self._prefix else None,
-                partial(self._hear, first_client=self._shares[number].first_client),
+                partial(self._hear, first_client=share.first_client),
             )
-            for number, (name, node, _) in sorted(there.items())
+            for number, (pod, share) in enumerate(
+                zip(
+                    jobs.running(place, self._order.job, len(self._shares)),
+                    self._shares,
+                    strict=True,
+                )
+            )
         ]
 
     def _hear(self, line: str, first_client: int) -> None:
@@ -320,29 +275,6 @@ class Load:
                 print(renumbered(line, first_client), file=sys.stderr, flush=True)
             elif summary := self._progress.line(line):
                 print(summary, file=sys.stderr, flush=True)
-
-    def _refused(self, core: client.CoreV1Api) -> str:
-        """Return why the Job has no pods, where an event names it: a quota, or PodSecurity."""
-        try:
-            events = core.list_namespaced_event(
-                self._order.place.namespace,
-                field_selector=f"involvedObject.name={self._order.job}",
-                _request_timeout=timeouts.KUBERNETES_ANSWERS,
-            ).items
-        except (ApiException, HTTPError) as error:
-            return f"events cannot be read: {kubectl_output.why(error)}"
-        refusals = [str(e.message) for e in events if e.reason == "FailedCreate"]
-        return refusals[-1] if refusals else "no event of the Job names a reason"
-
-
-def _waits_for(status: dict[str, Any]) -> str:
-    """Return what keeps a pod from running, by its status; '' once it runs."""
-    if status["phase"] == "Running":
-        return ""
-    states = [one["state"].get("waiting", {}) for one in status.get("containerStatuses", ())]
-    waiting = [" ".join(map(str, one.values())) for one in states]
-    unmet = [one.get("message", "") for one in status.get("conditions", ())]
-    return next(filter(None, (*waiting, *unmet)), str(status["phase"]))
 
 
 def _demand_one_time(clocks: list[Clock]) -> None:

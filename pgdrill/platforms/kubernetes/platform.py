@@ -20,7 +20,7 @@ from pgdrill.observe import rulefiles
 from pgdrill.observe.pooler import PoolerAutoscaler
 from pgdrill.platforms import session
 from pgdrill.platforms.base import Cluster
-from pgdrill.platforms.kubernetes import kubectl_output, load_job
+from pgdrill.platforms.kubernetes import jobs, kubectl_output
 from pgdrill.platforms.kubernetes.access import Access
 from pgdrill.platforms.kubernetes.faults import OPERATOR_NAMESPACE, OPERATOR_PODS
 from pgdrill.platforms.kubernetes.load_job import JobProgram
@@ -154,8 +154,8 @@ class KubernetesPlatform(ABC):
             BrokenEnvironmentError: no member has an image, or what a killed run left stays.
         """
         names, access = self.names, self.access
-        load_job.remove_left(access, names.namespace, names.cluster)
-        place = load_job.Place(
+        jobs.remove_left(access, names.namespace, names.cluster)
+        place = jobs.Place(
             kubeconfig=str(access.kubeconfig),
             context=access.context,
             namespace=names.namespace,
