@@ -5,7 +5,7 @@ Imports nothing large: this is loaded in the prober's own process, whose memory 
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -46,7 +46,8 @@ class Lane:
             raise ValueError(f"lane {self.name}: needs a rate in (0, 10000] and a session")
 
 
-# Instants are nanoseconds on the monotonic clock; sent 0: never sent. reason, server and lane are
+NEVER = 0  # in place of an instant: it was never sent
+# Instants are nanoseconds on the monotonic clock. reason, server and lane are
 # places in the word lists that the file holds too. position is the place in the attempt's list that
 # was answered, from 1; 0: none was.
 ATTEMPT = np.dtype(
@@ -143,18 +144,36 @@ class AttemptLog:
             "reasons": self.reasons.all,
             "servers": self.servers.all,
         }
-        draft = path.with_suffix(path.suffix + ".part")
-        with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            archive.writestr(_META, json.dumps(meta))
-            with archive.open(_DATA, "w", force_zip64=True) as file:
-                np.lib.format.write_array_header_1_0(
-                    file,
-                    {"descr": ATTEMPT.descr, "fortran_order": False, "shape": (len(self),)},
-                )
-                for position, chunk in enumerate(self._chunks):
-                    last = position == len(self._chunks) - 1
-                    file.write(chunk[: _CHUNK - self._free if last else _CHUNK].tobytes())
-        draft.replace(path)
+        last = len(self._chunks) - 1
+        ends = (_CHUNK - self._free if n == last else _CHUNK for n in range(len(self._chunks)))
+        chunks = (chunk[:end] for chunk, end in zip(self._chunks, ends, strict=True))
+        _write(path, meta, len(self), chunks)
+
+
+def _write(path: Path, meta: dict[str, Any], size: int, chunks: Iterable[Rows]) -> None:
+    draft = path.with_suffix(path.suffix + ".part")
+    with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr(_META, json.dumps(meta))
+        with archive.open(_DATA, "w", force_zip64=True) as file:
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": ATTEMPT.descr, "fortran_order": False, "shape": (size,)}
+            )
+            for chunk in chunks:
+                file.write(chunk.tobytes())
+    draft.replace(path)
+
+
+def put_back(path: Path, by: float) -> None:
+    """Make the instants of a file earlier: its clock was so many seconds ahead of this machine's.
+
+    Raises:
+        ValueError: it is no file of AttemptLog.save.
+    """
+    rows, meta = load(path)
+    for name in ("due", "started", "sent", "ended"):
+        instants = rows[name]
+        instants[instants != NEVER] -= round(by * 1e9)
+    _write(path, meta, rows.size, [rows])
 
 
 def load(path: Path) -> tuple[Rows, dict[str, Any]]:

@@ -373,6 +373,13 @@ OPTIONS: tuple[Option, ...] = (
         "host",
     ),
     Option("load-workers", _whole(1, 100), "the number of those pods, with --load=cluster", 1),
+    Option(
+        "prober-image",
+        _image,
+        "kind and kube platforms: an image with this version of pgdrill, for a second prober in a"
+        " pod during each fault",
+        "",
+    ),
     Option("rows", _whole(MIN_ROWS, 10**9), "rows of the seeded shop, over all tables", 1_000_000),
     Option(
         "reseed",
@@ -515,6 +522,7 @@ class Settings:
     rate: float
     load: str
     load_workers: int
+    prober_image: str
     rows: int
     reseed: bool
     seed: int

@@ -4,10 +4,10 @@ import json
 import random
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pgdrill import timeouts
 from pgdrill.attempt_log import Lane
@@ -20,15 +20,22 @@ from pgdrill.judge import alerting, budgets, detection, failover
 from pgdrill.observe.alerts import AlertWatch
 from pgdrill.observe.detection import AlertObserver
 from pgdrill.observe.events import EventLog, FailoverWatch
-from pgdrill.platforms.base import Cluster, Platform, wait_healthy, wait_settled, where
+from pgdrill.platforms.base import (
+    Cluster,
+    LoadsInside,
+    Platform,
+    wait_healthy,
+    wait_settled,
+    where,
+)
 from pgdrill.progress import Reporter
-from pgdrill.records import Detection, Trial
+from pgdrill.records import Detection, Inside, ProberPod, Trial, read
 from pgdrill.rundir import RunDir
 from pgdrill.settings import Settings
 from pgdrill.waiting import DeadlineError, eventually, pause, retry
 from pgdrill.workload import ledger
 from pgdrill.workload.attempts import Attempts
-from pgdrill.workload.prober import Prober
+from pgdrill.workload.prober import Prober, pod_file
 
 T = TypeVar("T")
 
@@ -148,18 +155,14 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
     parts = (experiment.name, failover.other_timing(platform.tuning_name), str(number))
     raw = context.run.raw / "-".join(filter(None, parts))
     journal_file = context.run.journals / f"{raw.name}.json"
+    how: dict[str, Any] = {"deadline": DEADLINE, "in_time": in_time_ms / 1000, "with_parts": True}
+    beside = _prober_inside(context, table.replace("ledger", "inside", 1), raw, how)
     with (
         context.reporter.task(f"{experiment.name} {number}/{context.settings.trials}") as update,
         platform.observers() as observers,
         FailoverWatch(observers, context.events) as watch,
-        Prober(
-            lanes(cluster),
-            table,
-            raw,
-            deadline=DEADLINE,
-            in_time=in_time_ms / 1000,
-            with_parts=True,
-        ) as prober,
+        beside or nullcontext(),
+        Prober(lanes(cluster), table, raw, **how) as prober,
     ):
         prober.wait_for_acks(40, within=timeouts.FIRST_ACKS)
         update(1, f"writing; fault in {phase:.2f} s (seed {seed})")
@@ -174,6 +177,8 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
         update(2, f"{journal.evidence}; waiting for recovery")
         with suppress(DeadlineError):  # a gap that did not end is a broken promise, and measured
             prober.wait_for_acks(40, within=recover)
+            if beside:
+                beside.wait_for_acks(40, within=recover)
         redundancy = _redundancy(platform, journal.injected_at, recover)
         update(3, "redundant again; waiting for steady service")
         with suppress(DeadlineError):  # measured as well, and broken
@@ -182,15 +187,7 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
     ended = time.monotonic()
     after = platform.engine.members()
     old = next(m for m in before if m.name == journal.target)
-    ids = _from_address("the ledger read", lambda: ledger.read_ids(cluster.conninfo(), table))
-    torn = _from_address("its parts read", lambda: ledger.torn(cluster.conninfo(), table))
-    lost_updates = _from_address(
-        "its counters read", lambda: ledger.lost_updates(cluster.conninfo(), table)
-    )
-    displaced = _from_address(
-        "its lists read", lambda: ledger.displaced(cluster.conninfo(), table, attempts)
-    )
-    keep_suspects(raw / "suspects.json", attempts, ids)
+    fate = _fate(cluster, table, attempts, raw / "suspects.json")
     held = _holdings(cluster, table)
     primary = held.get(platform.engine.primary().name)
     trial = Trial(
@@ -213,10 +210,7 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
             lane.name: attempts.lane_result(lane.name, around=(journal.injected_at, ended))
             for lane in lanes(cluster)
         },
-        ledger=ledger.reconcile(attempts, ids),
-        torn=torn,
-        lost_updates=lost_updates,
-        displaced=displaced,
+        **fate,
         members={name: holding.rows for name, holding in held.items()},
         diverged=tuple(name for name, holding in held.items() if holding != primary),
         redundancy=redundancy,
@@ -227,9 +221,67 @@ def run_trial(context: DrillContext, experiment: Experiment, number: int) -> Tri
         parts=watch.parts(journal.injected_at, journal.target),
         schedule_error_p99_ms=attempts.schedule_error_p99_ms(),
         attempts_file=str(prober.file.relative_to(context.run.path)),
+        inside=_seen_inside(context, beside, (journal.injected_at, ended)) if beside else None,
     )
     context.run.keep(trial)
     return trial
+
+
+def _prober_inside(
+    context: DrillContext, table: str, raw: Path, how: dict[str, Any]
+) -> Prober | None:
+    """Return a prober that runs beside the database, on an empty ledger; None: none was asked for.
+
+    It has the lanes of this machine's clients, and their rates.
+    """
+    if not context.settings.prober_image:
+        return None
+    platform, cluster = context.platform, context.cluster
+    assert isinstance(platform, LoadsInside), "the choice of a platform refuses others"
+    _from_address(
+        "an empty ledger",
+        lambda: ledger.create_table(cluster.conninfo(), table, with_parts=True),
+    )
+    launch = platform.prober_inside(context.settings.prober_image)
+    clients = [lane for lane in lanes(cluster) if not lane.direct]
+    return Prober(clients, table, raw, **how, launch=launch)
+
+
+def _seen_inside(context: DrillContext, prober: Prober, around: tuple[float, float]) -> Inside:
+    """Return what the prober inside saw, and the fate of its writes."""
+    attempts = prober.result()
+    where_it_ran = read(pod_file(prober.file), ProberPod)
+    assert where_it_ran, "the program that carries it writes this before it ends well"
+    return Inside(
+        where=where_it_ran,
+        lanes={lane: attempts.lane_result(lane, around=around) for lane in attempts.lanes},
+        **_fate(
+            context.cluster,
+            prober.file.stem,
+            attempts,
+            prober.file.with_name("suspects-inside.json"),
+        ),
+        two_writers=attempts.two_writers(),
+        schedule_error_p99_ms=attempts.schedule_error_p99_ms(),
+        attempts_file=str(prober.file.relative_to(context.run.path)),
+    )
+
+
+def _fate(cluster: Cluster, table: str, attempts: Attempts, suspects: Path) -> dict[str, Any]:
+    """Return the fields of a record about the fate of every write; keep the suspects."""
+    address = cluster.conninfo()
+    ids = _from_address("the ledger read", lambda: ledger.read_ids(address, table))
+    keep_suspects(suspects, attempts, ids)
+    return {
+        "ledger": ledger.reconcile(attempts, ids),
+        "torn": _from_address("its parts read", lambda: ledger.torn(address, table)),
+        "lost_updates": _from_address(
+            "its counters read", lambda: ledger.lost_updates(address, table)
+        ),
+        "displaced": _from_address(
+            "its lists read", lambda: ledger.displaced(address, table, attempts)
+        ),
+    }
 
 
 def _from_address(what: str, call: Callable[[], T]) -> T:

@@ -1,7 +1,7 @@
 """Checking that the data from before the faults of a run is there after the last fault."""
 
 from pgdrill.platforms.base import Cluster
-from pgdrill.records import Kept, Trial, read_lines
+from pgdrill.records import Kept, Trial, read_lines, views
 from pgdrill.rundir import RunDir
 from pgdrill.workload import dataset, ledger
 from pgdrill.workload.attempts import Attempts
@@ -23,14 +23,15 @@ def recheck_data(cluster: Cluster, run: RunDir) -> Kept:
     for trial in read_lines(run.file(Trial), Trial):
         if trial.control:
             continue
-        file = run.path / trial.attempts_file
-        ids = ledger.read_ids(cluster.conninfo(), file.stem)
-        missing = len(ledger.lost(Attempts.load(file), ids))
-        if missing and not first:
-            first = f"{trial.experiment} {trial.number}"
         number += 1
-        acked += trial.ledger.acked
-        lost += missing
+        for seen in views(trial):
+            file = run.path / seen.attempts_file
+            ids = ledger.read_ids(cluster.conninfo(), file.stem)
+            missing = len(ledger.lost(Attempts.load(file), ids))
+            if missing and not first:
+                first = f"{trial.experiment} {trial.number}"
+            acked += seen.ledger.acked
+            lost += missing
     kept = Kept(
         trials=number, acked=acked, lost=lost, first_lost=first, differing=_differing(cluster)
     )

@@ -8,12 +8,13 @@ from statistics import median_low
 from pgdrill.faults.catalogue import FAULTS, TUNED, FaultSpec, Where
 from pgdrill.judge.budgets import PROCESSORS, SCHEDULE_ERROR, processors_of
 from pgdrill.judge.verdicts import Verdicts, worst
-from pgdrill.records import About, Budget, Fingerprint, LaneResult, Trial, total
+from pgdrill.records import About, Budget, Fingerprint, LaneResult, Trial, total, views
 from pgdrill.rundir import Records
 
 WRITE_GAP = "write-gap"  # the kind of the promise, as in `--budget`
 STEADY = "steady-service"  # likewise
 CLIENT_LANES = ("fresh", "held")  # through the load balancer: what a user would notice
+INSIDE = "inside"  # after a lane's name: of a prober beside the database
 
 STEADY_WINDOW = 5.0  # seconds in which 99 % of attempts are in time: 350 attempts
 RECOVER = 120.0  # seconds to wait for recovery, at least
@@ -217,6 +218,12 @@ def judge(
             note = _spread(gaps) or ("the gap had not ended" if gaps[0] and not seen[0].gap else "")
             on = about.model_copy(update={"lane": lane})
             verdicts.check(promised.gap, worst(gaps), f"{subject}, {lane}", note, on)
+            # Where the way in is short, no client may wait longer.
+            beside = [_gap(t.inside.lanes[lane], promised.gap) for t in trials if t.inside]
+            if beside:
+                on = about.model_copy(update={"lane": f"{lane} {INSIDE}"})
+                note = _spread(beside)
+                verdicts.check(promised.gap, worst(beside), f"{subject}, {lane} inside", note, on)
         _steady(trials, promised.steady, verdicts, subject, about)
         times = [math.inf if t.redundancy is None else t.redundancy for t in trials]
         never = f"not within {patience(where):.0f} s" if math.inf in times else ""
@@ -225,19 +232,20 @@ def judge(
         if fate != "either":
             budget, wrong, passed = _timelines(trials, must_move=fate == "moves")
             verdicts.check(budget, wrong, subject, passed, about)
-        acked = sum(t.ledger.acked for t in trials)
-        written = all(t.ledger.acked for t in trials)
+        seen_by_all = [view for trial in trials for view in views(trial)]
+        acked = sum(view.ledger.acked for view in seen_by_all)
+        written = all(view.ledger.acked for view in seen_by_all)
         # Not judged if no member could be read directly; the platform reports that before.
         direct = any(t.members or t.lanes.keys() - set(CLIENT_LANES) for t in trials)
         for budget, counts in (
-            (LOST, [t.ledger.acked_lost for t in trials]),
-            (PHANTOM, [t.ledger.refused_present for t in trials]),
-            (DUPLICATE, [t.ledger.duplicate for t in trials]),
+            (LOST, [v.ledger.acked_lost for v in seen_by_all]),
+            (PHANTOM, [v.ledger.refused_present for v in seen_by_all]),
+            (DUPLICATE, [v.ledger.duplicate for v in seen_by_all]),
             (DIVERGED, [len(t.diverged) for t in trials] if direct else []),
             # Older runs wrote one row each.
-            (TORN, [t.torn for t in trials if t.torn is not None]),
-            (LOST_UPDATES, [t.lost_updates for t in trials if t.lost_updates is not None]),
-            (DISPLACED, [t.displaced for t in trials if t.displaced is not None]),
+            (TORN, [v.torn for v in seen_by_all if v.torn is not None]),
+            (LOST_UPDATES, [v.lost_updates for v in seen_by_all if v.lost_updates is not None]),
+            (DISPLACED, [v.displaced for v in seen_by_all if v.displaced is not None]),
         ):
             if counts:
                 # Without an acknowledged write, a count of zero proves nothing; a greater one does.
@@ -276,7 +284,7 @@ def _two_writers(trials: Sequence[Trial], verdicts: Verdicts, subject: str, abou
 
     A trial in which no direct lane had an ack is no evidence; an overlap always counts.
     """
-    seen = max(t.two_writers for t in trials)
+    seen = max(view.two_writers for trial in trials for view in views(trial))
     unseen = worst([t.unseen_overlap for t in trials])
     note = "" if unseen is None else f"an overlap below {unseen:.2f} s may not be detected"
     evident = seen or all(

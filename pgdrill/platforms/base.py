@@ -18,7 +18,7 @@ from pgdrill.observe.autoscale import Autoscaler
 from pgdrill.platforms import session
 from pgdrill.settings import Settings
 from pgdrill.waiting import DeadlineError, eventually
-from pgdrill.workload.pgbench_program import Program
+from pgdrill.workload.pgbench_program import Launch, Program
 
 Capability = Literal[
     "node-loss",
@@ -236,13 +236,20 @@ class HasAutoscaler(Protocol):
 
 @runtime_checkable
 class LoadsInside(Protocol):
-    """A platform that can run the clients of a load beside the database."""
+    """A platform that can run clients beside the database."""
 
     def pgbench_inside(self, workers: int) -> Program:
         """Return a pgbench that is so many pods for each start.
 
         Raises:
             BrokenEnvironmentError: there is no image for them.
+        """
+
+    def prober_inside(self, image: str) -> Launch:
+        """Return how a prober starts in a pod of an image, with a connection to the primary.
+
+        Raises:
+            BrokenEnvironmentError: the database does not answer.
         """
 
 

@@ -15,7 +15,7 @@ from pgdrill.settings import BY_KEY, EXISTING, Settings
 
 # Options that others than these platforms would ignore, and what they are for.
 ONLY_FOR = {
-    ("kind", "kube"): ("pods", ("load", "load_workers")),
+    ("kind", "kube"): ("pods", ("load", "load_workers", "prober_image")),
     ("kube",): ("an existing cluster", ("context", "namespace", "node_namespace")),
     ("patroni",): ("an existing cluster", ("patroni", "patroni_auth", "patroni_ca")),
     EXISTING: (

@@ -26,7 +26,17 @@ from pgdrill.records.recovery import BackupTaken, NearbyWrite, Rebuild, Recovery
 from pgdrill.records.runs import Clock, Collected, Event, Fingerprint, RunEnd, Series, TestEnd
 from pgdrill.records.scaling import PoolerPod, ScalePoint, Scaling, Surge
 from pgdrill.records.store import append, read, read_lines, write
-from pgdrill.records.trials import Kept, LaneResult, LedgerCount, Part, Service, Trial
+from pgdrill.records.trials import (
+    Inside,
+    Kept,
+    LaneResult,
+    LedgerCount,
+    Part,
+    ProberPod,
+    Service,
+    Trial,
+    views,
+)
 from pgdrill.records.verdicts import SHARE, About, Budget, Outcome, Term, Verdict, total
 from pgdrill.records.watch import Handover, Pause, Reads, Server, Watch, step
 
@@ -47,6 +57,7 @@ __all__ = [
     "Event",
     "Fingerprint",
     "Handover",
+    "Inside",
     "Kept",
     "LaneResult",
     "LedgerCount",
@@ -58,6 +69,7 @@ __all__ = [
     "Part",
     "Pause",
     "PoolerPod",
+    "ProberPod",
     "Published",
     "Reads",
     "Rebuild",
@@ -87,5 +99,6 @@ __all__ = [
     "read_lines",
     "step",
     "total",
+    "views",
     "write",
 ]

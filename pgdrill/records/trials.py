@@ -49,6 +49,29 @@ class Service(Record):
     shares: tuple[float | None, ...]  # % of each whole second; None: no attempt was due in it
 
 
+class ProberPod(Record):
+    """Where a prober inside of the cluster ran, and its clock against this machine's."""
+
+    pod: str
+    node: str
+    clock_ahead_ms: float
+    clock_bound_ms: float  # how much that may be wrong, either way, from start to end
+
+
+class Inside(Record):
+    """What clients beside the database saw during a trial, and the fate of their own writes."""
+
+    where: ProberPod
+    lanes: dict[str, LaneResult]
+    ledger: LedgerCount
+    torn: int
+    lost_updates: int
+    displaced: int
+    two_writers: float
+    schedule_error_p99_ms: float
+    attempts_file: str
+
+
 class Part(Record):
     """A named step of a failover, in seconds after the fault."""
 
@@ -89,6 +112,12 @@ class Trial(Record, file="trials.jsonl"):
     parts: tuple[Part, ...]
     schedule_error_p99_ms: float
     attempts_file: str
+    inside: Inside | None = None  # None: no prober ran inside of the cluster
+
+
+def views(trial: Trial) -> tuple[Trial | Inside, ...]:
+    """Return what each of a trial's probers saw: this machine's, and one inside where it ran."""
+    return (trial, trial.inside) if trial.inside else (trial,)
 
 
 class Kept(Record, file="kept.json"):

@@ -1,9 +1,10 @@
 """Summaries of the trials of a run, for page, terminal and tables."""
 
 from dataclasses import dataclass
+from statistics import median_low
 
-from pgdrill.judge.failover import WRITE_GAP
-from pgdrill.records import LedgerCount, Trial, Verdict
+from pgdrill.judge.failover import INSIDE, WRITE_GAP
+from pgdrill.records import LaneResult, LedgerCount, Trial, Verdict, views
 from pgdrill.report.run_data import RunData
 
 CONFIDENCE = 0.95
@@ -47,6 +48,25 @@ class Group:
     tuning: str
     trials: tuple[Trial, ...]
     lanes: tuple[LaneGaps, ...]
+    inside: tuple[LaneGaps, ...] = ()  # of the prober beside the database, where one ran
+
+    @property
+    def every_lane(self) -> tuple[LaneGaps, ...]:
+        """Those of this machine's clients, then those inside."""
+        return (*self.lanes, *self.inside)
+
+    def way_in(self, inside: LaneGaps) -> float | None:
+        """Return how much longer a lane's gap is on this machine than inside, median of trials.
+
+        None: no trial has both.
+        """
+        outside = {f"{lane.lane} {INSIDE}": dict(lane.gaps) for lane in self.lanes}
+        longer = [
+            outside[inside.lane][number] - gap
+            for number, gap in inside.gaps
+            if number in outside.get(inside.lane, {})
+        ]
+        return median_low(longer) if longer else None
 
     @property
     def verified(self) -> tuple[Trial, ...]:
@@ -70,7 +90,7 @@ class Group:
 
     def ledger(self) -> LedgerCount:
         """The ledger's classes, summed over all trials."""
-        return total([trial.ledger for trial in self.trials])
+        return total([view.ledger for trial in self.trials for view in views(trial)])
 
 
 def groups(m: RunData) -> tuple[Group, ...]:
@@ -114,7 +134,7 @@ def worst_fresh(m: RunData) -> tuple[Group, LaneGaps] | None:
 
 def drilled_ledger(m: RunData) -> LedgerCount:
     """Sum the ledger over all trials that are no controls."""
-    return total([trial.ledger for group in drills(m) for trial in group.trials])
+    return total([group.ledger() for group in drills(m)])
 
 
 def proven(m: RunData) -> list[Trial]:
@@ -124,7 +144,7 @@ def proven(m: RunData) -> list[Trial]:
 
 def proven_acks(m: RunData) -> int:
     """Count acknowledged writes of the trials that count as evidence of loss or of none."""
-    return total([trial.ledger for trial in proven(m)]).acked
+    return total([view.ledger for trial in proven(m) for view in views(trial)]).acked
 
 
 def all_trials(m: RunData) -> list[Trial]:
@@ -155,18 +175,27 @@ def _group(
     verdicts: tuple[Verdict, ...],
 ) -> Group:
     real = [trial for trial in trials if trial.verified]
-    lanes = []
-    for lane in dict.fromkeys(lane for trial in trials for lane in trial.lanes if is_routed(lane)):
-        seen = [(t.number, t.lanes[lane].gap) for t in real if lane in t.lanes]
-        lanes.append(
-            LaneGaps(
-                lane=lane,
-                gaps=tuple((number, gap) for number, gap in seen if gap is not None),
-                unknown=sum(gap is None for _, gap in seen),
-                limit=_gap_limit(verdicts, experiment, tuning, lane),
-            )
+    names = dict.fromkeys(lane for trial in trials for lane in trial.lanes if is_routed(lane))
+    outside = [(trial.number, trial.lanes) for trial in real]
+    inside = [(trial.number, trial.inside.lanes) for trial in real if trial.inside]
+
+    def gaps(called: str, lane: str, found: list[tuple[int, dict[str, LaneResult]]]) -> LaneGaps:
+        seen = [(number, lanes[lane].gap) for number, lanes in found if lane in lanes]
+        return LaneGaps(
+            lane=called,
+            gaps=tuple((number, gap) for number, gap in seen if gap is not None),
+            unknown=sum(gap is None for _, gap in seen),
+            limit=_gap_limit(verdicts, experiment, tuning, called),
         )
-    return Group(experiment, fault, tuning, trials, tuple(lanes))
+
+    return Group(
+        experiment,
+        fault,
+        tuning,
+        trials,
+        tuple(gaps(lane, lane, outside) for lane in names),
+        tuple(gaps(f"{lane} {INSIDE}", lane, inside) for lane in names) if inside else (),
+    )
 
 
 def _gap_limit(

@@ -39,9 +39,9 @@ class NoPgbenchError(BrokenEnvironmentError):
 
 @dataclass(frozen=True)
 class Launch:
-    """How one pgbench is started; end removes what remains after that process was killed.
+    """How one program is started; end removes what remains after that process was killed.
 
-    aside: seconds that starting and ending it may take beside the load itself.
+    aside: seconds that starting and ending it may take beside its work itself.
     """
 
     command: tuple[str, ...]

@@ -1,9 +1,9 @@
 """The prober's own process: one thread, one event loop, attempts due at fixed times.
 
 Started by prober.Prober as `python -m pgdrill.workload.probe_loop`. The first line on stdin is
-its configuration; each "?" after it is answered on stdout with one line of JSON. At the end of
-stdin, also if the parent has died, no new attempt begins; the process saves and exits once the open
-ones have ended. On SIGTERM it gives the open ones up, saves and exits.
+its configuration; each "?" after it is answered on stdout with one line of JSON. At a ".", and at
+the end of stdin, also if the parent has died, no new attempt begins; the process saves and exits
+once the open ones have ended. On SIGTERM it gives the open ones up, saves and exits.
 """
 
 import contextlib
@@ -31,6 +31,7 @@ from pgdrill.workload.server_identity import IDENTITY_ALWAYS, IDENTITY_SQL, TIME
 
 HEAD_START = SECOND // 10  # for held sessions to connect before the first attempt is due
 SPIN = 2_000_000  # microseconds of CPU without a wait
+LOOK, END = b"?", b"."  # what the parent may write
 CHECK_EVERY = 0.1  # seconds between two checks for a signal
 
 _INSERT = SQL("INSERT INTO {} (id, lane) VALUES ($1, $2) RETURNING {}, {}")
@@ -208,19 +209,20 @@ class _Control:
         self._loop = loop
 
     def ready(self, events: int) -> None:
-        """Answer every request; stop at the end of stdin."""
+        """Answer every request; stop at END, and at the end of stdin."""
         requests = os.read(0, 4096)
         if not requests:
-            self._loop.stopping = True
             self._loop.selector.unregister(0)
+        if not requests or END in requests:
+            self._loop.stopping = True
         answer = json.dumps(self._loop.status()).encode() + b"\n"
         with contextlib.suppress(BrokenPipeError):  # the parent is gone: stdin ends, too
-            os.write(1, answer * requests.count(b"?"))
+            os.write(1, answer * requests.count(LOOK))
 
 
 def main() -> None:
     """Read the configuration, probe until a stop is requested, save."""
-    config = json.loads(_first_line())
+    config = json.loads(first_line())
     lanes = [Lane(**lane) for lane in config["lanes"]]
     loop = Loop(
         lanes,
@@ -264,7 +266,7 @@ def _restore_priority() -> None:
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
-def _first_line() -> bytes:
+def first_line() -> bytes:
     """Read up to the line's end and no further: requests follow."""
     line = bytearray()
     while not line.endswith(b"\n"):

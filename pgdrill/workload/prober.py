@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +26,8 @@ from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.settings import PACKAGE
 from pgdrill.waiting import DeadlineError, eventually
 from pgdrill.workload.attempts import Attempts
+from pgdrill.workload.pgbench_process import LOST
+from pgdrill.workload.pgbench_program import Launch
 from pgdrill.workload.server_identity import IDENTITY_ALWAYS
 
 LAUNCH_WITHIN = 20.0  # seconds; an interpreter and its imports take 0.5 s on an idle core
@@ -61,7 +64,8 @@ class Prober:
     The block begins once each lane but direct ones has had a write acknowledged. deadline is
     in seconds from when an attempt is due; an answer after in_time seconds is late (None: the
     deadline). identity: keys of IDENTITY_SQL that each write returns. with_parts: each attempt also
-    adds two rows to a second table, and one to a counter.
+    adds two rows to a second table, and one to a counter. launch: what stands for the process on
+    this machine, for one that runs elsewhere.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Prober:
         identity: Collection[str] = IDENTITY_ALWAYS,
         in_time: float | None = None,
         with_parts: bool = False,
+        launch: Launch | None = None,
     ) -> None:
         if len({lane.name for lane in lanes}) != len(lanes) or not lanes:
             raise ValueError("a prober needs lanes, each with a name of its own")
@@ -92,6 +97,7 @@ class Prober:
             "with_parts": with_parts,
             "file": str(self.file.absolute()),
         }
+        self._starts = launch or _here()
         self._process: subprocess.Popen[bytes] | None = None
         self._request_lock = threading.Lock()
 
@@ -106,7 +112,7 @@ class Prober:
             raise ValueError(f"{self.file} exists: each prober needs a table of its own")
         self._launch()
         try:
-            self._query(LAUNCH_WITHIN)
+            self._query(LAUNCH_WITHIN + self._starts.aside)
             try:
                 self.wait_for_acks(1, self._start_within)
             except DeadlineError:
@@ -142,7 +148,10 @@ class Prober:
         Raises:
             BrokenEnvironmentError: the prober died.
         """
-        return {lane: LaneState(**seen) for lane, seen in self._query(ANSWER_WITHIN).items()}
+        return {
+            lane: LaneState(**seen)
+            for lane, seen in self._query(ANSWER_WITHIN + self._starts.aside).items()
+        }
 
     def wait_for_acks(self, n: int, within: float) -> None:
         """Wait until each lane but direct ones has had n more acks than at the time of the call.
@@ -215,14 +224,13 @@ class Prober:
 
     def _launch(self) -> None:
         self._errors.parent.mkdir(parents=True, exist_ok=True)
-        path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pgdrill.workload.probe_loop"],
+                self._starts.command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=os.environ | {"PYTHONPATH": path, "LC_ALL": "C"},
+                env=self._starts.environment,
                 start_new_session=True,  # Ctrl-C at the terminal does not reach it: we stop it
                 bufsize=0,
             )
@@ -275,6 +283,8 @@ class Prober:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(LEAVE_WITHIN)
         lines = self._errors.read_text(errors="replace").strip().splitlines()
+        if lines and self._process.returncode == LOST:
+            return BrokenEnvironmentError(lines[-1])
         return BrokenEnvironmentError(
             f"the prober died (exit status {self._process.returncode}):"
             f" {lines[-1] if lines else 'it printed nothing'}; its attempts are not known, see"
@@ -291,12 +301,26 @@ class Prober:
             if gently:
                 process.stdin.close()
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(self._deadline + SAVE_WITHIN)
+                    process.wait(self._deadline + SAVE_WITHIN + self._starts.aside)
         finally:
             for end in (process.terminate, process.kill):
                 if process.poll() is None:
                     end()
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(LEAVE_WITHIN)
+            if process.returncode == -signal.SIGKILL and self._starts.end:
+                self._starts.end()
             process.stdin.close()
             process.stdout.close()
+
+
+def pod_file(attempts: Path) -> Path:
+    """Return where the program that carries a prober in a pod describes that pod."""
+    return attempts.with_suffix(".pod.json")
+
+
+def _here() -> Launch:
+    """Return how a prober starts on this machine."""
+    path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
+    command = (sys.executable, "-m", "pgdrill.workload.probe_loop")
+    return Launch(command, os.environ | {"PYTHONPATH": path, "LC_ALL": "C"})

@@ -208,10 +208,11 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
         with nullcontext() if self._from_nodes else suppress(BrokenEnvironmentError):
             for node in self.helpers.remove():
                 self._say(f"removed the helper pod on node {node}, which undid what was left there")
-        # Who may not look for such pods or the Jobs of loads has made none; both end by themselves.
+        # Who may not look for such pods or the Jobs of clients has made none; both end by
+        # themselves.
         with suppress(BrokenEnvironmentError):
             for job in jobs.remove_left(self._access, settings.namespace, settings.cluster):
-                self._say(f"removed what a load left: Job {job}")
+                self._say(f"removed what clients left: Job {job}")
         super().down()
         self.__dict__.pop("_handle", None)
         self._kept = False
@@ -226,7 +227,7 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
         return rights.ask(
             self.found,
             self.reads_secret,
-            self.settings.load == "cluster",
+            self.settings.load == "cluster" or bool(self.settings.prober_image),
             self.settings.node_namespace if self._from_nodes else "",
         )
 

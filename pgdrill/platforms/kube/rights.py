@@ -57,9 +57,9 @@ _ALWAYS = (
 )
 
 
-# With --load=cluster: pods that carry the load, and exec to follow them.
+# With --load=cluster or --prober-image: pods that carry clients, and exec to follow them.
 _LOAD_INSIDE = (
-    *(Right("load", verb, "jobs", "batch", "pods that carry the load") for verb in JOB_VERBS),
+    *(Right("load", verb, "jobs", "batch", "pods that carry clients") for verb in JOB_VERBS),
     Right("load", "create", "configmaps", "", "the scripts of those pods"),
     Right("load", "create", "secrets", "", "their password"),
     # A websocket is opened by GET: which verb that asks for depends on the version of Kubernetes.
@@ -88,7 +88,7 @@ class Answer:
 def needed(secret: bool, inside: bool, nodes: bool) -> tuple[Right, ...]:
     """Return every right, those of all levels.
 
-    secret: whether the operator's Secret is read; inside: whether pods carry the load; nodes:
+    secret: whether the operator's Secret is read; inside: whether pods carry clients; nodes:
     whether privileged pods break things.
     """
     return (

@@ -276,6 +276,10 @@ def _delete(batch: client.BatchV1Api, namespace: str, job: str) -> None:
 # -- its pods --------------------------------------------------------------------------------------
 
 
+class NeverError(BrokenEnvironmentError):
+    """A pod that will not run, however long one waits: it, or its image, is to blame."""
+
+
 @dataclass(frozen=True)
 class Pod:
     """A pod of a Job; waits is what keeps it from running, hopeless: it never will."""
@@ -290,7 +294,8 @@ def running(place: Place, job: str, n: int) -> list[Pod]:
     """Wait until all n pods of a Job run; return them in the order of their numbers.
 
     Raises:
-        BrokenEnvironmentError: they do not, with the reason of a pod or of the Job.
+        NeverError: one never will.
+        BrokenEnvironmentError: they do not in time, with the reason of a pod or of the Job.
     """
     api = place.access.client()
     core, plain = client.CoreV1Api(api), api.sanitize_for_serialization
@@ -304,14 +309,16 @@ def running(place: Place, job: str, n: int) -> list[Pod]:
             )
         except (ApiException, HTTPError) as error:
             raise BrokenEnvironmentError(kubectl_output.why(error)) from None
-        return {
-            int(one["metadata"]["annotations"][INDEX]): seen(one) for one in plain(found)["items"]
-        }
+        latest.clear()
+        for one in plain(found)["items"]:
+            latest[int(one["metadata"]["annotations"][INDEX])] = seen(one)
+        return dict(latest)
 
     def settled(found: Mapping[int, Pod]) -> bool:
         all_run = len(found) == n and not any(one.waits for one in found.values())
         return all_run or any(one.hopeless for one in found.values())
 
+    latest: dict[int, Pod] = {}
     try:
         there = eventually(
             f"{n} pods of Job {job}",
@@ -320,11 +327,15 @@ def running(place: Place, job: str, n: int) -> list[Pod]:
             within=timeouts.LOAD_PODS_BEGIN,
             not_yet=(BrokenEnvironmentError,),
         )
-    except DeadlineError as error:
-        raise BrokenEnvironmentError(f"{error}; {_refused(core, place, job)}") from None
+    except DeadlineError:
+        waits = [f"{one.name} waits: {one.waits}" for one in latest.values() if one.waits]
+        raise BrokenEnvironmentError(
+            f"{n} pods of Job {job} do not run within {timeouts.LOAD_PODS_BEGIN:g} s:"
+            f" {'; '.join(waits) or _refused(core, place, job)}"
+        ) from None
     for one in there.values():
         if one.hopeless:
-            raise BrokenEnvironmentError(f"pod {one.name}, {place.image}: {one.waits}")
+            raise NeverError(f"pod {one.name} of image {place.image}: {one.waits}")
     return [one for _, one in sorted(there.items())]
 
 

@@ -259,13 +259,7 @@ class Load:
                 Path(f"{self._prefix}.{number}") if self._prefix else None,
                 partial(self._hear, first_client=share.first_client),
             )
-            for number, (pod, share) in enumerate(
-                zip(
-                    jobs.running(place, self._order.job, len(self._shares)),
-                    self._shares,
-                    strict=True,
-                )
-            )
+            for number, (pod, share) in enumerate(zip(pods, self._shares, strict=True))
         ]
 
     def _hear(self, line: str, first_client: int) -> None:

@@ -20,10 +20,11 @@ from pgdrill.observe import rulefiles
 from pgdrill.observe.pooler import PoolerAutoscaler
 from pgdrill.platforms import session
 from pgdrill.platforms.base import Cluster
-from pgdrill.platforms.kubernetes import jobs, kubectl_output
+from pgdrill.platforms.kubernetes import jobs, kubectl_output, probe_job
 from pgdrill.platforms.kubernetes.access import Access
 from pgdrill.platforms.kubernetes.faults import OPERATOR_NAMESPACE, OPERATOR_PODS
 from pgdrill.platforms.kubernetes.load_job import JobProgram
+from pgdrill.workload.pgbench_program import Launch
 
 Say = Callable[[str], None]
 
@@ -153,18 +154,28 @@ class KubernetesPlatform(ABC):
         Raises:
             BrokenEnvironmentError: no member has an image, or what a killed run left stays.
         """
-        names, access = self.names, self.access
-        jobs.remove_left(access, names.namespace, names.cluster)
-        place = jobs.Place(
-            kubeconfig=str(access.kubeconfig),
-            context=access.context,
-            namespace=names.namespace,
-            cluster=names.cluster,
-            image=self.engine.image(),
+        jobs.remove_left(self.access, self.names.namespace, self.names.cluster)
+        place = self._place(self.engine.image(), workers)
+        return JobProgram(place, self._server_version(), self._say)
+
+    def prober_inside(self, image: str) -> Launch:
+        """Return how a prober starts in a pod of an image, with a connection to the primary.
+
+        Raises:
+            BrokenEnvironmentError: the database does not answer.
+        """
+        return probe_job.launch(self._place(image, 1), self.cluster().conninfo(), self._say)
+
+    def _place(self, image: str, workers: int) -> jobs.Place:
+        return jobs.Place(
+            kubeconfig=str(self.access.kubeconfig),
+            context=self.access.context,
+            namespace=self.names.namespace,
+            cluster=self.names.cluster,
+            image=image,
             pull_secrets=self.engine.pull_secrets(),
             workers=workers,
         )
-        return JobProgram(place, self._server_version(), self._say)
 
     def versions(self) -> dict[str, str]:
         """Versions of PostgreSQL, Kubernetes and the operator."""

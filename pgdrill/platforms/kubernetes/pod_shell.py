@@ -1,7 +1,7 @@
 """Commands in a pod, by the API's exec."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from kubernetes import client
@@ -26,8 +26,8 @@ class PodShell:
         self.pod = pod
         self._access, self._namespace = access, namespace
 
-    def open(self, script: str) -> "Session":
-        """Start a script.
+    def open(self, script: str | Sequence[str]) -> "Session":
+        """Start a script of Bash, or a command where the container may lack Bash.
 
         Raises:
             BrokenEnvironmentError: the pod is gone, or the API server refuses.
@@ -39,7 +39,7 @@ class PodShell:
                 core.connect_get_namespaced_pod_exec,
                 self.pod,
                 self._namespace,
-                command=["bash", "-c", script],
+                command=["bash", "-c", script] if isinstance(script, str) else list(script),
                 stdin=True,
                 stdout=True,
                 stderr=True,
@@ -52,8 +52,8 @@ class PodShell:
             raise BrokenEnvironmentError(f"exec in {self.pod}: {_line(error)}") from None
         return Session(self.pod, opened)
 
-    def read(self, script: str, *, within: float) -> bytes:
-        """Return what a script prints, whole.
+    def read(self, script: str | Sequence[str], *, within: float) -> bytes:
+        """Return what a script prints, whole; as open() takes it.
 
         Raises:
             BrokenEnvironmentError: it fails, or does not end within so many seconds.
@@ -64,8 +64,9 @@ class PodShell:
             parts[name].append(data)
         if session.status != 0:
             trouble = b"".join(parts["err"]).decode(errors="replace").strip()
+            shown = script if isinstance(script, str) else " ".join(script)
             raise BrokenEnvironmentError(
-                f"`{script[:60]}` in {self.pod}: {trouble or f'exit status {session.status}'}"
+                f"`{shown[:60]}` in {self.pod}: {trouble or f'exit status {session.status}'}"
             )
         return b"".join(parts["out"])
 
@@ -94,26 +95,54 @@ class Session:
             BrokenEnvironmentError: the session is cut off, or does not end in so many seconds.
         """
         ends = time.monotonic() + within
-        opened = self._opened
         try:
             while True:
-                was_open = opened.is_open()
+                was_open = self.is_open
                 left = ends - time.monotonic()
-                if was_open:
-                    opened.update(timeout=max(0.0, min(POLL, left)))
-                for name, channel in OUTPUTS:
-                    if data := opened.read_channel(channel):
-                        yield name, data
+                yield from self.pieces(within=max(0.0, min(POLL, left)))
                 if not was_open:
                     return
                 if left <= 0:
                     raise BrokenEnvironmentError(
                         f"the session in {self._pod} does not end within {within:g} s"
                     )
+        finally:
+            self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the script may still print something."""
+        return bool(self._opened.is_open())
+
+    def fileno(self) -> int:
+        """Return the descriptor of the connection, to wait for output."""
+        return int(self._opened.sock.sock.fileno())
+
+    def pieces(self, *, within: float) -> list[tuple[Literal["out", "err"], bytes]]:
+        """Return what both outputs have, after a wait of at most so many seconds for the first.
+
+        Raises:
+            BrokenEnvironmentError: the session is cut off.
+        """
+        opened = self._opened
+        try:
+            if opened.is_open():
+                opened.update(timeout=within)
+            found = [(name, opened.read_channel(channel)) for name, channel in OUTPUTS]
         except (WebSocketException, OSError) as error:
             raise BrokenEnvironmentError(f"exec in {self._pod}: {_line(error)}") from None
-        finally:
-            opened.close()
+        return [(name, data) for name, data in found if data]
+
+    def send(self, data: bytes) -> None:
+        """Write to the script's input.
+
+        Raises:
+            BrokenEnvironmentError: the session is cut off.
+        """
+        try:
+            self._opened.write_stdin(data)
+        except (WebSocketException, OSError) as error:
+            raise BrokenEnvironmentError(f"exec in {self._pod}: {_line(error)}") from None
 
     def ask(self, line: str, *, within: float) -> str:
         """Send a line to a script that answers each with one line.
@@ -121,8 +150,8 @@ class Session:
         Raises:
             BrokenEnvironmentError: it does not answer.
         """
+        self.send(line.encode() + b"\n")
         try:
-            self._opened.write_stdin(line.encode() + b"\n")
             answer = bytes(self._opened.readline_stdout(timeout=within))
         except (WebSocketException, OSError) as error:
             raise BrokenEnvironmentError(f"exec in {self._pod}: {_line(error)}") from None

@@ -158,7 +158,7 @@ def _tables(m: RunData) -> list[str]:
 def _gap_table(m: RunData) -> str:
     rows = []
     for group in drills(m):
-        for lane in group.lanes:
+        for lane in group.every_lane:
             values = lane.values
             shown = [values[0], median_low(values), values[-1]] if values else [None] * 3
             limit = "-" if lane.limit is None else f"≤ {number(lane.limit)} s"
@@ -191,7 +191,7 @@ def _ledger_table(m: RunData) -> str:
 
 
 def _lines(m: RunData) -> list[str]:
-    gaps = [_gap_line(group, lane) for group in groups(m) for lane in group.lanes]
+    gaps = [_gap_line(group, lane) for group in groups(m) for lane in group.every_lane]
     if not drills(m):
         return gaps
     ledger = drilled_ledger(m)
@@ -213,7 +213,17 @@ def _gap_line(group: Group, lane: LaneGaps) -> str:
     return (
         f"{name}{control}: min {seconds(values[0])}, p50 {seconds(median_low(values))},"
         f" max {seconds(values[-1])} ({count(len(values), 'trial')}{unknown}{budget})"
+        f"{_way_in(group, lane)}"
     )
+
+
+def _way_in(group: Group, lane: LaneGaps) -> str:
+    """Return what the way from this machine adds to a gap inside; '' for other lanes."""
+    longer = group.way_in(lane) if lane in group.inside else None
+    if longer is None:
+        return ""
+    sign = "-" if longer < 0 else "+"
+    return f"; the way in: p50 {sign}{seconds(abs(longer))}"
 
 
 SUITE = Suite(
