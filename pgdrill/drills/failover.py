@@ -242,7 +242,9 @@ def _prober_inside(
         "an empty ledger",
         lambda: ledger.create_table(cluster.conninfo(), table, with_parts=True),
     )
-    launch = platform.prober_inside(context.settings.prober_image)
+    image = context.settings.prober_image
+    context.reporter.line(f"starting the prober inside, in a pod of {image}")
+    launch = platform.prober_inside(image)
     clients = [lane for lane in lanes(cluster) if not lane.direct]
     return Prober(clients, table, raw, **how, launch=launch)
 

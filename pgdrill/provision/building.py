@@ -121,7 +121,7 @@ class Builder:
 
     def _rootfs(self, system: Rootfs, say: Say) -> Path:
         """Make a Debian root file system as a plain tar, unless the cache has it."""
-        target = self._rootfs_file(system)
+        target = self.rootfs_file(system)
         if target.exists():
             return target
         with _made(target) as (scratch, keep):
@@ -166,7 +166,7 @@ class Builder:
     def node_parts(self) -> tuple[Path, list[Path]]:
         """Return the root file system and the programs of the built node."""
         programs = [cached_program(self.known.programs[name]) for name in NODE_PROGRAMS]
-        return self._rootfs_file(self.known.rootfs["node"]), programs
+        return self.rootfs_file(self.known.rootfs["node"]), programs
 
     def image_file(self, image: Image) -> Path:
         """The path of a built image's archive, there or not yet."""
@@ -175,10 +175,11 @@ class Builder:
             f"{at} {cached_program(self.known.programs[p])}" for p, at in image.programs.items()
         ]
         if image.rootfs:
-            inputs.append(str(self._rootfs_file(self.known.rootfs[image.rootfs])))
+            inputs.append(str(self.rootfs_file(self.known.rootfs[image.rootfs])))
         return cache_dir() / "images" / f"{image.name}-{image.tag}-{_key(inputs)}.tar"
 
-    def _rootfs_file(self, system: Rootfs) -> Path:
+    def rootfs_file(self, system: Rootfs) -> Path:
+        """The path of a root file system, there or not yet."""
         inputs = [*system.packages, *system.only]
         inputs += [system.suite] if system.suite != HOST_SUITE else []
         if system.hook:
@@ -194,7 +195,7 @@ class Builder:
         return cache_dir() / "rootfs" / f"{system.name}-{_key(inputs)}.tar"
 
     def _node_key(self) -> str:
-        inputs = [str(self._rootfs_file(self.known.rootfs["node"]))]
+        inputs = [str(self.rootfs_file(self.known.rootfs["node"]))]
         inputs += [str(cached_program(self.known.programs[name])) for name in NODE_PROGRAMS]
         inputs += [str(self.image_file(image)) for image in self.known.images.values()]
         return _key(inputs)

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from pgdrill.errors import BadUsageError
 from pgdrill.judge.bench import bad_percent, due
 from pgdrill.judge.failover import CLIENT_LANES
-from pgdrill.records import AlertLife, Bench
+from pgdrill.records import AlertLife, Bench, views
 from pgdrill.report import plots
 from pgdrill.report.number_format import number
 from pgdrill.report.pages import page, render
@@ -181,7 +181,7 @@ def _redundancies(name: str) -> Callable[[RunData], Iterable[float]]:
 
 def _lost(name: str) -> Callable[[RunData], Iterable[float]]:
     return lambda m: [
-        float(sum(trial.ledger.acked_lost for trial in group.verified))
+        float(sum(view.ledger.acked_lost for trial in group.verified for view in views(trial)))
         for group in _groups(m, name)
         if group.verified
     ]

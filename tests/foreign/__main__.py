@@ -1,9 +1,10 @@
-"""`python -m tests.foreign up|objects|down`: a cluster of somebody else's, to drill as theirs.
+"""`python -m tests.foreign up|probers|objects|down`: somebody else's cluster, to drill as theirs.
 
 up: a kind cluster of another name, CloudNativePG by its own manifest, the objects of theirs.yaml,
 what watches them (monitoring.yaml), and a kubeconfig whose user has the rights of
 infra/kube/rbac.yaml and no others. It needs what `make up PLATFORM=kind IMAGES=build` built, and an
 engine that runs.
+probers: the image for --prober-image, of the checkout as it is now; `up` ends with it.
 objects: what is there, in all namespaces, one line each with a digest of what it is asked to be,
 and the other team's rows: before and after a drill the same, or the drill left something.
 """
@@ -31,6 +32,7 @@ from pgdrill.provision.supply import Supply
 from pgdrill.provision.toolchain import tool
 from pgdrill.settings import ROOT
 from pgdrill.waiting import eventually
+from tests.foreign import prober_image
 
 HERE = Path(__file__).parent
 NAME = "theirs"
@@ -118,10 +120,18 @@ class Foreign:
             within=140,
         )
         self._account()
+        self.load_probers()
         address = '{.status.addresses[?(@.type=="InternalIP")].address}'
         at = self.kubectl("get", "node", WORKER, f"--output=jsonpath={address}").split()[0]
         self._say(f"Prometheus http://{at}:30090, Alertmanager http://{at}:30093")
         self._say(f"export KUBECONFIG={THEIRS}; context {NAME}, namespace and cluster orders")
+
+    def load_probers(self) -> None:
+        """Put the images of a prober, of this checkout and one without it, on the nodes."""
+        for archive in prober_image.archives(self._supply.known, STATE, self._say):
+            output(self._kind, "load", "image-archive", archive, f"--name={NAME}", within=300)
+            archive.unlink()
+        self._say(f"--prober-image={prober_image.REFERENCE} is on the nodes")
 
     def _operator(self) -> str:
         """Return the manifest of the operator alone, as `up` on kind applies it."""
@@ -229,7 +239,12 @@ def _line(one: dict[str, Any]) -> str:
 def main() -> int:
     """Do what the argument names."""
     reporter = Reporter()
-    actions = {"up": Foreign.up, "objects": Foreign.objects, "down": Foreign.down}
+    actions = {
+        "up": Foreign.up,
+        "probers": Foreign.load_probers,
+        "objects": Foreign.objects,
+        "down": Foreign.down,
+    }
     if len(sys.argv) != 2 or sys.argv[1] not in actions:
         print(f"one of {', '.join(actions)}", file=sys.stderr)
         return 4

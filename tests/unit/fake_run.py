@@ -14,6 +14,7 @@ from pgdrill.records import (
     Detection,
     Event,
     Fingerprint,
+    Inside,
     LaneResult,
     LedgerCount,
     MachineSecond,
@@ -21,6 +22,7 @@ from pgdrill.records import (
     Outcome,
     Part,
     PoolerPod,
+    ProberPod,
     Rebuild,
     Record,
     Recovery,
@@ -146,6 +148,27 @@ def trial(experiment: str, number: int, fresh: float | None, at: float) -> Trial
         schedule_error_p99_ms=3.2,
         attempts_file=f"raw/{experiment}-{number}.npz",
     )
+
+
+def with_inside(found: Trial, shorter: float) -> Trial:
+    """Return a trial whose gaps are shorter by so many seconds for clients beside the database."""
+    lanes = {
+        name: one.model_copy(update={"gap": None if one.gap is None else one.gap - shorter})
+        for name, one in found.lanes.items()
+        if "@" not in name
+    }
+    inside = Inside(
+        where=ProberPod(pod="pgdrill-prober-1", node="n1", clock_ahead_ms=3.0, clock_bound_ms=1.4),
+        lanes=lanes,
+        ledger=found.ledger,
+        torn=0,
+        lost_updates=0,
+        displaced=0,
+        two_writers=0.0,
+        schedule_error_p99_ms=2.0,
+        attempts_file="raw/inside.npz",
+    )
+    return found.model_copy(update={"inside": inside})
 
 
 def trials() -> list[Trial]:

@@ -212,6 +212,7 @@ NOT_EXECUTED = {
         "pytest -m chaos --level=node --profile=full --trials=1",
         "pgdrill kube sweep",
         "pytest -m chaos --level=fault --trials=3",
+        "pytest -m chaos --level=fault --prober-image=registry.example/pgdrill:1",
         "pytest -m perf --level=load",
         "pytest -m perf --level=load --load=cluster --load-workers=3",
         "pytest -m smoke",

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from pgdrill.judge import failover
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
 from pgdrill.records import Budget, Service, Trial
 from pgdrill.rundir import Records, RunDir
-from tests.unit.fake_run import fingerprint, trial
+from tests.unit.fake_run import fingerprint, trial, with_inside
 
 pytestmark = pytest.mark.unit
 
@@ -312,3 +313,39 @@ def test_members_that_differ_are_counted_over_all_trials(good: Trial) -> None:
     assert (diverged.observed, diverged.note) == (4, f"of {acked} acked")
     assert given["prober schedule error p99"].observed == 7.5
     assert given[failover.REDUNDANCY.name].note == ""
+
+
+def test_a_loss_that_only_clients_inside_saw_is_a_loss(tmp_path: Path, good: Trial) -> None:
+    """Their ledger is judged with the other one, for each way in which a write can go wrong."""
+    both = with_inside(good, 0.5)
+    assert set(outcomes(tmp_path, both).values()) <= {"met", "invalid"}
+    assert both.inside
+    counts: dict[str, dict[str, Any]] = {
+        "acknowledged writes lost": {"ledger": good.ledger.model_copy(update={"acked_lost": 1})},
+        "refused writes present": {"ledger": good.ledger.model_copy(update={"refused_present": 1})},
+        "duplicate rows": {"ledger": good.ledger.model_copy(update={"duplicate": 1})},
+        "transactions that are there in part": {"torn": 1},
+        "updates lost or made up": {"lost_updates": 1},
+        "appends out of place": {"displaced": 1},
+        "time with two writable members": {"two_writers": 0.1},
+    }
+    for name, changed in counts.items():
+        worse = both.model_copy(update={"inside": both.inside.model_copy(update=changed)})
+        assert outcomes(tmp_path, worse)[f"primary_kill: {name}"] == "broken"
+
+
+def test_clients_inside_that_wrote_nothing_prove_nothing(tmp_path: Path, good: Trial) -> None:
+    """A ledger without an acknowledged write lost none of them."""
+    both = with_inside(good, 0.5)
+    assert both.inside
+    none = good.ledger.model_copy(update={"acked_present": 0})
+    silent = both.model_copy(update={"inside": both.inside.model_copy(update={"ledger": none})})
+    assert outcomes(tmp_path, silent)["primary_kill: acknowledged writes lost"] == "invalid"
+
+
+def test_no_client_inside_may_wait_longer_than_promised(tmp_path: Path, good: Trial) -> None:
+    """The promise of clients outside holds for them; without a gap there is no evidence."""
+    name = "primary_kill, fresh inside: write gap"
+    assert outcomes(tmp_path, with_inside(good, 0.5))[name] == "met"
+    assert outcomes(tmp_path, with_inside(good, -100))[name] == "broken"
+    assert name not in outcomes(tmp_path, good)

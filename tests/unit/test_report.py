@@ -53,6 +53,7 @@ from tests.unit.fake_run import (
     trial,
     trials,
     verdict,
+    with_inside,
     write_run,
 )
 
@@ -410,6 +411,24 @@ def test_terminal_says_the_same_in_few_lines(whole: RunDir) -> None:
     ):
         assert words in said
     assert said.isascii()
+
+
+def test_gaps_inside_are_beside_those_outside(tmp_path: Path) -> None:
+    """Terminal, table and page have both, and by how much the way in makes them longer."""
+    run = bare(tmp_path / "run")
+    for number in (1, 2, 3):
+        outside = trial("primary_kill", number, 2.0, START + 60 * number)
+        run.keep(with_inside(outside, 0.1 * number))
+    said = "\n".join(terminal(run.path))
+    assert "write gap primary_kill tuned fresh: min 2 s, p50 2 s, max 2 s (3 trials)\n" in said
+    inside = "write gap primary_kill tuned fresh inside: min 1.7 s, p50 1.8 s, max 1.9 s (3 trials)"
+    assert f"{inside}; the way in: p50 +0.2 s" in said
+    ledger = trial("primary_kill", 1, 2.0, START).ledger
+    assert f"ledger: acked {6 * ledger.acked + 6:,}" in said, "those of both"
+    assert "| primary_kill | tuned | fresh inside | 3/3 |" in tables(run.path)
+    page = splice(run.path).read_text()
+    assert "gap held inside" in page
+    assert "what the way in costs" in page
 
 
 SUITE = """

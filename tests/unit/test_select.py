@@ -38,3 +38,12 @@ def test_between_two_somebody_has_to_choose(states: dict[str, Path]) -> None:
         choose(resolve({"platform": "auto"}, {}, Path("/nowhere")))
     platform, why = choose(resolve({"platform": "kind"}, {}, Path("/nowhere")))
     assert (platform.name, why) == ("kind", "--platform=kind")
+
+
+@pytest.mark.parametrize("platform", ["local", "patroni"])
+def test_a_prober_in_a_pod_needs_pods(platform: str) -> None:
+    """Where there are none the option is refused, and nothing is reached."""
+    given: dict[str, str | None] = {"platform": platform, "prober_image": "registry.example/p:1"}
+    words = "--prober-image is for pods: it needs --platform=kind or --platform=kube"
+    with pytest.raises(BadUsageError, match=f"^{words}$"):
+        choose(resolve(given, {}, Path("/nowhere")))
