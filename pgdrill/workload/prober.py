@@ -171,7 +171,7 @@ class Prober:
             missing,
             lambda lanes: not lanes,
             within=within,
-            every=0.05,
+            every=0.5 if self._starts.aside else 0.05,  # elsewhere, each look is a way there
         )
 
     def wait_until_steady(self, window: float, within: float) -> None:

@@ -202,7 +202,10 @@ def test_an_image_of_this_version_stays() -> None:
 def test_another_image_is_refused(words: str, python: tuple[str, ...]) -> None:
     """Another version, also one of the same number; and one without pgdrill."""
     with _stay("9", "0" * 64, *FILES, python=python) as refused:
-        _, errors = refused.communicate(timeout=20)
+        try:
+            _, errors = refused.communicate(timeout=20)
+        finally:
+            refused.kill()
     assert (refused.returncode, errors.strip()) == (1, words)
 
 
