@@ -102,6 +102,17 @@ def test_a_prober_that_is_gone_is_an_error(address: str, tmp_path: Path, work: P
     assert not (work / "job").exists()
 
 
+def test_a_pod_that_ended_gives_its_own_reason(address: str, tmp_path: Path, work: Path) -> None:
+    """Not that of the session that was cut off with it."""
+    launch = _carried(address, work, PROBER_ENDED="pod p of image i: Error it has no prober")
+    with Prober(_lanes(address), TABLE, tmp_path, launch=launch) as prober:
+        os.kill(int((work / "pid").read_text()), signal.SIGKILL)
+        pause(0.5)
+    words = "^the prober inside is lost: pod p of image i: Error it has no prober; --prober-image"
+    with pytest.raises(BrokenEnvironmentError, match=words):
+        prober.result()
+
+
 def test_a_refused_pod_is_one_line(address: str, tmp_path: Path, work: Path) -> None:
     """The reason of what makes pods is the whole error, and the Job is removed."""
     refused = "pod p: ErrImagePull not found"

@@ -6,6 +6,7 @@ than that, even if this machine is switched off.
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -297,28 +298,18 @@ def running(place: Place, job: str, n: int) -> list[Pod]:
         NeverError: one never will.
         BrokenEnvironmentError: they do not in time, with the reason of a pod or of the Job.
     """
-    api = place.access.client()
-    core, plain = client.CoreV1Api(api), api.sanitize_for_serialization
+    core = client.CoreV1Api(place.access.client())
+    latest: dict[int, Pod] = {}
 
     def look() -> dict[int, Pod]:
-        try:
-            found = core.list_namespaced_pod(
-                place.namespace,
-                label_selector=f"batch.kubernetes.io/job-name={job}",
-                _request_timeout=timeouts.KUBERNETES_ANSWERS,
-            )
-        except (ApiException, HTTPError) as error:
-            raise BrokenEnvironmentError(kubectl_output.why(error)) from None
-        latest.clear()
-        for one in plain(found)["items"]:
-            latest[int(one["metadata"]["annotations"][INDEX])] = seen(one)
-        return dict(latest)
+        nonlocal latest
+        latest = _pods(core, place, job)
+        return latest
 
     def settled(found: Mapping[int, Pod]) -> bool:
         all_run = len(found) == n and not any(one.waits for one in found.values())
         return all_run or any(one.hopeless for one in found.values())
 
-    latest: dict[int, Pod] = {}
     try:
         there = eventually(
             f"{n} pods of Job {job}",
@@ -337,6 +328,35 @@ def running(place: Place, job: str, n: int) -> list[Pod]:
         if one.hopeless:
             raise NeverError(f"pod {one.name} of image {place.image}: {one.waits}")
     return [one for _, one in sorted(there.items())]
+
+
+def ended(place: Place, job: str) -> str:
+    """Return why a pod of a Job that should run has ended; '' where none has."""
+    core = client.CoreV1Api(place.access.client())
+    with suppress(DeadlineError):
+        found = eventually(
+            "a pod that has ended",
+            lambda: [one for one in _pods(core, place, job).values() if one.hopeless],
+            within=ANSWERS,  # the kubelet reports it some seconds after the container is gone
+            not_yet=(BrokenEnvironmentError,),
+            silent=True,
+        )
+        return f"pod {found[0].name} of image {place.image}: {found[0].waits}"
+    return ""
+
+
+def _pods(core: client.CoreV1Api, place: Place, job: str) -> dict[int, Pod]:
+    """Return a Job's pods by their numbers."""
+    try:
+        found = core.list_namespaced_pod(
+            place.namespace,
+            label_selector=f"batch.kubernetes.io/job-name={job}",
+            _request_timeout=timeouts.KUBERNETES_ANSWERS,
+        )
+    except (ApiException, HTTPError) as error:
+        raise BrokenEnvironmentError(kubectl_output.why(error)) from None
+    listed = core.api_client.sanitize_for_serialization(found)["items"]
+    return {int(one["metadata"]["annotations"][INDEX]): seen(one) for one in listed}
 
 
 def seen(one: Mapping[str, Any]) -> Pod:

@@ -25,7 +25,7 @@ from urllib3.exceptions import HTTPError
 from pgdrill import __version__, attempt_log, records, timeouts
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kubernetes import jobs, probe_job
-from pgdrill.platforms.kubernetes.jobs import Clock, NeverError, Pod
+from pgdrill.platforms.kubernetes.jobs import Clock, NeverError
 from pgdrill.platforms.kubernetes.pod_shell import PodShell, Session
 from pgdrill.platforms.kubernetes.probe_job import Order
 from pgdrill.records import ProberPod
@@ -65,12 +65,23 @@ class Relay:
         order, file = self._order, Path(config["file"])
         try:
             jobs.create(order.place, probe_job.objects(order, self._password), "--prober-image")
-            pod = self._pod()
+            pod = jobs.running(order.place, order.job, 1)[0]
             shell = PodShell(order.place.access, order.place.namespace, pod.name)
-            before = _read_clock(shell)
-            relay(shell.open(PROBE), configured(config, order.target))
-            clock = between(before, _read_clock(shell))
-            _fetch(shell, file, clock.offset)
+            try:
+                before = _read_clock(shell)
+                relay(shell.open(PROBE), configured(config, order.target))
+                clock = between(before, _read_clock(shell))
+                _fetch(shell, file, clock.offset)
+            except BrokenEnvironmentError as error:
+                # It may have run for a moment, and refused to stay.
+                if why := jobs.ended(order.place, order.job):
+                    raise NeverError(why) from error
+                raise
+        except NeverError as error:
+            raise BrokenEnvironmentError(
+                f"{error}; --prober-image needs one with Python 3.11 and the pgdrill {__version__}"
+                " of this machine: docs/kube.md has its Dockerfile"
+            ) from None
         finally:
             jobs.remove(order.place, order.job, lambda line: print(line, file=sys.stderr))
         records.write(
@@ -82,15 +93,6 @@ class Relay:
                 clock_bound_ms=clock.bound * 1e3,
             ),
         )
-
-    def _pod(self) -> Pod:
-        try:
-            return jobs.running(self._order.place, self._order.job, 1)[0]
-        except NeverError as error:
-            raise BrokenEnvironmentError(
-                f"{error}; --prober-image needs one with Python 3.11 and the pgdrill {__version__}"
-                " of this machine: docs/kube.md has its Dockerfile"
-            ) from None
 
 
 def configured(config: dict[str, Any], target: str) -> bytes:
