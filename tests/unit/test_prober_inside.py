@@ -201,14 +201,13 @@ def test_an_image_of_this_version_stays() -> None:
         staying.kill()
 
 
+OTHER = f"its prober differs from this machine's: pgdrill {__version__} there, 9 here"
+NONE = "it has no prober of pgdrill: No module named 'pgdrill'"
+
+
 @pytest.mark.parametrize(
     ("words", "python"),
-    [
-        pytest.param(
-            f"it has pgdrill {__version__}, and this machine another one: 9", (), id="other"
-        ),
-        pytest.param("it has no prober of pgdrill: No module named 'pgdrill'", ("-I",), id="none"),
-    ],
+    [pytest.param(OTHER, (), id="other"), pytest.param(NONE, ("-I",), id="none")],
 )
 def test_another_image_is_refused(words: str, python: tuple[str, ...]) -> None:
     """Another version, also one of the same number; and one without pgdrill."""

@@ -321,7 +321,7 @@ def running(place: Place, job: str, n: int) -> list[Pod]:
     except DeadlineError:
         waits = [f"{one.name} waits: {one.waits}" for one in latest.values() if one.waits]
         raise BrokenEnvironmentError(
-            f"{n} pods of Job {job} do not run within {timeouts.LOAD_PODS_BEGIN:g} s:"
+            f"Job {job} has no running pods within {timeouts.LOAD_PODS_BEGIN:g} s:"
             f" {'; '.join(waits) or _refused(core, place, job)}"
         ) from None
     for one in there.values():

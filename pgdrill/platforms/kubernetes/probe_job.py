@@ -35,7 +35,8 @@ try:
 except Exception as error:
     sys.exit(f"it has no prober of pgdrill: {error}")
 if hashlib.sha256(b"".join(texts)).hexdigest() != sys.argv[2]:
-    sys.exit(f"it has pgdrill {pgdrill.__version__}, and this machine another one: {sys.argv[1]}")
+    there, here = pgdrill.__version__, sys.argv[1]
+    sys.exit(f"its prober differs from this machine's: pgdrill {there} there, {here} here")
 signal.pause()
 """
 
