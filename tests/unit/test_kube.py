@@ -669,3 +669,14 @@ def test_the_roles_grant_what_is_asked_for_and_no_more() -> None:
     needed = rights.needed(secret=True, inside=True, nodes=True)
     assert granted == {(r.level, r.verb, r.resource, r.group) for r in needed}
     assert set(rights.needed(secret=False, inside=False, nodes=False)) < set(needed)
+
+
+def test_clients_in_pods_need_rights_of_their_own(api: KubernetesApi) -> None:
+    """A prober in a pod as well as a load; without both they are not asked for."""
+    for words in ({"prober_image": "registry.example/p:1"}, {"load": "cluster"}):
+        api.denied = {"create jobs"}
+        with pytest.raises(BrokenEnvironmentError, match=r"may not create jobs\.batch"):
+            choose(asked(level="fault", yes_break=NAME, **words))[0].up(asked(level="fault"))
+    platform = choose(asked(level="fault"))[0]
+    assert isinstance(platform, KubePlatform)
+    assert "create jobs.batch" not in {str(one.right) for one in platform.asked_rights()}
