@@ -114,6 +114,14 @@ class Trial(Record, file="trials.jsonl"):
     attempts_file: str
     inside: Inside | None = None  # None: no prober ran inside of the cluster
 
+    @property
+    def wrote_straight(self) -> bool:
+        """Whether clients wrote to members by their own addresses (lanes such as held@pg-1).
+
+        Otherwise two members that both accept writes would not be seen.
+        """
+        return any("@" in lane for lane in self.lanes)
+
 
 def views(trial: Trial) -> tuple[Trial | Inside, ...]:
     """Return what each of a trial's probers saw: this machine's, and one inside where it ran."""

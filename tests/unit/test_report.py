@@ -187,6 +187,19 @@ def test_lost_write_cannot_be_overlooked(whole: RunDir) -> None:
     assert "acked-lost 1" in "\n".join(terminal(whole.path))
 
 
+def test_two_writers_that_nobody_looked_for_are_not_denied(whole: RunDir) -> None:
+    """Without an address of each member the page says so, in the answer and in the table."""
+    never = "No two members ever acknowledged writes at the same time."
+    assert never in dict(headline(read_run(whole.path)).answers)["Was anything lost?"]
+    last = trial("primary-kill", 10, 2.0, START + 700)
+    routed = {name: one for name, one in last.lanes.items() if "@" not in name}
+    whole.keep(last.model_copy(update={"lanes": routed}))
+    answer = dict(headline(read_run(whole.path)).answers)["Was anything lost?"]
+    assert "Not judged: two members that both accept writes" in answer
+    assert never not in answer
+    assert '<td class="r">not judged' in splice(whole.path).read_text()
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(0.0201, "21 ms"), (3.1, "3.1 s"), (3.1001, "3.2 s"), (12.94, "13 s")]
 )

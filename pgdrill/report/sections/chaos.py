@@ -5,7 +5,7 @@ from statistics import median_low
 from pgdrill.judge import failover, recheck
 from pgdrill.judge.alerting import UNNOTICED
 from pgdrill.judge.budgets import WEAK_SETTINGS
-from pgdrill.records import Kept, Trial
+from pgdrill.records import Kept, Trial, views
 from pgdrill.report import plots
 from pgdrill.report.attempts import traces
 from pgdrill.report.number_format import at_most, count, number, seconds
@@ -141,13 +141,17 @@ def _lost(m: RunData) -> list[str]:
         return []
     if not proven_acks(m) and not ledger.acked_lost:
         return ["Unknown: no write was acknowledged around a fault with evidence."]
-    writers = max(trial.two_writers for trial in trials)
+    overlap = max(view.two_writers for trial in trials for view in views(trial))
+    if overlap:
+        two = f"Two members acknowledged writes at the same time for {seconds(overlap)}."
+    elif all(trial.wrote_straight for trial in trials):
+        two = "No two members ever acknowledged writes at the same time."
+    else:
+        two = "Not judged: two members that both accept writes; no address leads to each one."
     return [
         f"{number(ledger.acked_lost)} of {proven_acks(m):,} acknowledged writes.",
         f"{ledger.refused_present:,} refused writes present, {ledger.duplicate:,} duplicate rows.",
-        f"Two members acknowledged writes at the same time for {seconds(writers)}."
-        if writers
-        else "No two members ever acknowledged writes at the same time.",
+        two,
     ]
 
 
