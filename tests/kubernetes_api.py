@@ -62,12 +62,13 @@ class KubernetesApi:
         found: dict[str, Any] = self.objects[f"{CLUSTERS}/{NAME}"]
         return found
 
-    def add(self, path: str, body: dict[str, Any]) -> None:
-        """Add an object to a list; a pod runs at once."""
+    def add(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Add an object to a list, and return it; a pod runs at once."""
         items = self.objects[path]["items"]
-        name = f"{body['metadata']['generateName']}{len(items)}"
-        made = body | {"metadata": body["metadata"] | {"name": name}}
+        name = body["metadata"].get("name") or f"{body['metadata']['generateName']}{len(items)}"
+        made = body | {"metadata": body["metadata"] | {"name": name, "uid": name}}
         items.append(made | {"status": {"phase": "Running"}})
+        return made
 
     @contextmanager
     def kubeconfig(self, directory: Path, token: str = TOKEN) -> Iterator[Path]:
@@ -122,9 +123,12 @@ class KubernetesApi:
                     return self._refuse(403, f"user may not create {path}")
                 if path not in outer.objects:
                     return self._refuse(404, f"{path} not found")
-                if "dryRun=All" not in query:
-                    outer.add(path, body)
-                return self._send(201, body)
+                made = body if "dryRun=All" in query else outer.add(path, body)
+                return self._send(201, made)
+
+            def do_PATCH(self) -> None:  # the name that http.server calls
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self._send(200, {})
 
             def do_DELETE(self) -> None:  # the name that http.server calls
                 plural, _, name = self.path.partition("?")[0].rpartition("/")

@@ -109,13 +109,13 @@ class HostProgram:
         return Launch(command, os.environ | {"LC_ALL": "C"} | secret)
 
 
-def with_its_parent() -> tuple[str, ...]:
+def with_its_parent(signal: str = "KILL") -> tuple[str, ...]:
     """Return a prefix for a command that ends with its parent, even by SIGKILL; () if not on Linux.
 
-    On other systems a load whose parent has ended runs for its whole duration.
+    signal: what ends it. On other systems a load whose parent has ended runs to its own end.
     """
     setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
-    return (setpriv, "--pdeathsig=KILL", "--") if setpriv else ()
+    return (setpriv, f"--pdeathsig={signal}", "--") if setpriv else ()
 
 
 def on_host() -> HostProgram:

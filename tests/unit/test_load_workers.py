@@ -1,5 +1,8 @@
 """A load on several workers: its parts together are the load that was asked for."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +21,10 @@ from pgdrill.platforms.kubernetes.load_arguments import (
 )
 from pgdrill.platforms.kubernetes.load_job import Order, objects
 from pgdrill.platforms.kubernetes.load_workers import _demand_one_time
+from pgdrill.waiting import eventually
 from pgdrill.workload.pgbench_process import SCRIPTS
+from pgdrill.workload.pgbench_program import with_its_parent
+from tests.kubernetes_api import CORE, NAMESPACE, KubernetesApi, listed
 
 pytestmark = pytest.mark.unit
 
@@ -178,3 +184,30 @@ def test_a_pod_that_will_never_run_is_not_waited_for() -> None:
     assert _pod(phase="Pending", **again).hopeless
     ended = _container(terminated={"exitCode": 1, "reason": "Error", "message": "no prober\n"})
     assert _pod(phase="Failed", **ended) == Pod("p", "n", "Error no prober", hopeless=True)
+
+
+def test_a_load_whose_caller_is_killed_leaves_no_job(tmp_path: Path) -> None:
+    """Its program ends with its caller, and removes what would go on to its own end."""
+    api, jobs = KubernetesApi(5432), f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
+    for path in (jobs, f"{CORE}/configmaps", f"{CORE}/secrets"):
+        api.objects[path] = listed()
+    api.objects[f"{CORE}/pods"] = listed()  # its pods never begin
+    with api.kubeconfig(tmp_path) as kubeconfig:
+        where = PLACE.model_copy(update={"kubeconfig": str(kubeconfig)})
+        order = Order(
+            place=where, job="pgdrill-load-1", arguments=ASKED, target="", files={},
+            reads=str(SCRIPTS),
+        )  # fmt: skip
+        program = "pgdrill.platforms.kubernetes.load_workers"
+        caller = subprocess.Popen(
+            [
+                *("sh", "-c", '"$@" & wait', "sh", *with_its_parent("TERM")),
+                *(sys.executable, "-m", program, order.model_dump_json()),
+            ]
+        )
+        try:
+            eventually("its Job", lambda: api.objects[jobs]["items"], within=30)
+        finally:
+            caller.kill()
+            caller.wait(10)
+        eventually("no Job", lambda: api.objects[jobs]["items"], lambda left: not left, within=10)

@@ -65,7 +65,7 @@ class JobProgram:
             reads=str(reads.absolute()),
         )
         command = (
-            *with_its_parent(),
+            *with_its_parent("TERM"),  # so that it removes the Job
             *(sys.executable, "-m", "pgdrill.platforms.kubernetes.load_workers"),
             order.model_dump_json(),
         )

@@ -10,6 +10,7 @@ checksums at the end: a log of the kubelet's would be rotated away.
 
 import hashlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -209,6 +210,11 @@ class Load:
         finally:
             jobs.remove(order.place, order.job, lambda line: print(line, file=sys.stderr))
 
+    def abandon(self, *_: object) -> None:
+        """End at once, without waiting for those who follow a worker: handles a signal."""
+        jobs.remove(self._order.place, self._order.job, lambda line: print(line, file=sys.stderr))
+        os._exit(LOST)
+
     def _conduct(self, workers: list[Worker]) -> int:
         with ThreadPoolExecutor(len(workers)) as pool:
             list(pool.map(Worker.read_clock, workers))
@@ -291,10 +297,10 @@ def _demand_one_time(clocks: list[Clock]) -> None:
 def main() -> int:
     """Carry the load of an order; return pgbench's exit status, or LOST."""
     websocket.setdefaulttimeout(timeouts.KUBERNETES_ANSWERS)  # else a connection has no bound
+    load = Load(Order.model_validate_json(sys.argv[1]), os.environ.get("PGPASSWORD", ""))
+    signal.signal(signal.SIGTERM, load.abandon)
     try:
-        return Load(
-            Order.model_validate_json(sys.argv[1]), os.environ.get("PGPASSWORD", "")
-        ).carry()
+        return load.carry()
     except (BrokenEnvironmentError, DeadlineError, ApiException, HTTPError, OSError) as error:
         print(f"error: the load in the cluster: {' '.join(str(error).split())}", file=sys.stderr)
         return LOST
