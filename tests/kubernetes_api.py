@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from pgdrill.platforms.kubernetes.jobs import Place
 from tests.servers import serving
 
 NAMESPACE, NAME = "db", "pg"
@@ -152,6 +153,13 @@ class KubernetesApi:
                 """Log nothing."""
 
         return Handler
+
+
+def place_of(**changed: Any) -> Place:  # noqa: ANN401  # fields differ in type
+    """Return a place for pods of that cluster."""
+    fields = {"kubeconfig": "/k", "context": "ours", "namespace": NAMESPACE, "cluster": NAME}
+    others = {"image": "postgresql:16", "pull_secrets": (), "workers": 1}
+    return Place.model_validate(fields | others | changed)
 
 
 def listed(*objects: dict[str, Any]) -> dict[str, Any]:

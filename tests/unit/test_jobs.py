@@ -10,7 +10,7 @@ from pgdrill import timeouts
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.kubernetes import jobs
 from pgdrill.platforms.kubernetes.jobs import NeverError, Place
-from tests.kubernetes_api import CORE, KubernetesApi, listed
+from tests.kubernetes_api import CORE, KubernetesApi, listed, place_of
 
 pytestmark = pytest.mark.unit
 
@@ -31,15 +31,7 @@ def place(api: KubernetesApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(timeouts, "LOAD_PODS_BEGIN", 0.2)
     monkeypatch.setattr(jobs, "ANSWERS", 0.2)
     with api.kubeconfig(tmp_path) as file:
-        yield Place(
-            kubeconfig=str(file),
-            context="ours",
-            namespace="db",
-            cluster="pg",
-            image="p:1",
-            pull_secrets=(),
-            workers=1,
-        )
+        yield place_of(kubeconfig=str(file), image="p:1")
 
 
 def _pod(number: int, phase: str, **state: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON

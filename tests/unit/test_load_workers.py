@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.platforms.kubernetes.jobs import Clock, Place, Pod, inside, seen
+from pgdrill.platforms.kubernetes.jobs import Clock, Pod, inside, seen
 from pgdrill.platforms.kubernetes.load_arguments import (
     Progress,
     log_prefix,
@@ -24,7 +24,7 @@ from pgdrill.platforms.kubernetes.load_workers import _demand_one_time
 from pgdrill.waiting import eventually
 from pgdrill.workload.pgbench_process import SCRIPTS
 from pgdrill.workload.pgbench_program import with_its_parent
-from tests.kubernetes_api import CORE, NAMESPACE, KubernetesApi, listed
+from tests.kubernetes_api import CORE, NAMESPACE, KubernetesApi, listed, place_of
 
 pytestmark = pytest.mark.unit
 
@@ -32,15 +32,7 @@ ASKED = (
     "--client=16", "--jobs=2", "--time=30", "--random-seed=42", "--progress=1",
     "--file=/some where/tpcb.sql@5", "--rate=300.0", "--log", "--log-prefix=/run/pgbench_log",
 )  # fmt: skip
-PLACE = Place(
-    kubeconfig="/k",
-    context="ours",
-    namespace="db",
-    cluster="pg",
-    image="postgresql:16",
-    pull_secrets=("pull",),
-    workers=3,
-)
+PLACE = place_of(pull_secrets=("pull",), workers=3)
 
 
 def _order(**changed: Any) -> Order:  # noqa: ANN401  # fields differ in type
@@ -193,11 +185,7 @@ def test_a_load_whose_caller_is_killed_leaves_no_job(tmp_path: Path) -> None:
         api.objects[path] = listed()
     api.objects[f"{CORE}/pods"] = listed()  # its pods never begin
     with api.kubeconfig(tmp_path) as kubeconfig:
-        where = PLACE.model_copy(update={"kubeconfig": str(kubeconfig)})
-        order = Order(
-            place=where, job="pgdrill-load-1", arguments=ASKED, target="", files={},
-            reads=str(SCRIPTS),
-        )  # fmt: skip
+        order = _order(target="").model_copy(update={"place": place_of(kubeconfig=str(kubeconfig))})
         program = "pgdrill.platforms.kubernetes.load_workers"
         caller = subprocess.Popen(
             [

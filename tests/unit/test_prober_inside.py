@@ -15,7 +15,7 @@ import pytest
 from pgdrill import __version__
 from pgdrill.attempt_log import AttemptLog, Lane, Outcome, load, put_back
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.platforms.kubernetes.jobs import Clock, Place
+from pgdrill.platforms.kubernetes.jobs import Clock
 from pgdrill.platforms.kubernetes.probe_job import FILES, STAY, Order, digest, objects
 from pgdrill.platforms.kubernetes.probe_pod import between, configured
 from pgdrill.records import ProberPod, read
@@ -24,21 +24,14 @@ from pgdrill.waiting import eventually, pause
 from pgdrill.workload.ledger import create_table, read_ids, reconcile
 from pgdrill.workload.pgbench_program import Launch
 from pgdrill.workload.prober import Prober, pod_file
+from tests.kubernetes_api import place_of
 from tests.unit.conftest import ScratchPostgres
 from tests.unit.prober_elsewhere import AHEAD
 
 pytestmark = pytest.mark.unit
 
 TABLE = "inside"
-PLACE = Place(
-    kubeconfig="/k",
-    context="ours",
-    namespace="db",
-    cluster="pg",
-    image="registry.example/prober:1",
-    pull_secrets=(),
-    workers=1,
-)
+PLACE = place_of(image="registry.example/prober:1")
 
 
 def _lanes(conninfo: str) -> list[Lane]:
