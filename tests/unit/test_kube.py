@@ -671,6 +671,16 @@ def test_the_roles_grant_what_is_asked_for_and_no_more() -> None:
     assert set(rights.needed(secret=False, inside=False, nodes=False)) < set(needed)
 
 
+def test_a_missing_right_names_its_namespace(api: KubernetesApi) -> None:
+    """Privileged pods are elsewhere: what is allowed beside the members may not be there."""
+    api.denied = {"create pods", "delete pods"}
+    with pytest.raises(BrokenEnvironmentError) as refused:
+        choose(asked(level="node", yes_break=NAME))[0].up(asked(level="node"))
+    assert "delete pods in namespace db; create pods, delete pods in namespace pgdrill-node" in str(
+        refused.value
+    )
+
+
 def test_clients_in_pods_need_rights_of_their_own(api: KubernetesApi) -> None:
     """A prober in a pod as well as a load; without both they are not asked for."""
     for words in ({"prober_image": "registry.example/p:1"}, {"load": "cluster"}):

@@ -79,9 +79,10 @@ _ON_NODES = (
 
 @dataclass(frozen=True)
 class Answer:
-    """Whether a right is there."""
+    """Whether a right is there, in a namespace."""
 
     right: Right
+    namespace: str
     allowed: bool
 
 
@@ -114,8 +115,9 @@ def _ask(found: FoundCluster, rights: tuple[Right, ...], nodes: str) -> Iterator
     api = client.AuthorizationV1Api(found.api)
     for right in rights:
         resource, _, part = right.resource.partition("/")
+        namespace = nodes if right.level == "node" else found.namespace
         attributes = {
-            "namespace": nodes if right.level == "node" else found.namespace,
+            "namespace": namespace,
             "verb": right.verb,
             "group": right.group,
             "resource": resource,
@@ -130,7 +132,8 @@ def _ask(found: FoundCluster, rights: tuple[Right, ...], nodes: str) -> Iterator
             )
         except (ApiException, HTTPError) as error:
             raise refusal(error, found.access, found.api) from None
-        yield Answer(right, bool(found.api.sanitize_for_serialization(answer)["status"]["allowed"]))
+        status = found.api.sanitize_for_serialization(answer)["status"]
+        yield Answer(right, namespace, bool(status["allowed"]))
 
 
 def who(found: FoundCluster) -> str:
@@ -150,13 +153,14 @@ def demand(answers: tuple[Answer, ...], level: str, found: FoundCluster) -> None
     Raises:
         BrokenEnvironmentError: with each of them.
     """
-    missing = [
-        answer.right
-        for answer in answers
-        if not answer.allowed and not answer.right.optional and answer.right.level in below(level)
-    ]
+    missing: dict[str, list[str]] = {}
+    for answer in answers:
+        right = answer.right
+        if not answer.allowed and not right.optional and right.level in below(level):
+            missing.setdefault(answer.namespace, []).append(str(right))
     if missing:
+        lacks = "; ".join(f"{', '.join(r)} in namespace {where}" for where, r in missing.items())
         raise BrokenEnvironmentError(
-            f"{who(found)} may not {', '.join(map(str, missing))} in namespace {found.namespace},"
-            f" which --level={level} needs: infra/kube/rbac.yaml has the roles"
+            f"{who(found)} may not {lacks}, which --level={level} needs: infra/kube/rbac.yaml has"
+            " the roles, infra/kube/node.yaml that of --level=node"
         )
