@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pgdrill.faults.catalogue import FAULTS, KIND, LOCAL, Excused, FaultSpec
+from pgdrill.faults.catalogue import FAULTS, KIND, KUBE, LOCAL, Excused, FaultSpec
 from pgdrill.judge import alerting
 from pgdrill.judge import detection as promises
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
@@ -39,6 +39,7 @@ def test_a_new_primary_is_announced_where_one_comes() -> None:
     """A primary that hangs is restarted in place by one version's settings, replaced by others'."""
     freeze = dict(FAULTS["primary_freeze"].alerts)
     assert freeze.pop(KIND) == ("PgNoPrimary",)
+    assert isinstance(freeze.pop(KUBE), Excused), "the alerts of a user's cluster are the user's"
     assert set(freeze.values()) == {("PgNoPrimary", "PgFailoverHappened")}
 
 
