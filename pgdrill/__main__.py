@@ -43,10 +43,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 # Of commands for an existing cluster.
-# What an action does to an existing cluster, whatever the level.
-LOOKS = "will be looked at; nothing is written"
-DOES = {"preflight": LOOKS, "rules": LOOKS, "sweep": "loses what pgdrill left in it"}
 ACTIONS = {"kube": ("preflight", "rules", "sweep"), "patroni": ("preflight", "sweep")}
+LOOKS = "will be looked at; nothing is written"
+# What an action does to the cluster, whatever the level.
+DOES = {"preflight": LOOKS, "rules": LOOKS, "sweep": "loses what pgdrill left in it"}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -161,21 +161,13 @@ _ISOLATED = Cost(
     margin=8,
     why=_SHARED,
 )
-# On the operator's own settings: probes every 10 s, which give up after three.
-_OWN_PROBES = Cost(
-    {"3 probes of 10 s": 30, "time-out of the last one": 5, **_UNANSWERED}, margin=11
-)
-# ... and the instance manager, once it runs again, obeys the kubelet's request to end: smartly.
-# Seen: 202 s after its agent hung, 220 s after the primary was cut off.
-_OWN_END = Cost(
-    {
-        "3 probes of 10 s": 30,
-        "time-out of the last one": 5,
-        "smart shutdown, for open sessions and not for new ones": 180,
-        **_SMART,
-    },
-    margin=44,
-)
+# On the operator's own settings.
+_PROBED = {"3 probes of 10 s": 30, "time-out of the last one": 5}
+_SMARTLY = {"smart shutdown, for open sessions and not for new ones": 180, **_SMART}
+_OWN_PROBES = Cost({**_PROBED, **_UNANSWERED}, margin=11)
+# The instance manager, once it runs again, obeys the kubelet's request to end. Seen: 202 s after it
+# hung, 217 s after the primary was cut off.
+_OWN_END = Cost({**_PROBED, **_SMARTLY}, margin=44)
 _CUT_FOR = 60.0  # seconds: the old primary is watched beside its successor
 # The container's postmaster is gone: kubelet restarts it, unless the operator is quicker.
 _RESTARTED: dict[Where, Cost] = {
@@ -193,6 +185,7 @@ _RESTARTED: dict[Where, Cost] = {
 # Seconds: scrape 2, two evaluations of 1, for 8, and some for a busy machine.
 _SEEN = 20.0
 _HANGS = 40.0  # seconds: a lease of 20 and what an alert needs on top, twice
+_NOT_REPLACED = {"it hangs, and nobody replaces the primary": _HANGS}
 # A pod on the node resumes it, asked through API server and kubelet: 1 to 2 s if they are busy.
 _BY_EXEC = {"the way to its node": 3}
 
@@ -240,10 +233,7 @@ _ALL = (
             KIND_1_25: Cost({"seen": 5, "promotion": 3, "endpoint and address": 4}, margin=3),
             **dict.fromkeys(
                 UNSET,
-                Cost(
-                    {"smart shutdown, for open sessions and not for new ones": 180, **_SMART},
-                    margin=44,
-                ),
+                Cost(_SMARTLY, margin=44),
             ),
         },
         alerts={**dict.fromkeys(EVERYWHERE, _NEW_PRIMARY), KUBE: _THEIRS},
@@ -409,16 +399,8 @@ _ALL = (
         claim="Clients write again as soon as a hung volume takes writes.",
         primary="either",
         cost={
-            **dict.fromkeys(
-                (LOCAL, KIND),
-                Cost(
-                    {"it hangs, and nobody replaces the primary": _HANGS, "a commit": 3}, margin=3
-                ),
-            ),
-            KUBE: Cost(
-                {"it hangs, and nobody replaces the primary": _HANGS, **_BY_EXEC, "a commit": 3},
-                margin=3,
-            ),
+            **dict.fromkeys((LOCAL, KIND), Cost({**_NOT_REPLACED, "a commit": 3}, margin=3)),
+            KUBE: Cost({**_NOT_REPLACED, **_BY_EXEC, "a commit": 3}, margin=3),
         },
         alerts={**dict.fromkeys((LOCAL, KIND), ("PgCommitsWait",)), KUBE: _THEIRS},
         lasts=_HANGS,

@@ -221,9 +221,9 @@ def judge(
             # Where the way in is short, no client may wait longer.
             beside = [_gap(t.inside.lanes[lane], promised.gap) for t in trials if t.inside]
             if beside:
-                on = about.model_copy(update={"lane": f"{lane} {INSIDE}"})
-                note = _spread(beside)
-                verdicts.check(promised.gap, worst(beside), f"{subject}, {lane} inside", note, on)
+                inside, note = f"{lane} {INSIDE}", _spread(beside)
+                on = about.model_copy(update={"lane": inside})
+                verdicts.check(promised.gap, worst(beside), f"{subject}, {inside}", note, on)
         _steady(trials, promised.steady, verdicts, subject, about)
         times = [math.inf if t.redundancy is None else t.redundancy for t in trials]
         never = f"not within {patience(where):.0f} s" if math.inf in times else ""

@@ -35,6 +35,7 @@ from pgdrill.records.trials import (
     ProberPod,
     Service,
     Trial,
+    is_routed,
     views,
 )
 from pgdrill.records.verdicts import SHARE, About, Budget, Outcome, Term, Verdict, total
@@ -95,6 +96,7 @@ __all__ = [
     "WaitLook",
     "Watch",
     "append",
+    "is_routed",
     "read",
     "read_lines",
     "step",

@@ -120,7 +120,15 @@ class Trial(Record, file="trials.jsonl"):
 
         Otherwise two members that both accept writes would not be seen.
         """
-        return any("@" in lane for lane in self.lanes)
+        return not all(map(is_routed, self.lanes))
+
+
+def is_routed(lane: str) -> bool:
+    """Whether a lane goes through the load balancer, as users do.
+
+    A direct one (held@pg-1) may reach a standby; its purpose is to find two writers.
+    """
+    return "@" not in lane
 
 
 def views(trial: Trial) -> tuple[Trial | Inside, ...]:

@@ -7,11 +7,11 @@ from statistics import median_low
 
 from markupsafe import Markup
 
-from pgdrill.records import AlertLife, Event, LaneResult, Trial
+from pgdrill.records import AlertLife, Event, LaneResult, Trial, is_routed
 from pgdrill.report.attempts import Trace
 from pgdrill.report.number_format import number, seconds
 from pgdrill.report.svg import CHARACTER, WIDTH, Canvas, Scale, nice_top, staggered, thin
-from pgdrill.report.trials import Group, LaneGaps, is_routed
+from pgdrill.report.trials import Group, LaneGaps
 
 LEFT, RIGHT = 118, WIDTH - 18
 OUTCOMES = ("acked", "indeterminate", "refused")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from statistics import median_low
 
 from pgdrill.judge.failover import INSIDE, WRITE_GAP
-from pgdrill.records import LaneResult, LedgerCount, Trial, Verdict, views
+from pgdrill.records import LaneResult, LedgerCount, Trial, Verdict, is_routed, views
 from pgdrill.report.run_data import RunData
 
 CONFIDENCE = 0.95
@@ -55,17 +55,13 @@ class Group:
         """Those of this machine's clients, then those inside."""
         return (*self.lanes, *self.inside)
 
-    def way_in(self, inside: LaneGaps) -> float | None:
+    def way_in(self, lane: LaneGaps) -> float | None:
         """Return how much longer a lane's gap is on this machine than inside, median of trials.
 
-        None: no trial has both.
+        None: no trial has both, or the lane is not one inside.
         """
-        outside = {f"{lane.lane} {INSIDE}": dict(lane.gaps) for lane in self.lanes}
-        longer = [
-            outside[inside.lane][number] - gap
-            for number, gap in inside.gaps
-            if number in outside.get(inside.lane, {})
-        ]
+        outside = next((dict(o.gaps) for o in self.lanes if f"{o.lane} {INSIDE}" == lane.lane), {})
+        longer = [outside[number] - gap for number, gap in lane.gaps if number in outside]
         return median_low(longer) if longer else None
 
     @property
@@ -150,14 +146,6 @@ def proven_acks(m: RunData) -> int:
 def all_trials(m: RunData) -> list[Trial]:
     """Return all trials that are not controls, with or without evidence of their faults."""
     return [trial for group in drills(m) for trial in group.trials]
-
-
-def is_routed(lane: str) -> bool:
-    """Whether a lane goes through the load balancer, as users do.
-
-    A direct one (held@pg-1) may reach a standby; its purpose is to find two writers.
-    """
-    return "@" not in lane
 
 
 def total(counts: list[LedgerCount]) -> LedgerCount:

@@ -321,6 +321,11 @@ def pod_file(attempts: Path) -> Path:
 
 def _here() -> Launch:
     """Return how a prober starts on this machine."""
-    path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
     command = (sys.executable, "-m", "pgdrill.workload.probe_loop")
-    return Launch(command, os.environ | {"PYTHONPATH": path, "LC_ALL": "C"})
+    return Launch(command, with_package() | {"LC_ALL": "C"})
+
+
+def with_package() -> dict[str, str]:
+    """Return this process's environment, in which another Python finds this package."""
+    path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
+    return os.environ | {"PYTHONPATH": path}

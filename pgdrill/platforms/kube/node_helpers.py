@@ -7,6 +7,7 @@ own deadline is over: nothing stays broken if whoever broke it is gone.
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from kubernetes import client
@@ -87,6 +88,10 @@ class Helpers:
         """The name of the Cluster object."""
         return self.engine.cluster
 
+    @cached_property
+    def _core(self) -> client.CoreV1Api:
+        return client.CoreV1Api(self.access.client())
+
     def demand_admitted(self) -> None:
         """Ask the API server whether it would take such a pod; none is made.
 
@@ -135,10 +140,9 @@ class Helpers:
             BrokenEnvironmentError: the API server does not answer or refuses, or a pod stays.
         """
         there = self._pods()
-        core = client.CoreV1Api(self.access.client())
         for pod in there:
             try:
-                core.delete_namespaced_pod(
+                self._core.delete_namespaced_pod(
                     pod["metadata"]["name"],
                     self.namespace,
                     _request_timeout=timeouts.KUBERNETES_ANSWERS,
@@ -159,16 +163,15 @@ class Helpers:
         return tuple(str(pod["spec"].get("nodeName", "")) for pod in there)
 
     def _pods(self) -> list[Mapping[str, Any]]:
-        api = self.access.client()
         try:
-            found = client.CoreV1Api(api).list_namespaced_pod(
+            found = self._core.list_namespaced_pod(
                 self.namespace,
                 label_selector=f"{LABEL}={self.cluster}",
                 _request_timeout=timeouts.KUBERNETES_ANSWERS,
             )
         except (ApiException, HTTPError) as error:
             raise self._refused(error) from None
-        return list(api.sanitize_for_serialization(found)["items"])
+        return list(self._core.api_client.sanitize_for_serialization(found)["items"])
 
     def _running(self) -> dict[str, str]:
         """Return the pod on each node, of those that run and are not about to end."""
@@ -181,9 +184,8 @@ class Helpers:
 
     def _create(self, node: str, *, dry_run: bool = False) -> None:
         more: Any = {"dry_run": "All"} if dry_run else {}
-        core = client.CoreV1Api(self.access.client())
         try:
-            core.create_namespaced_pod(
+            self._core.create_namespaced_pod(
                 self.namespace,
                 self._pod(node),
                 _request_timeout=timeouts.KUBERNETES_ANSWERS,

@@ -39,26 +39,24 @@ class NodeFault(PodFault, ProcessFault):
         return processes(self._node, self._uid)
 
     def _signal(self, name: str, pids: Sequence[int]) -> None:
-        signal(self._node, name, list(pids))
+        signal(self._node, name, pids)
 
 
 class KillPostgres(NodeFault):
     """SIGKILL the postmaster in its container; the instance manager survives and must notice."""
 
-    def __init__(self, engine: PodEngine, name: str, role: str, node: NodeNamed) -> None:
-        super().__init__(engine, name, role, node)
-        self._killed: Process | None = None
+    _killed: Process | None = None
 
     def inject(self) -> str:
         """Kill the one process that accepts connections."""
         target = self._choose()
         self._killed = self._postmaster()
-        signal(self._node, "KILL", [self._killed.pid])
+        self._signal("KILL", [self._killed.pid])
         return target.name
 
     def _postmaster(self) -> Process:
         """Return the oldest postgres process of the pod: backends are younger."""
-        found = [p for p in processes(self._node, self._uid) if p.command == "postgres"]
+        found = [p for p in self._all() if p.command == "postgres"]
         if not found:
             raise FaultNotRealError(f"no postgres runs in {self._target.name} on {self._node.name}")
         return min(found, key=lambda p: p.pid)
@@ -70,7 +68,7 @@ class KillPostgres(NodeFault):
             raise FaultNotRealError(f"{self.name} was not injected")
         eventually(
             f"pid {killed.pid} on {self._node.name} is gone",
-            lambda: killed.pid not in [p.pid for p in processes(self._node, self._uid)],
+            lambda: killed.pid not in [p.pid for p in self._all()],
             within=5,
             every=0.1,
         )
@@ -160,13 +158,13 @@ class FreezePod(NodeFault):
 
     def _stop_running(self) -> list[Process]:
         """Stop every process that runs; return those that did. The dead (Z) wait for a parent."""
-        awake = [p for p in processes(self._node, self._uid) if p.state not in "TZ"]
-        signal(self._node, "STOP", [p.pid for p in awake])
+        awake = [p for p in self._all() if p.state not in "TZ"]
+        self._signal("STOP", [p.pid for p in awake])
         return awake
 
     def verify_injected(self) -> str:
         """Every process that was there is in state T."""
-        found = [p for p in processes(self._node, self._uid) if p.state != "Z"]
+        found = [p for p in self._all() if p.state != "Z"]
         awake = [f"{p.command} {p.pid} is {p.state}" for p in found if p.state != "T"]
         if awake or not found:
             raise FaultNotRealError(f"{self._target.name}: {'; '.join(awake) or 'no process'}")
@@ -183,13 +181,13 @@ class FreezePod(NodeFault):
         if self._hit is not None:
             named = self._engine.named()
             replaced = self._role == "primary" and named not in ("", self._hit.name)
-            found = processes(self._node, self._uid)
+            found = self._all()
             stopped = [p.pid for p in found if p.state == "T"]
-            signal(self._node, "KILL" if replaced else "CONT", stopped)
+            self._signal("KILL" if replaced else "CONT", stopped)
 
     def verify_healed(self) -> str:
         """No process of the pod is stopped."""
-        left = [p for p in processes(self._node, self._uid) if p.state == "T"]
+        left = [p for p in self._all() if p.state == "T"]
         if left:
             raise FaultNotRealError(f"{self._target.name}: still stopped: {left}")
         return f"{self._target.name}: no process in state T"

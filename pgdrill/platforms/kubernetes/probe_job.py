@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from pgdrill.platforms.kubernetes.jobs import Place
 from pgdrill.records import Record
 from pgdrill.settings import PACKAGE
 from pgdrill.workload.pgbench_program import Launch
+from pgdrill.workload.prober import with_package
 
 LASTS = 3600  # seconds until Kubernetes ends it: the longest trial waits for some 15 minutes
 # The files of the prober's process. The image must have the same: a release is no measure of what
@@ -60,10 +60,9 @@ def launch(place: Place, conninfo: str, say: Callable[[str], object]) -> Launch:
     order = Order(place=place, job=jobs.new_name("prober"), target=target, files=files)
     # Its end of stdin ends it, also where its parent was killed: then it still removes the Job.
     command = (sys.executable, "-m", "pgdrill.platforms.kubernetes.probe_pod")
-    path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
     return Launch(
         (*command, order.model_dump_json()),
-        os.environ | {"PYTHONPATH": path, "PGPASSWORD": jobs.password(conninfo)},
+        with_package() | {"PGPASSWORD": jobs.password(conninfo)},
         lambda: jobs.remove(place, order.job, say),
         aside=timeouts.LOAD_PODS_BEGIN + timeouts.LOAD_FETCHED,
     )

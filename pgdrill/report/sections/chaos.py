@@ -223,7 +223,7 @@ def _gap_line(group: Group, lane: LaneGaps) -> str:
 
 def _way_in(group: Group, lane: LaneGaps) -> str:
     """Return what the way from this machine adds to a gap inside; '' for other lanes."""
-    longer = group.way_in(lane) if lane in group.inside else None
+    longer = group.way_in(lane)
     if longer is None:
         return ""
     sign = "-" if longer < 0 else "+"
