@@ -199,7 +199,7 @@ def _dsn(text: str) -> str:
 
 def _image(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][\w.:/-]*(:[\w.-]+|@sha256:[0-9a-f]{64})", text):
-        raise ValueError("must be an image with a tag or a digest: NAME:TAG, or NAME@sha256:DIGEST")
+        raise ValueError("must be an image with a tag or a digest, such as registry.example/image:1.2")
     return text
 
 
