@@ -168,6 +168,88 @@ class KillBackend(ProcessFault):
         return f"{self._target.name} serves clients"
 
 
+class KillPostmaster(ProcessFault):
+    """SIGKILL the one process that accepts connections; its agent survives and must notice."""
+
+    _killed: Process | None = None
+
+    def inject(self) -> str:
+        """Kill it."""
+        target = self._choose()
+        self._killed = self._postmaster()
+        self._signal("KILL", [self._killed.pid])
+        return target.name
+
+    def _postmaster(self) -> Process:
+        """Return the oldest postgres process of the member: backends are younger."""
+        found = [p for p in self._all() if p.command == "postgres"]
+        if not found:
+            raise FaultNotRealError(f"no postgres of {self._target.name} runs")
+        return min(found, key=lambda p: p.pid)
+
+    def verify_injected(self) -> str:
+        """That process is not there any more."""
+        killed = self._killed
+        if killed is None:
+            raise FaultNotRealError(f"{self.name} was not injected")
+        eventually(
+            f"postmaster {killed.pid} of {self._target.name} is gone",
+            lambda: killed.pid not in [p.pid for p in self._all()],
+            within=5,
+            every=0.1,
+        )
+        return f"{self._target.name}: postmaster {killed.pid} was killed"
+
+    def verify_healed(self) -> str:
+        """The old postmaster has no process left."""
+        return self.verify_injected()
+
+
+class FreezeMember(ProcessFault):
+    """SIGSTOP every process of a member, its agent's too: it hangs but is not dead."""
+
+    def inject(self) -> str:
+        """Stop them, and what they fork until they have stopped."""
+        target = self._choose()
+        eventually(
+            f"{target.name} stopped",
+            self._stop_running,
+            lambda awake: not awake,
+            within=STOPPED_WITHIN,
+            every=0,
+        )
+        return target.name
+
+    def _stop_running(self) -> list[Process]:
+        """Stop every process that runs; return those that did. The dead (Z) wait for a parent."""
+        awake = [p for p in self._all() if p.state not in "TZ"]
+        self._signal("STOP", [p.pid for p in awake])
+        return awake
+
+    def verify_injected(self) -> str:
+        """Every process that was there is in state T."""
+        found = [p for p in self._all() if p.state != "Z"]
+        awake = [f"{p.command} {p.pid} is {p.state}" for p in found if p.state != "T"]
+        if awake or not found:
+            raise FaultNotRealError(f"{self._target.name}: {'; '.join(awake) or 'no process'}")
+        return f"{self._target.name}: {len(found)} processes in state T"
+
+    def heal(self) -> None:
+        """Resume them."""
+        if self._hit is not None:
+            self._signal("CONT", self._stopped())
+
+    def _stopped(self) -> list[int]:
+        return [p.pid for p in self._all() if p.state == "T"]
+
+    def verify_healed(self) -> str:
+        """No process of the member is stopped."""
+        left = self._stopped()
+        if left:
+            raise FaultNotRealError(f"{self._target.name}: still stopped: {left}")
+        return f"{self._target.name}: no process in state T"
+
+
 class FreezeSome(ProcessFault):
     """SIGSTOP some processes of a member and let the others run: it is half alive."""
 

@@ -3,22 +3,22 @@
 from collections.abc import Callable, Sequence
 
 from pgdrill.engines.base import Member, PodEngine
-from pgdrill.faults.base import Fault, FaultNotRealError
+from pgdrill.faults.base import Fault
 from pgdrill.platforms.kubernetes.faults import PodFault
 from pgdrill.platforms.kubernetes.nodes import Node, processes, signal
 from pgdrill.platforms.kubernetes.pod_network import PodNetwork
 from pgdrill.platforms.member_faults import (
-    STOPPED_WITHIN,
     FreezeAgent,
+    FreezeMember,
     FreezePostmaster,
     HangVolume,
     KillBackend,
+    KillPostmaster,
     Process,
     ProcessFault,
 )
 from pgdrill.platforms.partition import Cut, Partition
 from pgdrill.platforms.volume_hang import Hangable
-from pgdrill.waiting import eventually
 
 NodeNamed = Callable[[str], Node]
 
@@ -42,44 +42,8 @@ class NodeFault(PodFault, ProcessFault):
         signal(self._node, name, pids)
 
 
-class KillPostgres(NodeFault):
+class KillPostgres(NodeFault, KillPostmaster):
     """SIGKILL the postmaster in its container; the instance manager survives and must notice."""
-
-    _killed: Process | None = None
-
-    def inject(self) -> str:
-        """Kill the one process that accepts connections."""
-        target = self._choose()
-        self._killed = self._postmaster()
-        self._signal("KILL", [self._killed.pid])
-        return target.name
-
-    def _postmaster(self) -> Process:
-        """Return the oldest postgres process of the pod: backends are younger."""
-        found = [p for p in self._all() if p.command == "postgres"]
-        if not found:
-            raise FaultNotRealError(f"no postgres runs in {self._target.name} on {self._node.name}")
-        return min(found, key=lambda p: p.pid)
-
-    def verify_injected(self) -> str:
-        """That process is not there any more."""
-        killed = self._killed
-        if killed is None:
-            raise FaultNotRealError(f"{self.name} was not injected")
-        eventually(
-            f"pid {killed.pid} on {self._node.name} is gone",
-            lambda: killed.pid not in [p.pid for p in self._all()],
-            within=5,
-            every=0.1,
-        )
-        return (
-            f"{self._target.name}: postmaster {killed.pid} of pod {self._uid}"
-            f" on {self._node.name} was killed"
-        )
-
-    def verify_healed(self) -> str:
-        """The old postmaster has no process left."""
-        return self.verify_injected()
 
 
 class KillPodBackend(NodeFault, KillBackend):
@@ -141,34 +105,8 @@ class CutOffPod(NodeFault, Partition):
         return PodNetwork(self._node, own, [*addresses.values(), *self._deciders()])
 
 
-class FreezePod(NodeFault):
-    """SIGSTOP every process of a pod: a member that hangs but is not dead."""
-
-    def inject(self) -> str:
-        """Stop the instance manager and PostgreSQL, and what they fork until they have stopped."""
-        target = self._choose()
-        eventually(
-            f"{target.name} stopped",
-            self._stop_running,
-            lambda awake: not awake,
-            within=STOPPED_WITHIN,
-            every=0,
-        )
-        return target.name
-
-    def _stop_running(self) -> list[Process]:
-        """Stop every process that runs; return those that did. The dead (Z) wait for a parent."""
-        awake = [p for p in self._all() if p.state not in "TZ"]
-        self._signal("STOP", [p.pid for p in awake])
-        return awake
-
-    def verify_injected(self) -> str:
-        """Every process that was there is in state T."""
-        found = [p for p in self._all() if p.state != "Z"]
-        awake = [f"{p.command} {p.pid} is {p.state}" for p in found if p.state != "T"]
-        if awake or not found:
-            raise FaultNotRealError(f"{self._target.name}: {'; '.join(awake) or 'no process'}")
-        return f"{self._target.name}: {len(found)} processes of pod {self._uid} in state T"
+class FreezePod(NodeFault, FreezeMember):
+    """SIGSTOP every process of a pod: its instance manager and PostgreSQL."""
 
     def heal(self) -> None:
         """Resume the remaining processes; kill them where another primary has taken over.
@@ -181,16 +119,7 @@ class FreezePod(NodeFault):
         if self._hit is not None:
             named = self._engine.named()
             replaced = self._role == "primary" and named not in ("", self._hit.name)
-            found = self._all()
-            stopped = [p.pid for p in found if p.state == "T"]
-            self._signal("KILL" if replaced else "CONT", stopped)
-
-    def verify_healed(self) -> str:
-        """No process of the pod is stopped."""
-        left = [p for p in self._all() if p.state == "T"]
-        if left:
-            raise FaultNotRealError(f"{self._target.name}: still stopped: {left}")
-        return f"{self._target.name}: no process in state T"
+            self._signal("KILL" if replaced else "CONT", self._stopped())
 
 
 def node_faults(

@@ -4,22 +4,15 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pgdrill.platforms.member_faults import Process
+from pgdrill.platforms.process_list import SHOW, shown
 
 # What undoes a fault reads these: the processes that were stopped, and who is cut off.
 STOPPED, CUT_OFF = "/run/pgdrill-stopped", "/run/pgdrill-cut"
 
-_PROCESSES = r"""
+_PROCESSES = f"""
 for file in $(grep -lsE "$1" /proc/[0-9]*/cgroup); do
-  pid=${file#/proc/}; pid=${pid%/cgroup}
-  state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$pid/status" 2>/dev/null)
-  command=; words=()
-  {
-    read -r command < "/proc/$pid/comm"
-    mapfile -d '' -t words < "/proc/$pid/cmdline"
-  } 2>/dev/null
-  # A process may end at any moment of this, and is none then.
-  [ -n "$state" ] && [ -n "$command" ] &&
-    printf '%s\t%s\t%s\t%s\n' "$pid" "$state" "$command" "${words[*]}"
+  pid=${{file#/proc/}}; pid=${{pid%/cgroup}}
+  {SHOW}
 done
 true
 """
@@ -55,13 +48,8 @@ class Node(Protocol):
 def processes(node: Node, pod_uid: str) -> list[Process]:
     """Return the processes of a pod, its sandbox's excluded."""
     # Both cgroup drivers: systemd writes the UID with underscores.
-    rows = node.run(_PROCESSES, pod_uid.replace("-", "[-_]"))
-    found = [line.split("\t", maxsplit=3) for line in rows.splitlines()]
-    return [
-        Process(int(pid), state, command, title.strip())
-        for pid, state, command, title in found
-        if command not in ("catatonit", "pause")
-    ]
+    found = shown(node.run(_PROCESSES, pod_uid.replace("-", "[-_]")))
+    return [process for process in found if process.command not in ("catatonit", "pause")]
 
 
 def signal(node: Node, name: str, pids: Sequence[int]) -> None:
