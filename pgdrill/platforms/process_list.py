@@ -11,11 +11,11 @@ SHOW = r"""
     mapfile -d '' -t words < "/proc/$pid/cmdline"
   } 2>/dev/null
   [ -n "$state" ] && [ -n "$command" ] &&
-    printf '%s\t%s\t%s\t%s\n' "$pid" "$state" "$command" "${words[*]}"
+    printf '%s\t%s\t%s\t%s\n' "$pid" "$state" "$command" "${words[*]//$'\n'/ }"
 """
 
 
 def shown(text: str) -> list[Process]:
     """Return the processes of lines that SHOW printed."""
-    rows = (line.split("\t", maxsplit=3) for line in text.splitlines())
+    rows = (line.split("\t", maxsplit=3) for line in text.split("\n") if line)
     return [Process(int(pid), state, command, title.strip()) for pid, state, command, title in rows]

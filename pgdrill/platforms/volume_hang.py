@@ -6,19 +6,20 @@ such a process.
 
 from abc import ABC, abstractmethod
 
+from pgdrill.platforms.self_undo import undo_later
+
 # One file for each file system that hangs; it holds the mount point.
 _MARKS = "/run/pgdrill-hangs"
 _MARK = f'mark="{_MARKS}$(printf %s "$1" | tr / -)"'
 # $1: the mount point, $2: seconds. What lets it go outlives whoever froze it, and does nothing
 # where it was released before: its mark is gone then.
+_LATER = undo_later(
+    'rm -f "$1"; fsfreeze --unfreeze "$3"', mark='"$mark"', seconds='"$2"', arguments='"$1"'
+)
 HANG = f"""
 {_MARK}
 printf '%s\\n' "$1" > "$mark"
-setsid -f sh -c '
-  n=0
-  while [ -e "$3" ] && [ "$n" -lt "$2" ]; do sleep 1; n=$((n + 1)); done
-  if [ -e "$3" ]; then rm -f "$3"; fsfreeze --unfreeze "$1"; fi
-' sh "$1" "$2" "$mark" > /dev/null 2>&1 < /dev/null
+{_LATER}
 fsfreeze --freeze "$1" || {{ rm -f "$mark"; exit 1; }}
 """
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pgdrill.platforms.kubernetes.nodes import CUT_OFF, Node
 from pgdrill.platforms.partition import Cut
+from pgdrill.platforms.self_undo import undo_later
 
 _CHAINS = ("INPUT", "OUTPUT", "FORWARD")
 JOIN = f"""
@@ -20,11 +21,7 @@ true
 _CUT = f"""
 touch {CUT_OFF}
 printf '%s' "$3" | iptables-restore -w 5 --noflush || {{ rm -f {CUT_OFF}; exit 1; }}
-setsid -f sh -c '
-  n=0
-  while [ -e {CUT_OFF} ] && [ "$n" -lt "$1" ]; do sleep 1; n=$((n + 1)); done
-  if [ -e {CUT_OFF} ]; then eval "$2"; fi
-' sh "$1" "$2" > /dev/null 2>&1 < /dev/null
+{undo_later('eval "$3"', mark=CUT_OFF, seconds='"$1"', arguments='"$2"')}
 """
 
 

@@ -14,6 +14,7 @@ import psutil
 
 from pgdrill.errors import BrokenEnvironmentError
 from pgdrill.platforms.partition import Cut
+from pgdrill.platforms.self_undo import undo_later
 from pgdrill.provision.commands import output
 
 _MOUNTED = Path("/sys/fs/cgroup")  # nft takes the names of control groups as below it
@@ -35,13 +36,12 @@ table inet {table} {{
 }}
 """
 # $1: a file that is there while the cut lasts, $2: seconds, $3: the table. Rules come from stdin.
-_CUT = """
-touch "$1" && nft --file - || { rm -f "$1"; exit 1; }
-setsid -f sh -c '
-  n=0
-  while [ -e "$1" ] && [ "$n" -lt "$2" ]; do sleep 1; n=$((n + 1)); done
-  if [ -e "$1" ]; then rm -f "$1"; nft delete table inet "$3"; fi
-' sh "$1" "$2" "$3" > /dev/null 2>&1 < /dev/null
+_LATER = undo_later(
+    'rm -f "$1"; nft delete table inet "$3"', mark='"$1"', seconds='"$2"', arguments='"$3"'
+)
+_CUT = f"""
+touch "$1" && nft --file - || {{ rm -f "$1"; exit 1; }}
+{_LATER}
 """
 
 
