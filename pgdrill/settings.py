@@ -199,7 +199,9 @@ def _dsn(text: str) -> str:
 
 def _image(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][\w.:/-]*(:[\w.-]+|@sha256:[0-9a-f]{64})", text):
-        raise ValueError("must be an image with a tag or a digest, such as registry.example/image:1.2")
+        raise ValueError(
+            "must be an image with a tag or a digest, such as registry.example/image:1.2"
+        )
     return text
 
 
@@ -256,11 +258,24 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "context", str, "kube platform: the kubeconfig context to use, never the current one", ""
     ),
-    Option("namespace", str, "kube platform: the namespace of the database", ""),
+    Option(
+        "namespace",
+        str,
+        "kube platform: the namespace of the database; default of one that is made: pgdrill",
+        "",
+    ),
     Option(
         "cluster",
         str,
-        "kube platform: the name of its Cluster object; patroni platform: its scope has to be this",
+        "kube platform: the name of its Cluster object, without it one is made; patroni platform:"
+        " its scope has to be this",
+        "",
+    ),
+    Option(
+        "chart-values",
+        str,
+        "kube platform without --cluster: a file of values for the chart of the cluster that is"
+        " made, infra/helm/postgres-cnpg",
         "",
     ),
     Option(
@@ -500,6 +515,7 @@ class Settings:
     context: str
     namespace: str
     cluster: str
+    chart_values: str
     patroni: str
     patroni_auth: str
     patroni_ca: str

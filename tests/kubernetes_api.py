@@ -132,10 +132,13 @@ class KubernetesApi:
                 self._send(200, {})
 
             def do_DELETE(self) -> None:  # the name that http.server calls
-                plural, _, name = self.path.partition("?")[0].rpartition("/")
+                path = self.path.partition("?")[0]
+                whole = "items" in outer.objects.get(path, {})
+                plural, name = (path, "") if whole else path.rsplit("/", 1)
                 outer.asked.append(("DELETE", plural))
                 items = outer.objects[plural]["items"]
-                items[:] = [one for one in items if one["metadata"]["name"] != name]
+                items[:] = [one for one in items if name and one["metadata"]["name"] != name]
+                outer.objects.pop("" if whole else path, None)
                 self._send(200, {"kind": "Status"})
 
             def _refuse(self, code: int, message: str) -> None:

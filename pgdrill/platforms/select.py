@@ -16,7 +16,7 @@ from pgdrill.settings import BY_KEY, EXISTING, Settings
 # Options that others than these platforms would ignore, and what they are for.
 ONLY_FOR = {
     ("kind", "kube"): ("pods", ("load", "load_workers", "prober_image")),
-    ("kube",): ("an existing cluster", ("context", "namespace", "node_namespace")),
+    ("kube",): ("an existing cluster", ("context", "namespace", "node_namespace", "chart_values")),
     ("patroni",): ("an existing cluster", ("patroni", "patroni_auth", "patroni_ca")),
     EXISTING: (
         "an existing cluster",
@@ -78,9 +78,15 @@ def _kube(
 ) -> tuple[Platform, str]:
     if settings.engine not in ("auto", "cnpg"):
         raise BadUsageError(f"--engine={settings.engine} is not on kube: its engine is cnpg")
-    from pgdrill.platforms.kube.platform import KubePlatform  # noqa: PLC0415  # see below
+    from pgdrill.platforms.kube.own import OwnKubePlatform  # noqa: PLC0415  # see below
+    from pgdrill.platforms.kube.platform import KubePlatform  # noqa: PLC0415
 
-    platform = KubePlatform(settings, reporter)
+    if settings.cluster and settings.chart_values:
+        raise BadUsageError(
+            f"--chart-values is for a cluster that pgdrill makes, and --cluster={settings.cluster}"
+            " names one that is there: leave one of them out"
+        )
+    platform = (KubePlatform if settings.cluster else OwnKubePlatform)(settings, reporter)
     return platform, f"{why}: {platform.announcement(does)}"
 
 

@@ -37,9 +37,11 @@ from tests.foreign import prober_image
 HERE = Path(__file__).parent
 NAME = "theirs"
 WORKER = f"{NAME}-worker"
-VOLUMES = 8
+VOLUMES = 16  # four are used, and each cluster that pgdrill makes uses three up
 STATE = state_dir().with_name("foreign")
 ADMIN, THEIRS = STATE / "admin.kubeconfig", STATE / "kubeconfig"
+# Of a user who may have a cluster made in a namespace that was given, and the values for its chart.
+OWN, VALUES = STATE / "own.kubeconfig", STATE / "values.yaml"
 READY = 600.0  # seconds for four instances on two busy cores
 OF_OPERATOR = re.compile(r"^  (?:name|namespace): .*cnpg", re.M)
 # A volume of a true size, which can hang without the node.
@@ -119,12 +121,14 @@ class Foreign:
             *("deployment", "--all"),
             within=140,
         )
-        self._account()
+        self._accounts()
+        VALUES.write_text(_filled("values.yaml", words))
         self.load_probers()
         address = '{.status.addresses[?(@.type=="InternalIP")].address}'
         at = self.kubectl("get", "node", WORKER, f"--output=jsonpath={address}").split()[0]
         self._say(f"Prometheus http://{at}:30090, Alertmanager http://{at}:30093")
         self._say(f"export KUBECONFIG={THEIRS}; context {NAME}, namespace and cluster orders")
+        self._say(f"or KUBECONFIG={OWN} for a cluster that is made, --chart-values={VALUES}")
 
     def load_probers(self) -> None:
         """Put the images of a prober, of this checkout and one without it, on the nodes."""
@@ -152,22 +156,29 @@ class Foreign:
             for one in found["items"]
         }
 
-    def _account(self) -> None:
-        """Write a kubeconfig of the ServiceAccount that infra/kube/rbac.yaml makes."""
-        self.kubectl("apply", "--namespace=orders", f"--filename={ROOT / 'infra/kube/rbac.yaml'}")
-        self.kubectl("apply", f"--filename={ROOT / 'infra/kube/node.yaml'}")
+    def _accounts(self) -> None:
+        """Make a user with the rights of infra/kube on each cluster, and a kubeconfig of each."""
+        for file in ("node.yaml", "own.yaml"):
+            self.kubectl("apply", f"--filename={ROOT / 'infra/kube' / file}")
         self.kubectl(
             *("create", "rolebinding", "pgdrill-node", "--namespace=pgdrill-node"),
             *("--role=pgdrill-node", "--serviceaccount=orders:pgdrill"),
         )
-        token = self.kubectl("create", "token", "pgdrill", "--namespace=orders", "--duration=8h")
+        self._account("orders", THEIRS)
+        self._account("pgdrill", OWN)
+
+    def _account(self, namespace: str, file: Path) -> None:
+        rbac = ROOT / "infra/kube/rbac.yaml"
+        self.kubectl("apply", f"--namespace={namespace}", f"--filename={rbac}")
+        account = ("token", "pgdrill", f"--namespace={namespace}")
+        token = self.kubectl("create", *account, "--duration=8h")
         config = yaml.safe_load(ADMIN.read_text())
         config["users"] = [{"name": "pgdrill", "user": {"token": token.strip()}}]
         context = {"cluster": config["clusters"][0]["name"], "user": "pgdrill"}
         config["contexts"] = [{"name": NAME, "context": context}]
         config.pop("current-context", None)
-        THEIRS.touch(mode=0o600)
-        THEIRS.write_text(yaml.safe_dump(config))
+        file.touch(mode=0o600)
+        file.write_text(yaml.safe_dump(config))
 
     def objects(self) -> list[str]:
         """Return one line for each object of every kind in every namespace, and for their rows."""

@@ -209,6 +209,11 @@ NOT_EXECUTED = {
         "kubectl create rolebinding pgdrill-node --namespace=pgdrill-node --role=pgdrill-node"
         " --serviceaccount=db:pgdrill",
         "pgdrill kube preflight --level=node",
+        "pgdrill kube preflight --context=staging",
+        "pytest -m chaos --context=staging --level=fault --yes-break=pgdrill",
+        "pgdrill down --context=staging",
+        "kubectl apply -f infra/kube/own.yaml && kubectl apply --namespace=pgdrill -f"
+        " infra/kube/rbac.yaml",
         "pytest -m chaos --level=node --profile=full --trials=1",
         "pgdrill kube sweep",
         "pytest -m chaos --level=fault --trials=3",

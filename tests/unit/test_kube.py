@@ -75,7 +75,6 @@ def api(
         pytest.param({"context": ""}, ["--context=NAME", "ours, other"], id="no-context"),
         pytest.param({"context": "prod"}, ["no context prod", "ours, other"], id="unknown"),
         pytest.param({"namespace": ""}, ["--namespace=NAME"], id="no-namespace"),
-        pytest.param({"cluster": ""}, ["--cluster=NAME"], id="no-cluster"),
         pytest.param({"yes_break": "other"}, ["--yes-break=other", NAME], id="another-name"),
         pytest.param({"rw_host": "h:x"}, ["--rw-host=h:x", "HOST:PORT"], id="no-port"),
         pytest.param({"dsn": "dbname=x"}, ["--dsn=dbname=x", "user"], id="no-user"),

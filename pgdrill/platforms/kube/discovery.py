@@ -20,6 +20,7 @@ from pgdrill.platforms.kubernetes import kubectl_output
 from pgdrill.platforms.kubernetes.access import Access
 
 OLDEST = (1, 25)  # of the operator: what its Cluster objects, labels and roles are read as
+_OLDEST = ".".join(map(str, OLDEST))
 OPERATOR = "cnpg.io/operatorVersion"  # an annotation of all that the operator makes
 
 
@@ -64,12 +65,18 @@ def choose_context(kubeconfig: str, name: str) -> Access:
 
 
 @dataclass(frozen=True)
-class FoundCluster:
-    """One Cluster object and its pods, as they were looked up."""
+class Namespace:
+    """A namespace, and the way to it."""
 
     access: Access
     api: client.ApiClient
     namespace: str
+
+
+@dataclass(frozen=True)
+class FoundCluster(Namespace):
+    """One Cluster object and its pods, as they were looked up."""
+
     name: str
     labels: Mapping[str, str]  # of the namespace
     resource: Mapping[str, Any]
@@ -122,18 +129,12 @@ class FoundCluster:
             )
 
     def _demand_operator(self) -> None:
-        numbers = tuple(int(n) for n in re.findall(r"\d+", self.operator)[:2])
-        oldest = ".".join(map(str, OLDEST))
-        if not numbers:
+        if not _numbers(self.operator):
             raise BrokenEnvironmentError(
                 f"no instance of {self.name} has the annotation {OPERATOR}, so the operator's"
-                f" version is not known: pgdrill needs {oldest} or newer"
+                f" version is not known: pgdrill needs {_OLDEST} or newer"
             )
-        if numbers < OLDEST:
-            raise BrokenEnvironmentError(
-                f"{self.name} is run by CloudNativePG {self.operator}: pgdrill needs {oldest} or"
-                " newer; upgrade the operator"
-            )
+        demand_new(self.operator, self.name)
 
     def demand_harmless(self, production: tuple[tuple[str, str], ...]) -> None:
         """Refuse a namespace with one of these labels.
@@ -149,6 +150,19 @@ class FoundCluster:
                 )
 
 
+def demand_new(operator: str, cluster: str) -> None:
+    """Refuse a version of the operator that pgdrill does not know.
+
+    Raises:
+        BrokenEnvironmentError: it is older.
+    """
+    if _numbers(operator)[:2] < OLDEST:
+        raise BrokenEnvironmentError(
+            f"{cluster} is run by CloudNativePG {operator}: pgdrill needs {_OLDEST} or newer;"
+            " upgrade the operator"
+        )
+
+
 def look_up(access: Access, namespace: str, name: str) -> FoundCluster:
     """Look a Cluster object up.
 
@@ -156,7 +170,7 @@ def look_up(access: Access, namespace: str, name: str) -> FoundCluster:
         BrokenEnvironmentError: the API server does not answer or refuses, or there is no such
             namespace or cluster.
     """
-    api = _client(access)
+    api = client_of(access)
     core, custom = client.CoreV1Api(api), client.CustomObjectsApi(api)
     try:
         described = api.sanitize_for_serialization(
@@ -186,7 +200,7 @@ def find_clusters(access: Access, namespace: str) -> list[tuple[str, str]]:
     Raises:
         BrokenEnvironmentError: the API server does not answer or refuses, or knows no Clusters.
     """
-    api = _client(access)
+    api = client_of(access)
     try:
         return _listed(client.CustomObjectsApi(api), access, namespace)
     except (ApiException, HTTPError) as error:
@@ -221,7 +235,12 @@ def _listed(
     )
 
 
-def _client(access: Access) -> client.ApiClient:
+def client_of(access: Access) -> client.ApiClient:
+    """Return a client of a context's API.
+
+    Raises:
+        BrokenEnvironmentError: the context cannot be used.
+    """
     try:
         return access.client()
     except (ConfigException, OSError, ValueError) as error:

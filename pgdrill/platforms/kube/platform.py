@@ -5,8 +5,9 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from pgdrill.platforms.existing.platform import WILL, ExistingPlatform, libpq_se
 from pgdrill.platforms.kube import rights, service_addresses
 from pgdrill.platforms.kube.discovery import (
     FoundCluster,
+    Namespace,
     choose_context,
     credentials,
     look_up,
@@ -52,6 +54,16 @@ FROM_NODES = (
 SMART_SHUTDOWN = 180
 
 
+@dataclass(frozen=True)
+class Demand:
+    """One thing that has to be so; check refuses where it is not."""
+
+    what: str
+    why: str
+    check: Callable[[], None]
+    level: str = "observe"
+
+
 def kubeconfig() -> str:
     """Return the user's file of contexts."""
     return os.environ.get("KUBECONFIG") or "~/.kube/config"
@@ -64,11 +76,11 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
 
     def __init__(self, settings: Settings, reporter: Reporter | None = None) -> None:
         self._access = choose_context(kubeconfig(), settings.context)
-        for option, value in (("namespace", settings.namespace), ("cluster", settings.cluster)):
-            if not value:
-                raise BadUsageError(
-                    f"--platform=kube needs --{option}=NAME: it takes nothing that is not named"
-                )
+        if not settings.namespace:
+            raise BadUsageError(
+                f"--cluster={settings.cluster} needs --namespace=NAME: it takes nothing that is"
+                " not named"
+            )
         if settings.yes_break not in ("", settings.cluster):
             raise BadUsageError(
                 f"--yes-break={settings.yes_break} is not the name of the cluster,"
@@ -93,6 +105,20 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
         """
         settings = self.settings
         return look_up(self._access, settings.namespace, settings.cluster)
+
+    @property
+    def reached(self) -> Namespace:
+        """The namespace, and the way to it.
+
+        Raises:
+            BrokenEnvironmentError: the cluster cannot be reached.
+        """
+        return self.found
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the Cluster object is there."""
+        return True
 
     @property
     def access(self) -> Access:
@@ -203,6 +229,16 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
         Raises:
             BrokenEnvironmentError: the database refuses.
         """
+        self._remove_pods()
+        super().down()
+        self._released()
+
+    def _remove_pods(self) -> None:
+        """Remove what drills have put beside the cluster.
+
+        Raises:
+            BrokenEnvironmentError: a helper pod does not go.
+        """
         settings = self.settings
         # First: the database may hang until they undo what they did.
         with nullcontext() if self._from_nodes else suppress(BrokenEnvironmentError):
@@ -213,7 +249,9 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
         with suppress(BrokenEnvironmentError):
             for job in jobs.remove_left(self._access, settings.namespace, settings.cluster):
                 self._say(f"removed what clients left: Job {job}")
-        super().down()
+
+    def _released(self) -> None:
+        """Forget the database and its password."""
         self.__dict__.pop("_handle", None)
         self._kept = False
         self._forget()
@@ -224,12 +262,30 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
         Raises:
             BrokenEnvironmentError: it does not answer.
         """
-        return rights.ask(
-            self.found,
-            self.reads_secret,
-            self.settings.load == "cluster" or bool(self.settings.prober_image),
-            self.settings.node_namespace if self._from_nodes else "",
+        inside = self.settings.load == "cluster" or bool(self.settings.prober_image)
+        needed = rights.needed(self.reads_secret, inside, self._from_nodes)
+        return rights.ask(self.reached, needed, self.settings.node_namespace)
+
+    def demands(self) -> tuple[Demand, ...]:
+        """Return each thing that has to be so before anything begins."""
+        production = self.settings.production_labels.pairs
+        harmless = Demand(
+            "no production",
+            "labels of the namespace",
+            lambda: self.found.demand_harmless(production),
         )
+        healthy = Demand(
+            "a healthy cluster",
+            "what it costs is measured from there",
+            lambda: self.found.demand_well(),
+        )
+        admitted = Demand(
+            "pods that are admitted",
+            "privileged pods on the nodes",
+            lambda: self.helpers.demand_admitted(),
+            "node",
+        )
+        return (harmless, healthy, *((admitted,) if self._from_nodes else ()))
 
     @property
     def _from_nodes(self) -> bool:

@@ -1,6 +1,6 @@
 """The rights that each level needs from the API, checked before anything is done."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from urllib3.exceptions import HTTPError
 from pgdrill import timeouts
 from pgdrill.engines.cnpg import GROUP
 from pgdrill.errors import BrokenEnvironmentError
-from pgdrill.platforms.kube.discovery import FoundCluster, refusal
+from pgdrill.platforms.kube.discovery import Namespace, refusal
 from pgdrill.settings import below
 
 Level = Literal["observe", "load", "fault", "node"]
@@ -21,7 +21,8 @@ Level = Literal["observe", "load", "fault", "node"]
 class Right:
     """One thing to be allowed; optional: what is done without where it is not.
 
-    In the cluster's namespace; those of level node in that of the privileged pods.
+    In the cluster's namespace; those of level node in that of the privileged pods; those that are
+    global in no namespace, or in all of them.
     """
 
     level: Level
@@ -30,6 +31,7 @@ class Right:
     group: str
     why: str
     optional: str = ""
+    is_global: bool = False
 
     def __str__(self) -> str:
         return f"{self.verb} {self.resource}{f'.{self.group}' if self.group else ''}"
@@ -77,13 +79,45 @@ _ON_NODES = (
 )
 
 
+_SEES = "what is wrong is seen after the cluster was made, not before"
+# For a cluster of our own, by helm, which keeps its release in a Secret.
+_MAKING = (
+    *(
+        Right("observe", verb, resource, group, "making a cluster, and removing it")
+        for resource, group in (
+            ("secrets", ""),
+            ("configmaps", ""),
+            ("services", ""),
+            ("clusters", GROUP),
+        )
+        for verb in ("create", "get", "list", "update", "patch", "delete")
+    ),
+    *(
+        Right("observe", "list", resource, group, why, _SEES, is_global=True)
+        for resource, group, why in (
+            ("deployments", "apps", "the operator's version"),
+            ("storageclasses", "storage.k8s.io", "a default class"),
+        )
+    ),
+)
+_OWN_NAMESPACE = tuple(
+    Right("observe", verb, "namespaces", "", "a namespace of pgdrill's own", is_global=True)
+    for verb in ("create", "delete")
+)
+
+
 @dataclass(frozen=True)
 class Answer:
-    """Whether a right is there, in a namespace."""
+    """Whether a right is there, in a namespace; '': in all of them."""
 
     right: Right
     namespace: str
     allowed: bool
+
+
+def to_make(namespace: bool) -> tuple[Right, ...]:
+    """Return the rights to make a cluster; namespace: and a namespace for it."""
+    return (*(_OWN_NAMESPACE if namespace else ()), *_MAKING)
 
 
 def needed(secret: bool, inside: bool, nodes: bool) -> tuple[Right, ...]:
@@ -100,22 +134,21 @@ def needed(secret: bool, inside: bool, nodes: bool) -> tuple[Right, ...]:
     )
 
 
-def ask(found: FoundCluster, secret: bool, inside: bool, nodes: str = "") -> tuple[Answer, ...]:
-    """Ask the API server about each right.
-
-    nodes: the namespace of privileged pods; '': there are none.
+def ask(found: Namespace, rights: Iterable[Right], nodes: str = "") -> tuple[Answer, ...]:
+    """Ask the API server about each right; nodes: the namespace of privileged pods.
 
     Raises:
         BrokenEnvironmentError: it does not answer.
     """
-    return tuple(_ask(found, needed(secret, inside, bool(nodes)), nodes))
+    return tuple(_ask(found, rights, nodes))
 
 
-def _ask(found: FoundCluster, rights: tuple[Right, ...], nodes: str) -> Iterator[Answer]:
+def _ask(found: Namespace, rights: Iterable[Right], nodes: str) -> Iterator[Answer]:
     api = client.AuthorizationV1Api(found.api)
     for right in rights:
         resource, _, part = right.resource.partition("/")
         namespace = nodes if right.level == "node" else found.namespace
+        namespace = "" if right.is_global else namespace
         attributes = {
             "namespace": namespace,
             "verb": right.verb,
@@ -123,7 +156,7 @@ def _ask(found: FoundCluster, rights: tuple[Right, ...], nodes: str) -> Iterator
             "resource": resource,
             "subresource": part,
         }
-        if resource == "namespaces":
+        if resource == "namespaces" and right.verb != "create":
             attributes["name"] = found.namespace
         body: Any = {"spec": {"resourceAttributes": attributes}}
         try:
@@ -136,7 +169,7 @@ def _ask(found: FoundCluster, rights: tuple[Right, ...], nodes: str) -> Iterator
         yield Answer(right, namespace, bool(status["allowed"]))
 
 
-def who(found: FoundCluster) -> str:
+def who(found: Namespace) -> str:
     """Return the user name that the API server knows; the context's name where it gives none."""
     try:
         answer = client.AuthenticationV1Api(found.api).create_self_subject_review(
@@ -147,7 +180,7 @@ def who(found: FoundCluster) -> str:
         return f"the user of context {found.access.context}"
 
 
-def demand(answers: tuple[Answer, ...], level: str, found: FoundCluster) -> None:
+def demand(answers: Iterable[Answer], level: str, found: Namespace) -> None:
     """Refuse where a right of the level is missing.
 
     Raises:
@@ -159,7 +192,10 @@ def demand(answers: tuple[Answer, ...], level: str, found: FoundCluster) -> None
         if not answer.allowed and not right.optional and right.level in below(level):
             missing.setdefault(answer.namespace, []).append(str(right))
     if missing:
-        lacks = "; ".join(f"{', '.join(r)} in namespace {where}" for where, r in missing.items())
+        lacks = "; ".join(
+            f"{', '.join(r)} in {f'namespace {where}' if where else 'the whole of Kubernetes'}"
+            for where, r in missing.items()
+        )
         raise BrokenEnvironmentError(
             f"{who(found)} may not {lacks}, which --level={level} needs: infra/kube/rbac.yaml has"
             " the roles, infra/kube/node.yaml that of --level=node"

@@ -67,7 +67,8 @@ def _only(access: Access, namespace: str, cluster: str) -> tuple[str, str]:
     if not there:
         raise BrokenEnvironmentError(
             f"there is no Cluster {cluster}".rstrip()
-            + f" in {where} of context {access.context}: CloudNativePG has to have made one"
+            + f" in {where} of context {access.context}: CloudNativePG has to have made one, or"
+            f" pgdrill makes one of its own, `pgdrill kube preflight --context={access.context}`"
         )
     if len(there) > 1:
         listed = ", ".join("/".join(one) for one in there)

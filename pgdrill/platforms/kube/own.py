@@ -1,0 +1,197 @@
+"""A cluster that pgdrill makes on the user's Kubernetes, drills, and removes."""
+
+from dataclasses import replace
+from functools import cached_property
+
+from pgdrill import timeouts
+from pgdrill.engines.cnpg import HEALTHY_PHASE as HEALTHY
+from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.platforms.existing.confirmation import confirm
+from pgdrill.platforms.existing.platform import WILL
+from pgdrill.platforms.kube import rights
+from pgdrill.platforms.kube.discovery import (
+    FoundCluster,
+    Namespace,
+    client_of,
+    find_clusters,
+    look_up,
+)
+from pgdrill.platforms.kube.making import GIVEN, MADE, NAME, OwnCluster
+from pgdrill.platforms.kube.platform import Demand, KubePlatform
+from pgdrill.platforms.kube.service_addresses import Addresses
+from pgdrill.progress import Reporter
+from pgdrill.settings import Settings
+from pgdrill.waiting import DeadlineError, eventually, retry
+
+HEALTHY_WITHIN = 600.0 * timeouts.FACTOR  # seconds for three instances, images pulled
+ADDRESS_WITHIN = 60.0 * timeouts.FACTOR  # seconds for a load balancer to give addresses
+
+
+class OwnKubePlatform(KubePlatform):
+    """Without --cluster: a Cluster object of pgdrill's own, in a namespace of its own."""
+
+    def __init__(self, settings: Settings, reporter: Reporter | None = None) -> None:
+        named = replace(settings, cluster=NAME, namespace=settings.namespace or NAME)
+        super().__init__(named, reporter)
+
+    @property
+    def reached(self) -> Namespace:
+        """The namespace, whether it is there or not."""
+        return self._reached
+
+    @cached_property
+    def _reached(self) -> Namespace:
+        return Namespace(self._access, client_of(self._access), self.settings.namespace)
+
+    @cached_property
+    def made(self) -> OwnCluster:
+        """The cluster, whether it is there or not."""
+        return OwnCluster(self.reached, self.settings.chart_values, self._say)
+
+    def announcement(self, does: str = "") -> str:
+        """Return where the cluster will be made and what will be done to it.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer or refuses.
+        """
+        at, is_there = self.reached, self.is_there
+        operator = self.made.operator or "of unknown version"
+        doing = does or WILL[self.settings.level] + self._will()
+        making = "" if is_there or does else "WILL BE MADE there by pgdrill's chart, and "
+        return (
+            f"context {at.access.context} at {at.api.configuration.host}, namespace {at.namespace},"
+            f" CloudNativePG {operator}; cluster {NAME} of pgdrill's own {making}{doing}"
+        )
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the Cluster object is there.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer or refuses.
+        """
+        at = self.reached
+        return (at.namespace, NAME) in find_clusters(at.access, at.namespace)
+
+    def is_up(self) -> bool:
+        """Whether the cluster is there, with our schema in it."""
+        return self.is_there and super().is_up()
+
+    def up(self, settings: Settings) -> None:
+        """Check all that is needed, ask the user to confirm, make the cluster, and our schema.
+
+        Raises:
+            BrokenEnvironmentError: something is missing, or it did not become healthy; nothing is
+                left of it.
+            BadUsageError: the user did not confirm it, or the namespace is somebody else's.
+        """
+        for demand in self.demands():
+            demand.check()
+        rights.demand(self.asked_rights(), settings.level, self.reached)
+        confirm(self.title, settings.yes_break, self._say)
+        confirmed = replace(settings, yes_break=self.title)
+        if self.is_up():
+            super().up(confirmed)
+            return
+        try:
+            self._say(f"making cluster {NAME} in namespace {self.reached.namespace} ...")
+            self.made.make()
+            self._wait()
+            super().up(confirmed)
+        except BaseException:
+            self._say(f"removing cluster {NAME} again ...")
+            self.down()
+            raise
+
+    def _wait(self) -> None:
+        """Wait until it is healthy and has addresses.
+
+        Raises:
+            BrokenEnvironmentError: with what it waited for.
+        """
+        said = ""
+
+        def phase() -> str:
+            nonlocal said
+            found = self._look()
+            status = found.resource.get("status", {})
+            if status.get("phase") == HEALTHY and len(found.members) == found.instances:
+                return HEALTHY
+            ready = f"{status.get('readyInstances', 0)} of {found.instances} instances ready"
+            now = ", ".join(filter(None, (ready, self.made.pending())))
+            if now != said:
+                said = now
+                self._say(f"cluster {NAME}: {now}")
+            return now
+
+        try:
+            eventually(
+                f"cluster {NAME} to be healthy",
+                phase,
+                lambda now: now == HEALTHY,
+                within=HEALTHY_WITHIN,
+                every=2,
+                not_yet=(BrokenEnvironmentError,),
+            )
+        except DeadlineError:
+            raise BrokenEnvironmentError(
+                f"cluster {NAME} is not healthy after {HEALTHY_WITHIN:g} s: {said or 'no instance'}"
+            ) from None
+        found = self.found
+        nodes = len(set(found.hosts))
+        if nodes < found.instances:
+            self._say(
+                f"{found.instances} instances share {nodes} {'node' if nodes == 1 else 'nodes'}:"
+                " the loss of one would take several of them"
+            )
+        retry("addresses of its Services", self._addresses, within=ADDRESS_WITHIN)
+
+    def _look(self) -> FoundCluster:
+        return look_up(self._access, self.settings.namespace, NAME)
+
+    def _addresses(self) -> Addresses:
+        try:
+            return self.addresses
+        except BrokenEnvironmentError as error:
+            raise BrokenEnvironmentError(
+                f"{error}; where nothing serves Services of type LoadBalancer, `serviceType:"
+                " NodePort` in a file for --chart-values=FILE"
+            ) from None
+
+    def down(self) -> None:
+        """Remove the cluster, with its namespace where pgdrill made that.
+
+        Raises:
+            BrokenEnvironmentError: the API server refuses, or something stays.
+            BadUsageError: the namespace is somebody else's.
+        """
+        self.made.demand_namespace()
+        if self.is_there:
+            try:
+                self._remove_pods()
+            except BrokenEnvironmentError as error:  # they end by themselves, their cluster not
+                self._say(str(error))
+        made = self.made.mark == MADE
+        if self.made.remove():
+            within = f", and namespace {self.reached.namespace}" if made else ""
+            self._say(f"removed cluster {NAME}{within}")
+        self._released()
+
+    def demands(self) -> tuple[Demand, ...]:
+        """Return each thing that has to be so before a cluster can be made here."""
+        made = self.made
+        return (
+            Demand("a namespace of its own", self.reached.namespace, made.demand_namespace),
+            Demand("CloudNativePG", "the operator that is there", made.demand_operator),
+            Demand("values that the chart takes", "--chart-values", made.demand_values),
+            Demand("a storage class", "volumes of the instances", made.demand_storage),
+        )
+
+    def asked_rights(self) -> tuple[rights.Answer, ...]:
+        """Ask the API server about each right that these settings may need.
+
+        Raises:
+            BrokenEnvironmentError: it does not answer.
+        """
+        making = rights.to_make(namespace=self.made.mark != GIVEN)
+        return (*rights.ask(self.reached, making), *super().asked_rights())
