@@ -297,10 +297,17 @@ OPTIONS: tuple[Option, ...] = (
         "",
     ),
     Option(
+        "ssh",
+        str,
+        "patroni platform, --level=node: a command that gives a shell on a member's machine, as"
+        " 'ssh root@{host}' does; local: the members run on this one",
+        "",
+    ),
+    Option(
         "level",
         _one_of(*LEVELS),
-        "your own cluster: what may be done: look (observe), load, break (fault), on kube also from"
-        " its nodes (node)",
+        "your own cluster: what may be done: look (observe), load, break (fault), also from its"
+        " machines (node)",
         "observe",
     ),
     Option(
@@ -519,6 +526,7 @@ class Settings:
     patroni: str
     patroni_auth: str
     patroni_ca: str
+    ssh: str
     level: str
     node_namespace: str
     yes_break: str

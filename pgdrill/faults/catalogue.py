@@ -37,6 +37,9 @@ KUBE = Where("kube", "cnpg", OWN)
 # standby looks at what happened. Beyond Patroni's default, 10 s, nothing is promised either.
 LOOP_WAITS = range(1, 11)
 PATRONI = {n: Where("patroni", "patroni", f"loop-wait-{n}") for n in LOOP_WAITS}
+# Seconds that the lock of a silent primary is valid: Patroni's default. With more, nothing is
+# promised where machines are reached.
+TTL = 30
 CNPG = (KIND, KIND_DEFAULT, KIND_1_25, KIND_1_25_DEFAULT)
 UNTUNED = (KIND_DEFAULT, KIND_1_25_DEFAULT)
 EVERYWHERE = (LOCAL, *CNPG)
@@ -185,9 +188,31 @@ _RESTARTED: dict[Where, Cost] = {
 # Seconds: scrape 2, two evaluations of 1, for 8, and some for a busy machine.
 _SEEN = 20.0
 _HANGS = 40.0  # seconds: a lease of 20 and what an alert needs on top, twice
+_STANDBY_HANGS = 16.0  # seconds
 _NOT_REPLACED = {"it hangs, and nobody replaces the primary": _HANGS}
 # A pod on the node resumes it, asked through API server and kubelet: 1 to 2 s if they are busy.
 _BY_EXEC = {"the way to its node": 3}
+
+# The way to a member's machine: a new connection for each script, two of them for a heal.
+_BY_SHELL = {"the way to its machine": 4}
+_CRASHED = {
+    "recovery": 5,
+    "standbys connect again: wal_retrieve_retry_interval": 5,
+    **_WAY_IN,
+}
+_THEIR_LOCK = {
+    where: Cost(
+        {
+            "a frozen owner keeps the lock: ttl": TTL,
+            "loop_wait": n,
+            "election and promotion": 4,
+            "the other standby, which has to acknowledge, follows: loop_wait": n,
+            **_WAY_IN,
+        },
+        margin=6,
+    )
+    for n, where in PATRONI.items()
+}
 
 _NEW_PRIMARY = ("PgFailoverHappened",)
 _THEIRS = Excused("[alerts] of pgdrill.toml names none for it")
@@ -277,12 +302,13 @@ _ALL = (
                 margin=13,
             ),
             **dict.fromkeys(UNSET, _OWN_PROBES),
+            **_THEIR_LOCK,
         },
         # infra/helm/postgres-cnpg/values.tuned-1.30.0.yaml: it is restarted in place there.
         alerts={
             **dict.fromkeys(EVERYWHERE, _OUTAGE),
             KIND: ("PgNoPrimary",),
-            KUBE: _THEIRS,
+            **dict.fromkeys((KUBE, *PATRONI.values()), _THEIRS),
         },
         healed="replaced",
         returns_late=True,
@@ -305,9 +331,16 @@ _ALL = (
                 why=_REPLAYS,
             ),
             **_RESTARTED,
+            **{
+                where: Cost({"noticed: loop_wait": n, "start": 3, **_CRASHED}, 6, _REPLAYED)
+                for n, where in PATRONI.items()
+            },
         },
         # On kind, where the operator is quicker than the container's restart.
-        alerts={**dict.fromkeys(EVERYWHERE, _NEW_PRIMARY), KUBE: _THEIRS},
+        alerts={
+            **dict.fromkeys(EVERYWHERE, _NEW_PRIMARY),
+            **dict.fromkeys((KUBE, *PATRONI.values()), _THEIRS),
+        },
         profile="laptop",
     ),
     FaultSpec(
@@ -321,6 +354,7 @@ _ALL = (
         cost={
             LOCAL: Cost({"recovery in place": 1, "checks": 2}, margin=2, why=_REPLAYED),
             **_RESTARTED,
+            **dict.fromkeys(PATRONI.values(), Cost(_CRASHED, 6, _REPLAYED)),
         },
         alerts={
             LOCAL: Excused(
@@ -328,7 +362,7 @@ _ALL = (
                 " are over, and PgCrashLoop needs three restarts in a minute"
             ),
             **dict.fromkeys(CNPG, _NEW_PRIMARY),
-            KUBE: _THEIRS,
+            **dict.fromkeys((KUBE, *PATRONI.values()), _THEIRS),
         },
         profile="laptop",
     ),
@@ -343,12 +377,16 @@ _ALL = (
             LOCAL: Cost({"it hangs, and nobody replaces it": _HANGS, "a new session": 3}, margin=3),
             KIND: Cost({"it hangs": _HANGS, "a new session": 3}, margin=3),
             KUBE: Cost({"it hangs": _HANGS, **_BY_EXEC, "a new session": 3}, margin=3),
+            **dict.fromkeys(
+                PATRONI.values(),
+                Cost({"it hangs": _HANGS, **_BY_SHELL, "a new session": 3}, margin=3),
+            ),
         },
         alerts={
             # Patroni and the exporter keep their open sessions.
             LOCAL: ("PgNoNewSession",),
             KIND: ("PgNoPrimary",),
-            KUBE: _THEIRS,
+            **dict.fromkeys((KUBE, *PATRONI.values()), _THEIRS),
         },
         lasts=_HANGS,
         returns_late=True,
@@ -364,12 +402,13 @@ _ALL = (
             LOCAL: _FROZEN_OWNER,
             KIND: _ENDED,
             KUBE: _OWN_END,
+            **_THEIR_LOCK,
         },
         alerts={
             LOCAL: ("PgNoPrimary", "PgFailoverHappened", "PgTwoPrimaries"),
             # The agent answers the probes there: the kubelet ends it, and PostgreSQL with it.
             KIND: ("PgNoPrimary",),
-            KUBE: _THEIRS,
+            **dict.fromkeys((KUBE, *PATRONI.values()), _THEIRS),
         },
         lasts=_HANGS,
         returns_late=True,
@@ -538,10 +577,17 @@ _ALL = (
         title="A synchronous standby hangs",
         claim="A synchronous standby that hangs hardly interrupts writing.",
         primary="stays",
-        cost=dict.fromkeys((*EVERYWHERE, KUBE), _UNNOTICED),
+        cost={
+            **dict.fromkeys((*EVERYWHERE, KUBE), _UNNOTICED),
+            # wal_sender_timeout is a minute by default: the primary waits for a standby that hangs.
+            **dict.fromkeys(
+                PATRONI.values(),
+                Cost({"it hangs, and commits wait": _STANDBY_HANGS, **_BY_SHELL}, margin=3),
+            ),
+        },
         alerts={
             LOCAL: ("PgMemberDown",),
-            KUBE: _THEIRS,
+            **dict.fromkeys((KUBE, *PATRONI.values()), _THEIRS),
             **dict.fromkeys(
                 CNPG,
                 Excused(
@@ -552,7 +598,7 @@ _ALL = (
         },
         # Longer than the 5 s after which the primary drops a silent standby, and than
         # PgMemberDown needs: scrape 2 + its time-out 1.5 + two evaluations of 1 + for 8.
-        lasts=16.0,
+        lasts=_STANDBY_HANGS,
         profile="laptop",
     ),
     FaultSpec(

@@ -17,7 +17,7 @@ from pgdrill.settings import BY_KEY, EXISTING, Settings
 ONLY_FOR = {
     ("kind", "kube"): ("pods", ("load", "load_workers", "prober_image")),
     ("kube",): ("an existing cluster", ("context", "namespace", "node_namespace", "chart_values")),
-    ("patroni",): ("an existing cluster", ("patroni", "patroni_auth", "patroni_ca")),
+    ("patroni",): ("an existing cluster", ("patroni", "patroni_auth", "patroni_ca", "ssh")),
     EXISTING: (
         "an existing cluster",
         (

@@ -41,7 +41,8 @@ def _theirs(platform: LocalPlatform) -> tuple[Any, Any, list[str]]:
 
 
 def test_somebody_s_cluster_is_drilled_and_left_as_it_was(running: Running, tmp_path: Path) -> None:
-    """A newcomer's settings by `init`, smoke and a switchover that their own alert has to see.
+    """A newcomer's settings by `init`, smoke, a switchover that their own alert has to see, and a
+    backend that is killed by a shell on its machine.
 
     All that moved is the primary.
     """
@@ -59,7 +60,9 @@ def test_somebody_s_cluster_is_drilled_and_left_as_it_was(running: Running, tmp_
     with (tmp_path / "pgdrill.toml").open("a") as settings:  # its last table is that of the alerts
         settings.write(f'switchover = "{SEES}"\n')
     tests = [str(ROOT / "tests" / "smoke" / "test_topology.py"), str(ROOT / "tests" / "chaos")]
-    picked = ["-k", "topology or test_fault and switchover", "--level=fault", "--profile=quick"]
+    faults = "test_fault and (switchover or backend_kill and not standby)"
+    picked = ["-k", f"topology or {faults}", "--level=node", "--ssh=local"]
+    picked += ["--profile=laptop", "--trials=1"]
     picked += [f"--prometheus-url={local.prometheus_url}"]
     picked += [f"--alertmanager-url={local.alertmanager_url}"]
     command = [sys.executable, "-m", "pytest", f"--rootdir={ROOT}", *tests, *picked]
@@ -74,10 +77,12 @@ def test_somebody_s_cluster_is_drilled_and_left_as_it_was(running: Running, tmp_
     assert all(v.outcome == "broken" and v.budget.unit == "s" for v in wrong), drilled.output
     assert drilled.code == (1 if wrong else 0), drilled.output
     assert not re.search(r"FAILED \S*test_topology", drilled.output), drilled.output
-    (trial,) = records.all(Trial)
-    assert (trial.experiment, trial.tuning, trial.verified) == ("switchover", "loop-wait-1", True)
+    trials = {trial.experiment: trial for trial in records.all(Trial)}
+    assert trials.keys() == {"switchover", "backend_kill"}
+    assert all(t.tuning == "loop-wait-1" and t.verified for t in trials.values())
+    trial = trials["switchover"]
     assert trial.timeline_after > trial.timeline_before
-    (noticed,) = records.all(Detection)
+    noticed = next(one for one in records.all(Detection) if one.expected)
     assert noticed.expected == (SEES,)
     assert noticed.arrived(SEES) is not None, drilled.output
     assert local.engine.primary().name != leads.name

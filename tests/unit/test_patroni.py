@@ -1,5 +1,6 @@
 """An existing Patroni cluster: found by its addresses, refused in one line each, left alone."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -104,11 +105,20 @@ def test_options_of_patroni_are_no_others() -> None:
         choose(resolve({"platform": "local", "patroni": "http://a:8008"}, {}, Path("/nowhere")))
 
 
-def test_its_nodes_are_not_reached(api: PatroniApi) -> None:
-    """A level that only kube has is refused, and no request is sent."""
-    with pytest.raises(BadUsageError, match="--level=node is for --platform=kube"):
-        choose(asked(api, level="node"))
+def test_machines_are_reached_by_a_command_of_the_user_s(api: PatroniApi) -> None:
+    """Without one, or with one for all of them, no request is sent."""
+    for ssh, said in (("", "--level=node needs --ssh='ssh root@{host}'"), ("ssh db1", "{name}")):
+        with pytest.raises(BadUsageError, match=re.escape(said)):
+            choose(asked(api, level="node", ssh=ssh))
     assert not api.asked
+
+
+def test_a_machine_that_is_not_reached_ends_it(api: PatroniApi) -> None:
+    """Before anything is asked or made; below level node no shell is opened."""
+    said = refused(api, level="node", ssh="sh -c 'echo {host} is away >&2; exit 255'")
+    assert "a shell for db1" in said
+    assert "is away" in said
+    made(api, level="fault", ssh="false {host}").up(asked(api, level="fault", yes_break=SCOPE))
 
 
 def test_the_first_line_says_what_is_meant(api: PatroniApi) -> None:
@@ -316,6 +326,10 @@ def test_promises_follow_the_configuration(api: PatroniApi) -> None:
     assert gaps[10] - gaps[1] == 9
     api.configuration["loop_wait"] = 11
     assert made(api).tuning_name == UNBOUNDED
+    api.configuration |= {"loop_wait": 10, "ttl": 60}
+    assert made(api, level="fault").tuning_name != UNBOUNDED
+    assert made(api, level="node", ssh="ssh {host}").tuning_name == UNBOUNDED
+    api.configuration["loop_wait"] = 11
     assert where(made(api)) not in FAULTS["switchover"].cost
     assert len(PATRONI) == 10
 
@@ -323,10 +337,12 @@ def test_promises_follow_the_configuration(api: PatroniApi) -> None:
 def test_only_level_fault_has_faults(api: PatroniApi) -> None:
     """A cluster that may be looked at has none that could be injected."""
     assert [len(made(api, level=level).faults) for level in ("observe", "load")] == [0, 0]
-    assert made(api, level="fault").faults.keys() == {
-        "switchover",
-        "primary_restart",
-        "standby_reinit",
+    by_rest = {"switchover", "primary_restart", "standby_reinit"}
+    assert made(api, level="fault").faults.keys() == by_rest
+    by_shell = made(api, level="node", ssh="ssh root@{host}").faults.keys() - by_rest
+    assert by_shell == {
+        *("postmaster_kill", "backend_kill", "postmaster_freeze"),
+        *("agent_freeze", "primary_freeze", "standby_freeze"),
     }
 
 

@@ -93,6 +93,11 @@ class FoundCluster:
         """Seconds between two looks of a member."""
         return int(self.configuration.get("loop_wait", 10))
 
+    @property
+    def ttl(self) -> int:
+        """Seconds that the lock of a silent primary is valid."""
+        return int(self.configuration.get("ttl", 30))
+
     def demand_well(self) -> None:
         """Refuse a cluster that is not healthy, or that waits for something.
 

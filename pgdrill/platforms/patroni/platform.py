@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,16 +14,19 @@ import psycopg
 from pgdrill.engines.patroni_by_rest import PatroniByRest
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.faults.base import Fault
-from pgdrill.faults.catalogue import PATRONI, UNBOUNDED
+from pgdrill.faults.catalogue import PATRONI, TTL, UNBOUNDED
 from pgdrill.platforms.base import Capability, Cluster, Endpoint
 from pgdrill.platforms.existing import schema
 from pgdrill.platforms.existing.platform import WILL, ExistingPlatform, libpq_settings
 from pgdrill.platforms.patroni.discovery import FoundCluster, look_up, rest_access
 from pgdrill.platforms.patroni.faults import rest_faults
+from pgdrill.platforms.patroni.machines import HOST, LOCAL, Machine, demand_command
+from pgdrill.platforms.patroni.process_faults import process_faults
 from pgdrill.progress import Reporter
-from pgdrill.settings import Settings
+from pgdrill.settings import Settings, below
 
 FAULTS = ": its primary switched over and restarted, a standby rebuilt"  # of level fault
+BY_SHELL = "; processes of its members killed and stopped, by "  # of level node
 # Bytes of all databases that a standby copies in the time in which a trial looks for redundancy.
 SMALL = 2**30
 REACHED_WITHIN = 3  # seconds for a member to answer a session of its own
@@ -36,11 +39,13 @@ class PatroniPlatform(ExistingPlatform):
     name = "patroni"
 
     def __init__(self, settings: Settings, reporter: Reporter | None = None) -> None:
-        if settings.level == "node":
+        if settings.level == "node" and not settings.ssh:
             raise BadUsageError(
-                "--level=node is for --platform=kube: the nodes of a Patroni cluster are not"
-                " reached; --level=fault does all that its REST API can do"
+                f"--level=node needs --ssh='ssh root@{HOST}', a command that gives a shell on each"
+                f" member's machine, or --ssh={LOCAL} where all of them run on this one"
             )
+        if settings.ssh:
+            demand_command(settings.ssh)
         if not settings.patroni:
             raise BadUsageError(
                 "--platform=patroni needs --patroni=URL,...: the addresses of its REST API, such as"
@@ -96,8 +101,13 @@ class PatroniPlatform(ExistingPlatform):
             f"cluster {found.scope}: {at}; PostgreSQL {found.postgres}, Patroni"
             f" {found.patroni or 'of unknown version'}, {found.leader or 'nobody'} leads, loop_wait"
             f" {found.loop_wait} s; clients at {self._given['rw']}; it"
-            f" {does or WILL[level] + (FAULTS if level == 'fault' else '')}"
+            f" {does or WILL[level] + self._will()}"
         )
+
+    def _will(self) -> str:
+        """Return what breaks it."""
+        faults = FAULTS if "fault" in below(self.settings.level) else ""
+        return faults + (BY_SHELL + self.settings.ssh if self._by_shell else "")
 
     # -- up and down -------------------------------------------------------------------------------
 
@@ -116,11 +126,27 @@ class PatroniPlatform(ExistingPlatform):
         found = self.found
         found.demand_well()
         found.demand_harmless(settings.production_labels.pairs)
-        if settings.level == "fault":
+        if "fault" in below(settings.level):
             self.demand_follows()
             found.demand_rights()
+        if self._by_shell:
+            for machine in self.machines.values():
+                machine.find()
         self.demand_same()
         self._begin(settings, "for a superuser to run on the primary")
+
+    def down(self) -> None:
+        """Drop our schemas, and let whatever is stopped run again; the cluster stays as it is.
+
+        Raises:
+            BrokenEnvironmentError: the database refuses, or a machine is not reached.
+        """
+        # First: the database may wait for it. Below level node nothing was stopped by this run.
+        with nullcontext() if self._by_shell else suppress(BrokenEnvironmentError):
+            for member, machine in self.machines.items():
+                if machine.resume():
+                    self._say(f"resumed what was stopped of {member}")
+        super().down()
 
     def demand_follows(self) -> None:
         """Refuse an address that is one member's own.
@@ -248,7 +274,9 @@ class PatroniPlatform(ExistingPlatform):
     @property
     def bounded(self) -> bool:
         """Whether the configuration bounds an outage as closely as the promises need."""
-        return self.found.loop_wait in PATRONI
+        # No lock is lost below level node, so its time to live bounds nothing there.
+        lock = self.found.ttl <= TTL or not self._by_shell
+        return self.found.loop_wait in PATRONI and lock
 
     @property
     def tuning_name(self) -> str:
@@ -258,9 +286,22 @@ class PatroniPlatform(ExistingPlatform):
     @cached_property
     def faults(self) -> Mapping[str, Fault]:
         """The faults that are allowed here: none below level fault."""
-        if self.settings.level != "fault":
+        if "fault" not in below(self.settings.level):
             return {}
-        return {fault.name: fault for fault in rest_faults(self.engine)}
+        faults = rest_faults(self.engine)
+        if self._by_shell:
+            faults += process_faults(self.engine, self.machines)
+        return {fault.name: fault for fault in faults}
+
+    @cached_property
+    def machines(self) -> Mapping[str, Machine]:
+        """The machine of each member; none where no command gives a shell."""
+        ssh = self.settings.ssh
+        return {one.name: Machine.of(one, ssh) for one in self.found.members} if ssh else {}
+
+    @property
+    def _by_shell(self) -> bool:
+        return self.settings.level == "node"
 
     @property
     def capabilities(self) -> frozenset[Capability]:

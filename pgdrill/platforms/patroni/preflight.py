@@ -1,6 +1,10 @@
 """The needs of a drill of an existing cluster, checked before anything is done."""
 
+from functools import partial
+
+from pgdrill.faults.catalogue import TTL
 from pgdrill.platforms.existing.needs import Row, of_database, of_monitoring, tried
+from pgdrill.platforms.patroni.machines import Machine
 from pgdrill.platforms.patroni.platform import PatroniPlatform
 
 MORE = ""  # all remedies are in the table
@@ -15,7 +19,7 @@ def look(platform: PatroniPlatform) -> list[Row]:
     """Return what each level needs, and every capability, each with its answer; changes nothing."""
     found, settings = platform.found, platform.settings
     production = settings.production_labels.pairs
-    bounds = f"loop_wait {found.loop_wait} s"
+    bounds = f"loop_wait {found.loop_wait} s, ttl {found.ttl} s"
     return [
         tried("a healthy cluster", "what it costs is measured from there", found.demand_well),
         tried("no production", "tags of the members", lambda: found.demand_harmless(production)),
@@ -29,7 +33,17 @@ def look(platform: PatroniPlatform) -> list[Row]:
             f"write gaps, by {bounds}",
             "fault",
             platform.bounded,
-            "yes" if platform.bounded else "no fault is drilled: loop_wait is above 10 s",
+            "yes"
+            if platform.bounded
+            else f"no fault is drilled: loop_wait is above 10 s, or ttl above {TTL}",
             optional=True,
         ),
+        *(
+            tried(f"a shell for {name}", "faults of processes", partial(_seen, machine), "node")
+            for name, machine in platform.machines.items()
+        ),
     ]
+
+
+def _seen(machine: Machine) -> None:
+    machine.find()

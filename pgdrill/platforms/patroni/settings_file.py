@@ -21,8 +21,10 @@ dsn = "{dsn}"
 # ro-host = "db.example:5001"
 
 # What a run may do: observe (reads, and one row), load (loads the database too), fault (moves and
-# restarts the primary, rebuilds a standby). The last two ask for the cluster's name first.
+# restarts the primary, rebuilds a standby), node (stops and kills processes too, by a shell on each
+# machine). All but the first ask for the cluster's name before they begin.
 level = "observe"
+# ssh = "ssh root@{{host}}"
 
 # A cluster with such a tag on a member is refused.
 # production-labels = "environment=production,env=prod"
