@@ -13,6 +13,7 @@ from pgdrill.rundir import Records
 
 # Alerts whose condition begins not with the fault but with the new primary.
 AFTER_PROMOTION = frozenset({"PgFailoverHappened", "PgTwoPrimaries"})
+OF_NO_PRIMARY = frozenset({"PgNoPrimary"})
 
 UNMOVED = "the primary was back before another was promoted: no alert has a look-back for that"
 
@@ -31,17 +32,26 @@ def within(where: Where, spec: FaultSpec, fires: Mapping[str, Budget]) -> dict[s
 
     fires: seconds from an alert's condition to Alertmanager, by the intervals that run.
     """
-    new_primary = spec.gap(where).limit
-    return {alert: _after_fault(alert, budget, new_primary) for alert, budget in fires.items()}
+    promoted = {"new primary": spec.gap(where).limit}
+    answers = spec.answers.get(where, 0.0)
+    missed = {"it still answers": answers} if answers else {}
+    return {
+        alert: _after_fault(
+            budget,
+            promoted if alert in AFTER_PROMOTION else missed if alert in OF_NO_PRIMARY else {},
+        )
+        for alert, budget in fires.items()
+    }
 
 
-def _after_fault(alert: str, fires: Budget, new_primary: float) -> Budget:
-    if alert not in AFTER_PROMOTION:
+def _after_fault(fires: Budget, first: Mapping[str, float]) -> Budget:
+    """Return a budget that begins with what passes between the fault and the condition."""
+    if not first:
         return fires.model_copy(update={"name": alerting.FAULT})
     *intervals, margin = ((term.name, term.seconds) for term in fires.terms)
     return total(
         alerting.FAULT,
-        {"new primary": new_primary, **dict(intervals)},
+        {**first, **dict(intervals)},
         margin=margin[1],
         why=alerting.WHY,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pgdrill.faults.catalogue import FAULTS, KIND, KUBE, LOCAL, Excused, FaultSpec
+from pgdrill.faults.catalogue import FAULTS, KIND, KUBE, LOCAL, PATRONI, Excused, FaultSpec
 from pgdrill.judge import alerting
 from pgdrill.judge import detection as promises
 from pgdrill.judge.verdicts import BrokenBudgetError, Verdicts
@@ -39,7 +39,8 @@ def test_a_new_primary_is_announced_where_one_comes() -> None:
     """A primary that hangs is restarted in place by one version's settings, replaced by others'."""
     freeze = dict(FAULTS["primary_freeze"].alerts)
     assert freeze.pop(KIND) == ("PgNoPrimary",)
-    assert isinstance(freeze.pop(KUBE), Excused), "the alerts of a user's cluster are the user's"
+    for theirs in (KUBE, *PATRONI.values()):
+        assert isinstance(freeze.pop(theirs), Excused), "a user's cluster has the user's alerts"
     assert set(freeze.values()) == {("PgNoPrimary", "PgFailoverHappened")}
 
 
@@ -51,6 +52,15 @@ def test_an_alert_about_the_new_primary_may_wait_for_it() -> None:
     assert within["PgNoPrimary"].limit == 10
     assert within["PgFailoverHappened"].limit == 40
     assert within["PgFailoverHappened"].because.startswith("new primary 30 + scrape 2 + margin (")
+
+
+def test_a_primary_that_still_answers_is_not_missed() -> None:
+    """One that only its peers miss is there for Prometheus, until its liveness probe ends it."""
+    fires = {"PgNoPrimary": total("condition to alert", {"scrape": 2}, margin=8, why=alerting.WHY)}
+    spec = FAULTS["primary_partition_peers"]
+    late, soon = (promises.within(where, spec, fires)["PgNoPrimary"] for where in (KIND, LOCAL))
+    assert (late.limit, soon.limit) == (35, 10)
+    assert late.because.startswith("it still answers 25 + scrape 2 + margin (")
 
 
 @pytest.mark.parametrize(
