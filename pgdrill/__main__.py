@@ -45,8 +45,9 @@ class _Parser(argparse.ArgumentParser):
 # Of commands for an existing cluster.
 ACTIONS = {"kube": ("preflight", "rules", "sweep"), "patroni": ("preflight", "sweep")}
 LOOKS = "will be looked at; nothing is written"
-# What an action does to the cluster, whatever the level.
-DOES = {"preflight": LOOKS, "rules": LOOKS, "sweep": "loses what pgdrill left in it"}
+CLEARS = "will be cleared of what pgdrill made"
+# What a command, or its action, does to the cluster, whatever the level.
+DOES = {"preflight": LOOKS, "rules": LOOKS, "status": LOOKS, "sweep": CLEARS, "down": CLEARS}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -553,7 +554,9 @@ def main(arguments: list[str] | None = None) -> int:
         if given["command"] in LISTS:
             LISTS[given["command"]](settings, reporter)
             return 0
-        platform, why = choose(settings, reporter, DOES.get(given.get("action", ""), ""))
+        platform, why = choose(
+            settings, reporter, DOES.get(given.get("action", given["command"]), "")
+        )
         if not given.get("json"):
             reporter.line(f"platform: {platform.name} ({why})")
         if given["command"] == "status":

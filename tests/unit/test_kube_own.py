@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pgdrill.__main__ import main
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.platforms.kube import making, rights
 from pgdrill.platforms.kube.making import GIVEN, MADE, MARK, NAME, OwnCluster
@@ -90,6 +91,22 @@ def test_the_first_line_says_that_a_cluster_will_be_made() -> None:
     _, why = choose(_asked(level="fault"))
     assert f"namespace {NAME}, CloudNativePG 1.27.1; cluster {NAME} of pgdrill's own" in why
     assert "WILL BE MADE there by pgdrill's chart, and WILL BE BROKEN" in why
+
+
+@pytest.mark.usefixtures("api")
+def test_the_first_line_of_a_removal_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not announce what the level would do."""
+    assert main(["down", "--platform=kube", "--context=ours"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "it will be cleared of what pgdrill made" in said
+    assert "WILL BE" not in said
+
+
+def test_who_may_not_look_at_namespaces_is_told_of_a_role(api: KubernetesApi) -> None:
+    """A namespace can be given, with a Role in it."""
+    api.denied.add(f"get {CORE}")
+    with pytest.raises(BrokenEnvironmentError, match=r"infra/kube/own\.yaml"):
+        _own().up(_asked(yes_break=NAME))
 
 
 def test_a_namespace_of_somebody_s_is_refused(api: KubernetesApi, helm: Path) -> None:

@@ -17,6 +17,7 @@ from urllib3.exceptions import HTTPError
 from pgdrill import timeouts
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.platforms.kube.discovery import Namespace, demand_new, find_clusters, refusal
+from pgdrill.platforms.kubernetes import kubectl_output
 from pgdrill.provision.commands import Say, output
 from pgdrill.provision.supply import Supply
 from pgdrill.provision.toolchain import tool
@@ -58,7 +59,7 @@ class OwnCluster:
         if self.mark not in ("", MADE, GIVEN):
             raise BadUsageError(
                 f"namespace {self.at.namespace} is not pgdrill's: name the Cluster in it with"
-                f" --cluster=NAME; or let pgdrill make one, in a namespace that is not there yet,"
+                " --cluster=NAME; or let pgdrill make one, in a namespace that is not there yet,"
                 f" or that has the label {MARK}={GIVEN}"
             )
 
@@ -213,6 +214,7 @@ class OwnCluster:
                 self._pods if mark == GIVEN else lambda: self.mark,
                 lambda left: not left,
                 within=GONE_WITHIN,
+                not_yet=(BrokenEnvironmentError,),
             )
         except (ApiException, HTTPError) as error:
             raise self._refused(error) from None
@@ -229,11 +231,14 @@ class OwnCluster:
         return ""
 
     def _pods(self) -> list[dict[str, Any]]:
-        found = self._core.list_namespaced_pod(
-            self.at.namespace,
-            label_selector=f"cnpg.io/cluster={NAME}",
-            _request_timeout=timeouts.KUBERNETES_ANSWERS,
-        )
+        try:
+            found = self._core.list_namespaced_pod(
+                self.at.namespace,
+                label_selector=f"cnpg.io/cluster={NAME}",
+                _request_timeout=timeouts.KUBERNETES_ANSWERS,
+            )
+        except (ApiException, HTTPError) as error:
+            raise self._refused(error) from None
         return list(self._plain(found)["items"])
 
     # -- helm and the API --------------------------------------------------------------------------
@@ -272,4 +277,9 @@ class OwnCluster:
         return self.at.api.sanitize_for_serialization(found)
 
     def _refused(self, error: Exception) -> BrokenEnvironmentError:
+        if getattr(error, "status", None) == 403:
+            return BrokenEnvironmentError(
+                f"{kubectl_output.why(error)}: infra/kube/own.yaml has a namespace for a cluster of"
+                " pgdrill's own, and the Role; one that is there is named with --cluster=NAME"
+            )
         return refusal(error, self.at.access, self.at.api)

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from pgdrill import timeouts
 from pgdrill.engines.cnpg import HEALTHY_PHASE as HEALTHY
-from pgdrill.errors import BrokenEnvironmentError
+from pgdrill.errors import BrokenEnvironmentError, PgdrillError
 from pgdrill.platforms.existing.confirmation import confirm
 from pgdrill.platforms.existing.platform import WILL
 from pgdrill.platforms.kube import rights
@@ -54,14 +54,17 @@ class OwnKubePlatform(KubePlatform):
         Raises:
             BrokenEnvironmentError: the API server does not answer or refuses.
         """
-        at, is_there = self.reached, self.is_there
-        operator = self.made.operator or "of unknown version"
-        doing = does or WILL[self.settings.level] + self._will()
-        making = "" if is_there or does else "WILL BE MADE there by pgdrill's chart, and "
-        return (
+        at = self.reached
+        where = (
             f"context {at.access.context} at {at.api.configuration.host}, namespace {at.namespace},"
-            f" CloudNativePG {operator}; cluster {NAME} of pgdrill's own {making}{doing}"
+            f" CloudNativePG {self.made.operator or 'of unknown version'}"
         )
+        is_there = self.is_there  # asked in any case: it refuses where there is no CloudNativePG
+        if does:
+            return f"{where}; it {does}"
+        making = "" if is_there else "WILL BE MADE there by pgdrill's chart, and "
+        will = WILL[self.settings.level] + self._will()
+        return f"{where}; cluster {NAME} of pgdrill's own {making}{will}"
 
     @property
     def is_there(self) -> bool:
@@ -74,8 +77,13 @@ class OwnKubePlatform(KubePlatform):
         return (at.namespace, NAME) in find_clusters(at.access, at.namespace)
 
     def is_up(self) -> bool:
-        """Whether the cluster is there, with our schema in it."""
-        return self.is_there and super().is_up()
+        """Whether the cluster is there, with our schema in it; not one that is half made."""
+        if not self.is_there:
+            return False
+        try:
+            return super().is_up()
+        except BrokenEnvironmentError:
+            return False
 
     def up(self, settings: Settings) -> None:
         """Check all that is needed, ask the user to confirm, make the cluster, and our schema.
@@ -100,7 +108,10 @@ class OwnKubePlatform(KubePlatform):
             super().up(confirmed)
         except BaseException:
             self._say(f"removing cluster {NAME} again ...")
-            self.down()
+            try:
+                self.down()
+            except PgdrillError as left:  # what came first is what is to be known
+                self._say(f"{left}; `pgdrill down` removes it")
             raise
 
     def _wait(self) -> None:
