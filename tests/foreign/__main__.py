@@ -37,7 +37,7 @@ from tests.foreign import prober_image
 HERE = Path(__file__).parent
 NAME = "theirs"
 WORKER = f"{NAME}-worker"
-VOLUMES = 16  # four are used, and each cluster that pgdrill makes uses three up
+VOLUMES = 10  # four are used, and each cluster that pgdrill makes uses three up
 STATE = state_dir().with_name("foreign")
 ADMIN, THEIRS = STATE / "admin.kubeconfig", STATE / "kubeconfig"
 # Of a user who may have a cluster made in a namespace that was given, and the values for its chart.
