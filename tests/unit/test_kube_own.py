@@ -211,6 +211,24 @@ def test_the_chart_is_filled_in_for_any_kubernetes(
     made.demand_storage()
 
 
+@pytest.mark.parametrize("mark", ["", GIVEN])
+def test_a_namespace_is_made_where_there_is_none(
+    api: KubernetesApi, helm: Path, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was given one may not even ask for it; a Secret that is there keeps its password."""
+    assert helm
+    api.objects |= {"/api/v1/namespaces": listed(), f"{CORE}/secrets": listed()}
+    if mark:
+        api.objects[CORE] = _namespace(mark)
+    made = _own().made
+    assert made.manifest
+    monkeypatch.setattr(making, "output", lambda *_, **__: "")
+    made.make()
+    posted = [path for method, path in api.asked if method == "POST"]
+    assert ("/api/v1/namespaces" in posted) is (not mark)
+    assert f"{CORE}/secrets" in posted
+
+
 @pytest.mark.parametrize("mark", [MADE, GIVEN])
 def test_only_what_pgdrill_made_is_removed(
     api: KubernetesApi, helm: Path, mark: str, monkeypatch: pytest.MonkeyPatch
@@ -222,10 +240,12 @@ def test_only_what_pgdrill_made_is_removed(
         CORE: _namespace(mark),
         "/api/v1/namespaces": listed(_namespace(mark)),
         f"{CORE}/pods": listed(),
-        f"{CORE}/secrets": listed(),
+        f"{CORE}/secrets": listed({"metadata": {"name": "pgdrill-app"}}),
     }
     assert _own().made.remove()
     deleted = {path for method, path in api.asked if method == "DELETE"}
+    assert f"{CORE}/secrets" in deleted
+    assert not api.objects[f"{CORE}/secrets"]["items"]
     assert ("/api/v1/namespaces" in deleted) is (mark == MADE)
 
 

@@ -26,6 +26,7 @@ from pgdrill.waiting import DeadlineError, eventually
 
 NAME = "pgdrill"  # of the Cluster, and of its namespace where none is named
 MARK = "pgdrill.io/namespace"  # the label of a namespace that is pgdrill's
+OURS = ("app.kubernetes.io/managed-by", "pgdrill")  # a label of what helm does not make
 MADE, GIVEN = "made", "given"  # its values: removed with the cluster, or not
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 CHART = ROOT / "infra" / "helm" / "postgres-cnpg"
@@ -167,9 +168,10 @@ class OwnCluster:
         Raises:
             BrokenEnvironmentError: it refuses.
         """
-        about = {"app.kubernetes.io/managed-by": "pgdrill"}
+        about = dict([OURS])
         namespace: Any = {"metadata": {"name": self.at.namespace, "labels": about | {MARK: MADE}}}
-        self._create(lambda **more: self._core.create_namespace(namespace, **more))
+        if not self.mark:
+            self._create(lambda **more: self._core.create_namespace(namespace, **more))
         spec = self.manifest["spec"]["bootstrap"]["initdb"]
         account: Any = {
             "metadata": {"name": spec["secret"]["name"], "labels": about},
@@ -202,11 +204,14 @@ class OwnCluster:
         output(self._program, *uninstall, within=HELM_WITHIN)
         within = timeouts.KUBERNETES_ANSWERS
         try:
-            self._core.delete_collection_namespaced_secret(
-                self.at.namespace,
-                label_selector="app.kubernetes.io/managed-by=pgdrill",
-                _request_timeout=within,
+            made = self._core.list_namespaced_secret(
+                self.at.namespace, label_selector="=".join(OURS), _request_timeout=within
             )
+            for one in self._plain(made)["items"]:
+                name = one["metadata"]["name"]
+                self._core.delete_namespaced_secret(
+                    name, self.at.namespace, _request_timeout=within
+                )
             if mark == MADE:
                 self._core.delete_namespace(self.at.namespace, _request_timeout=within)
             eventually(
