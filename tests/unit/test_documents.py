@@ -210,7 +210,7 @@ NOT_EXECUTED = {
         " --serviceaccount=db:pgdrill",
         "pgdrill kube preflight --level=node",
         "pgdrill kube preflight --context=staging",
-        "pytest -m chaos --context=staging --level=fault --yes-break=pgdrill",
+        "pytest -m chaos --context=staging --level=fault --yes-break=drilled",
         "pgdrill down --context=staging",
         "kubectl apply -f infra/kube/own.yaml && kubectl apply --namespace=pgdrill -f"
         " infra/kube/rbac.yaml",

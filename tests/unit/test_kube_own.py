@@ -10,7 +10,7 @@ import yaml
 from pgdrill.__main__ import main
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.platforms.kube import making, rights
-from pgdrill.platforms.kube.making import GIVEN, MADE, MARK, NAME, OwnCluster
+from pgdrill.platforms.kube.making import GIVEN, MADE, MARK, NAME, NAMESPACE, OwnCluster
 from pgdrill.platforms.kube.own import OwnKubePlatform
 from pgdrill.platforms.select import choose
 from pgdrill.settings import ROOT, Settings, resolve
@@ -19,8 +19,8 @@ from tests.kubernetes_api import KubernetesApi, listed
 
 pytestmark = pytest.mark.unit
 
-CORE = f"/api/v1/namespaces/{NAME}"
-CLUSTERS = f"/apis/postgresql.cnpg.io/v1/namespaces/{NAME}/clusters"
+CORE = f"/api/v1/namespaces/{NAMESPACE}"
+CLUSTERS = f"/apis/postgresql.cnpg.io/v1/namespaces/{NAMESPACE}/clusters"
 DEPLOYMENTS, CLASSES = "/apis/apps/v1/deployments", "/apis/storage.k8s.io/v1/storageclasses"
 
 
@@ -51,7 +51,7 @@ def _class(name: str, default: str) -> dict[str, Any]:
 
 
 def _namespace(mark: str | None) -> dict[str, Any]:
-    return {"metadata": {"name": NAME, "labels": {MARK: mark} if mark else {"team": "a"}}}
+    return {"metadata": {"name": NAMESPACE, "labels": {MARK: mark} if mark else {"team": "a"}}}
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def _changed(api: KubernetesApi) -> list[tuple[str, str]]:
 def test_the_first_line_says_that_a_cluster_will_be_made() -> None:
     """Where, by which operator, and what will be done to it; nothing is asked of the cluster."""
     _, why = choose(_asked(level="fault"))
-    assert f"namespace {NAME}, CloudNativePG 1.27.1; cluster {NAME} of pgdrill's own" in why
+    assert f"namespace {NAMESPACE}, CloudNativePG 1.27.1; cluster {NAME} of pgdrill's own" in why
     assert "WILL BE MADE there by pgdrill's chart, and WILL BE BROKEN" in why
 
 
@@ -114,7 +114,9 @@ def test_a_namespace_of_somebody_s_is_refused(api: KubernetesApi, helm: Path) ->
     assert helm
     api.objects[CORE] = _namespace(None)
     for command in (lambda: _own().up(_asked(yes_break=NAME)), lambda: _own().down()):
-        with pytest.raises(BadUsageError, match=f"namespace {NAME} is not pgdrill's") as refused:
+        with pytest.raises(
+            BadUsageError, match=f"namespace {NAMESPACE} is not pgdrill's"
+        ) as refused:
             command()
         assert "--cluster=NAME" in str(refused.value)
     assert not _changed(api)
@@ -167,7 +169,7 @@ def test_missing_rights_are_named(api: KubernetesApi, helm: Path, mark: str | No
     with pytest.raises(BrokenEnvironmentError) as refused:
         _own().up(_asked(yes_break=NAME))
     said = str(refused.value)
-    assert f"create services in namespace {NAME}" in said
+    assert f"create services in namespace {NAMESPACE}" in said
     assert ("create namespaces in the whole of Kubernetes" in said) is (mark is None)
     assert not _changed(api)
 
@@ -268,3 +270,10 @@ def test_the_roles_grant_what_is_asked_for_and_no_more() -> None:
     }
     needed = rights.to_make(namespace=False)
     assert granted == {(r.verb, r.resource, r.group, r.is_global) for r in needed}
+
+
+def test_the_operator_s_account_is_none_of_ours() -> None:
+    """It is called as the cluster is, and would be taken from who is called the same."""
+    for file in ("rbac.yaml", "own.yaml"):
+        for one in yaml.safe_load_all((ROOT / "infra/kube" / file).read_text()):
+            assert one["metadata"]["name"] != NAME

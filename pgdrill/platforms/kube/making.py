@@ -17,14 +17,17 @@ from urllib3.exceptions import HTTPError
 from pgdrill import timeouts
 from pgdrill.errors import BadUsageError, BrokenEnvironmentError
 from pgdrill.platforms.kube.discovery import Namespace, demand_new, find_clusters, refusal
-from pgdrill.platforms.kubernetes import kubectl_output
+from pgdrill.platforms.kubernetes import jobs, kubectl_output
 from pgdrill.provision.commands import Say, output
 from pgdrill.provision.supply import Supply
 from pgdrill.provision.toolchain import tool
 from pgdrill.settings import ROOT, read_file
 from pgdrill.waiting import DeadlineError, eventually
 
-NAME = "pgdrill"  # of the Cluster, and of its namespace where none is named
+NAMESPACE = "pgdrill"  # where none is named
+# Of the Cluster. The operator makes a ServiceAccount of that name, or takes one that is there for
+# its instances: the user that drills, in a namespace that was given, is called pgdrill.
+NAME = "drilled"
 MARK = "pgdrill.io/namespace"  # the label of a namespace that is pgdrill's
 OURS = ("app.kubernetes.io/managed-by", "pgdrill")  # a label of what helm does not make
 MADE, GIVEN = "made", "given"  # its values: removed with the cluster, or not
@@ -227,13 +230,14 @@ class OwnCluster:
             raise BrokenEnvironmentError(str(error)) from None
         return True
 
-    def pending(self) -> str:
-        """Return why an instance is not ready, as its pod has it; '' where nothing is known."""
-        for pod in self._pods():
-            for one in pod["status"].get("conditions", []):
-                if one.get("status") == "False" and one.get("message"):
-                    return f"{pod['metadata']['name']}: {one['message']}"
-        return ""
+    def pending(self) -> jobs.Pod | None:
+        """Return a pod that has not begun to run, and why; None where there is none.
+
+        Raises:
+            BrokenEnvironmentError: the API server does not answer or refuses.
+        """
+        waiting = [pod for pod in self._pods() if pod["status"].get("phase") == "Pending"]
+        return jobs.seen(waiting[0]) if waiting else None
 
     def _pods(self) -> list[dict[str, Any]]:
         try:

@@ -16,7 +16,7 @@ from pgdrill.platforms.kube.discovery import (
     find_clusters,
     look_up,
 )
-from pgdrill.platforms.kube.making import GIVEN, MADE, NAME, OwnCluster
+from pgdrill.platforms.kube.making import GIVEN, MADE, NAME, NAMESPACE, OwnCluster
 from pgdrill.platforms.kube.platform import Demand, KubePlatform
 from pgdrill.platforms.kube.service_addresses import Addresses
 from pgdrill.progress import Reporter
@@ -31,7 +31,7 @@ class OwnKubePlatform(KubePlatform):
     """Without --cluster: a Cluster object of pgdrill's own, in a namespace of its own."""
 
     def __init__(self, settings: Settings, reporter: Reporter | None = None) -> None:
-        named = replace(settings, cluster=NAME, namespace=settings.namespace or NAME)
+        named = replace(settings, cluster=NAME, namespace=settings.namespace or NAMESPACE)
         super().__init__(named, reporter)
 
     @property
@@ -120,34 +120,36 @@ class OwnKubePlatform(KubePlatform):
         Raises:
             BrokenEnvironmentError: with what it waited for.
         """
-        said = ""
+        said, hopeless = "", False
 
-        def phase() -> str:
-            nonlocal said
-            found = self._look()
+        def is_decided() -> bool:
+            nonlocal said, hopeless
+            found, pod = self._look(), self.made.pending()
             status = found.resource.get("status", {})
-            if status.get("phase") == HEALTHY and len(found.members) == found.instances:
-                return HEALTHY
-            ready = f"{status.get('readyInstances', 0)} of {found.instances} instances ready"
-            now = ", ".join(filter(None, (ready, self.made.pending())))
+            now = f"{status.get('readyInstances', 0)} of {found.instances} instances ready"
+            now += f"; {pod.name} waits: {pod.waits}" if pod else ""
             if now != said:
                 said = now
                 self._say(f"cluster {NAME}: {now}")
-            return now
+            hopeless = bool(pod and pod.hopeless)
+            healthy = status.get("phase") == HEALTHY and len(found.members) == found.instances
+            return healthy or hopeless
 
+        late = ""
         try:
             eventually(
                 f"cluster {NAME} to be healthy",
-                phase,
-                lambda now: now == HEALTHY,
+                is_decided,
                 within=HEALTHY_WITHIN,
                 every=2,
                 not_yet=(BrokenEnvironmentError,),
+                silent=True,  # each change is printed
             )
         except DeadlineError:
-            raise BrokenEnvironmentError(
-                f"cluster {NAME} is not healthy after {HEALTHY_WITHIN:g} s: {said or 'no instance'}"
-            ) from None
+            late = f" after {HEALTHY_WITHIN:g} s"
+        if late or hopeless:
+            what = f"cluster {NAME} is not healthy{late}"
+            raise BrokenEnvironmentError(f"{what}: {said or 'it is not there'}")
         found = self.found
         nodes = len(set(found.hosts))
         if nodes < found.instances:
