@@ -354,8 +354,9 @@ _ALL = (
         claim="Clients write again in time after one backend was killed and all others were thrown"
         " out.",
         primary="stays",
-        # The operator sets restart_after_crash off: the postmaster ends as well, to be restarted.
-        elsewhere=dict.fromkeys((*CNPG, KUBE), "either"),
+        # The operator sets restart_after_crash off: the postmaster ends as well, to be restarted. A
+        # user's Patroni hands over where recovery takes longer than its primary_start_timeout.
+        elsewhere=dict.fromkeys((*CNPG, KUBE, *PATRONI.values()), "either"),
         cost={
             LOCAL: Cost({"recovery in place": 1, "checks": 2}, margin=2, why=_REPLAYED),
             **_RESTARTED,

@@ -39,6 +39,7 @@ VALUES: Mapping[str, Any] = {
     "antiAffinity": "preferred",  # there may be fewer nodes than instances
     "pooler": None,  # its autoscaler needs a patch of the operator's definitions
 }
+STARTS = ("PodInitializing", "ContainerCreating")  # reasons of a pod that is about to run
 HELM_WITHIN = 120.0 * timeouts.FACTOR  # seconds to send a few objects
 GONE_WITHIN = 180.0 * timeouts.FACTOR  # seconds; an instance may take 30 to stop
 
@@ -231,13 +232,13 @@ class OwnCluster:
         return True
 
     def pending(self) -> jobs.Pod | None:
-        """Return a pod that has not begun to run, and why; None where there is none.
+        """Return a pod that something keeps from running; None where there is none.
 
         Raises:
             BrokenEnvironmentError: the API server does not answer or refuses.
         """
-        waiting = [pod for pod in self._pods() if pod["status"].get("phase") == "Pending"]
-        return jobs.seen(waiting[0]) if waiting else None
+        pods = (jobs.seen(p) for p in self._pods() if p["status"].get("phase") == "Pending")
+        return next((pod for pod in pods if pod.waits not in STARTS), None)
 
     def _pods(self) -> list[dict[str, Any]]:
         try:
