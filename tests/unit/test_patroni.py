@@ -223,6 +223,24 @@ def test_a_cluster_that_is_away_is_named(api: PatroniApi) -> None:
     assert "http://127.0.0.1:1/patroni cannot be reached: Connection refused" in said
 
 
+def test_one_address_that_answers_is_enough_to_look(api: PatroniApi) -> None:
+    """A sweep has to find the machine of a primary that hangs; nothing is drilled meanwhile."""
+    hangs = "http://127.0.0.1:1"
+    api.member("db1")["api_url"] = f"{hangs}/patroni"
+    words = {"patroni": f"{hangs},{api.urls['db2']}"}
+    found = made(api, **words).found
+    assert {m.name: bool(m.status) for m in found.members} == {
+        "db1": False,
+        "db2": True,
+        "db3": True,
+    }
+    assert "db1 does not answer" in refused(api, **words)
+    api.view["members"] = [m for m in api.view["members"] if m["name"] != "db1"]
+    platform = made(api, ssh="ssh root@{host}", level="node", **words)
+    assert [machine.rest for machine in platform.machines.values()][-1] == "127.0.0.1:1"
+    assert f"{hangs} does not answer" in refused(api, **words)
+
+
 def test_faults_need_rights_and_an_address_that_follows(api: PatroniApi, tmp_path: Path) -> None:
     """A level above observe is refused at a member's own address, and without credentials."""
     api.credentials = "patroni:se:cret"

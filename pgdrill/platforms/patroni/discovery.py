@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -21,6 +22,10 @@ WELL = ("running", "streaming")
 # A request that Patroni refuses for what it holds, nothing, once it has let its sender in.
 NOTHING: dict[str, str] = {}
 UNDERSTOOD = 400
+
+
+class UnreachedError(BrokenEnvironmentError):
+    """A REST address from which no answer comes."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,9 @@ class FoundCluster:
     members: tuple[FoundMember, ...]
     view: Mapping[str, Any]  # GET /cluster
     configuration: Mapping[str, Any]  # GET /config
+    # Addresses that were given and do not answer: of no member that is listed, for Patroni forgets
+    # one that is silent for longer than ttl.
+    unlisted: tuple[FoundMember, ...] = ()
 
     @property
     def leader(self) -> str:
@@ -120,7 +128,8 @@ class FoundCluster:
                 f"{name} is a standby cluster, which takes no writes: name the addresses of the"
                 " first one with --patroni=URL,..."
             )
-        wrong = [member.complaint for member in members if member.complaint]
+        everybody = (*members, *self.unlisted)
+        wrong = [member.complaint for member in everybody if member.complaint]
         if not self.leader:
             wrong.insert(0, "no member leads")
         timelines = {member.listed.get("timeline") for member in members}
@@ -218,14 +227,21 @@ def rest_access(auth: str, ca: str) -> RestAccess:
 def look_up(access: RestAccess, urls: Sequence[str]) -> FoundCluster:
     """Look the cluster up through the addresses that were given, and those that it lists.
 
+    One address has to answer; a member that does not is looked up all the same, with its silence.
+
     Raises:
-        BrokenEnvironmentError: an address that was given does not answer as Patroni does.
+        BrokenEnvironmentError: no address that was given answers, or one not as Patroni does.
         BadUsageError: the addresses are of several clusters.
     """
     own: dict[str, tuple[str, Mapping[str, Any]]] = {}
     scopes: dict[str, str] = {}
+    silent: dict[str, BrokenEnvironmentError] = {}
     for url in urls:
-        status = _get(access, f"{url}/patroni")
+        try:
+            status = _get(access, f"{url}/patroni")
+        except UnreachedError as error:
+            silent[url] = error
+            continue
         about = status.get("patroni")
         if not isinstance(about, Mapping) or not about.get("scope"):
             raise BrokenEnvironmentError(
@@ -237,12 +253,21 @@ def look_up(access: RestAccess, urls: Sequence[str]) -> FoundCluster:
     if len(scopes) > 1:
         listed = ", ".join(f"{scope} ({url})" for scope, url in scopes.items())
         raise BadUsageError(f"--patroni names several clusters: {listed}; name the one to drill")
-    view = _get(access, f"{urls[0]}/cluster")
+    if not own:
+        raise next(iter(silent.values()))
+    first = next(iter(own.values()))[0]
+    view = _get(access, f"{first}/cluster")
     members = tuple(_member(access, one, own) for one in view.get("members", []))
     if not members:
-        raise BrokenEnvironmentError(f"{urls[0]} lists no members: has the cluster started?")
-    configuration = _get(access, f"{urls[0]}/config")
-    return FoundCluster(access, next(iter(scopes)), members, view, configuration)
+        raise BrokenEnvironmentError(f"{first} lists no members: has the cluster started?")
+    configuration = _get(access, f"{first}/config")
+    listed_at = {member.rest for member in members}
+    unlisted = tuple(
+        FoundMember(url, url, Endpoint(urlsplit(url).hostname or "", PORT), {}, {}, str(error))
+        for url, error in silent.items()
+        if url not in listed_at
+    )
+    return FoundCluster(access, next(iter(scopes)), members, view, configuration, unlisted)
 
 
 def _member(
@@ -269,7 +294,7 @@ def _get(access: RestAccess, url: str) -> dict[str, Any]:
     try:
         answer = access.ask("GET", url, timeout=timeouts.PATRONI_TAKES)
     except requests.RequestException as error:
-        raise BrokenEnvironmentError(_unreached(url, error)) from None
+        raise UnreachedError(_unreached(url, error)) from None
     try:
         found = answer.json()
     except ValueError:

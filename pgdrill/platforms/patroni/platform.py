@@ -297,7 +297,8 @@ class PatroniPlatform(ExistingPlatform):
     def machines(self) -> Mapping[str, Machine]:
         """The machine of each member; none where no command gives a shell."""
         ssh = self.settings.ssh
-        return {one.name: Machine.of(one, ssh) for one in self.found.members} if ssh else {}
+        found = (*self.found.members, *self.found.unlisted)
+        return {one.name: Machine.of(one, ssh) for one in found} if ssh else {}
 
     @property
     def _by_shell(self) -> bool:
