@@ -209,6 +209,8 @@ NOT_EXECUTED = {
         "kubectl create rolebinding pgdrill-node --namespace=pgdrill-node --role=pgdrill-node"
         " --serviceaccount=db:pgdrill",
         "pgdrill kube preflight --level=node",
+        "pgdrill patroni preflight --level=node",
+        "pytest --level=node --yes-break=pgdrill --trials=1",
         "pgdrill kube preflight --context=staging",
         "pytest -m chaos --context=staging --level=fault --yes-break=drilled",
         "pgdrill down --context=staging",

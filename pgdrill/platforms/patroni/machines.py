@@ -97,7 +97,8 @@ class Machine:
                 for word in (*shlex.split(template), "bash", "-s")
             )
         )
-        return cls(member.name, words, f"{host}:{at.port}", member.at)
+        port = at.port or (443 if at.scheme == "https" else 80)
+        return cls(member.name, words, f"{host}:{port}", member.at)
 
     def run(self, script: str, *arguments: str) -> str:
         """Run a bash script there, and return what it prints.
