@@ -170,7 +170,11 @@ _OWN_PROBES = Cost({**_PROBED, **_UNANSWERED}, margin=11)
 # The instance manager, once it runs again, obeys the kubelet's request to end. Seen: 202 s after it
 # hung, 217 s after the primary was cut off.
 _OWN_END = Cost({**_PROBED, **_SMARTLY}, margin=44)
-_CUT_FOR = 90.0  # seconds: the old primary is watched beside its successor
+# Seconds: the old primary is watched beside its successor. A connection that waits is tried again
+# after 63 s, and then not before 127: a longer cut would be followed by half a minute of nothing.
+_CUT_FOR = 60.0
+# Its lock is renewed no more: it steps down.
+_STEPS_DOWN = {"loop": 1.0, "retry_timeout": 5.0, "demotion": 2.0}
 # The container's postmaster is gone: kubelet restarts it, unless the operator is quicker.
 _RESTARTED: dict[Where, Cost] = {
     **dict.fromkeys(
@@ -220,19 +224,21 @@ _OUTAGE = ("PgNoPrimary", "PgFailoverHappened")
 
 
 def _partition(
-    name: str, title: str, claim: str, local: Cost, kind: Cost, answers: float = 0.0
+    name: str,
+    title: str,
+    claim: str,
+    local: Cost,
+    kind: Cost,
+    answers: Mapping[Where, float] | None = None,
 ) -> FaultSpec:
-    """Return a fault that cuts the primary off.
-
-    answers: seconds in which a primary on kind still answers who asks it.
-    """
+    """Return a fault that cuts the primary off."""
     return FaultSpec(
         name=name,
         title=title,
         claim=claim,
         primary="moves",
         cost={LOCAL: local, KIND: kind, KUBE: _OWN_END},
-        answers={KIND: answers},
+        answers=answers or {},
         # The container may be restarted in place before another member is named.
         elsewhere={KUBE: "either"},
         alerts={**dict.fromkeys((LOCAL, KIND), _OUTAGE), KUBE: _THEIRS},
@@ -433,7 +439,7 @@ _ALL = (
         "A primary that only clients reach acknowledges nothing that a successor lacks.",
         _CUT_OFF,
         _ISOLATED,
-        answers=sum(_ENDS.values()),
+        answers={LOCAL: sum(_STEPS_DOWN.values()), KIND: sum(_ENDS.values())},
     ),
     _partition(
         "primary_partition_one_way",

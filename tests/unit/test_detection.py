@@ -55,11 +55,11 @@ def test_an_alert_about_the_new_primary_may_wait_for_it() -> None:
 
 
 def test_a_primary_that_still_answers_is_not_missed() -> None:
-    """One that only its peers miss is there for Prometheus, until its liveness probe ends it."""
+    """One that only its peers miss is there for Prometheus, until it is ended or steps down."""
     fires = {"PgNoPrimary": total("condition to alert", {"scrape": 2}, margin=8, why=alerting.WHY)}
     spec = FAULTS["primary_partition_peers"]
     late, soon = (promises.within(where, spec, fires)["PgNoPrimary"] for where in (KIND, LOCAL))
-    assert (late.limit, soon.limit) == (35, 10)
+    assert (late.limit, soon.limit) == (35, 18)
     assert late.because.startswith("it still answers 25 + scrape 2 + margin (")
 
 
