@@ -133,12 +133,11 @@ class KubernetesApi:
 
             def do_DELETE(self) -> None:  # the name that http.server calls
                 path = self.path.partition("?")[0]
-                whole = "items" in outer.objects.get(path, {})
-                plural, name = (path, "") if whole else path.rsplit("/", 1)
+                plural, _, name = path.rpartition("/")
                 outer.asked.append(("DELETE", plural))
                 items = outer.objects[plural]["items"]
-                items[:] = [one for one in items if name and one["metadata"]["name"] != name]
-                outer.objects.pop("" if whole else path, None)
+                items[:] = [one for one in items if one["metadata"]["name"] != name]
+                outer.objects.pop(path, None)
                 self._send(200, {"kind": "Status"})
 
             def _refuse(self, code: int, message: str) -> None:

@@ -32,16 +32,11 @@ def within(where: Where, spec: FaultSpec, fires: Mapping[str, Budget]) -> dict[s
 
     fires: seconds from an alert's condition to Alertmanager, by the intervals that run.
     """
-    promoted = {"new primary": spec.gap(where).limit}
-    answers = spec.answers.get(where, 0.0)
-    missed = {"it still answers": answers} if answers else {}
-    return {
-        alert: _after_fault(
-            budget,
-            promoted if alert in AFTER_PROMOTION else missed if alert in OF_NO_PRIMARY else {},
-        )
-        for alert, budget in fires.items()
-    }
+    promoted = spec.gap(where).limit
+    first = {alert: {"new primary": promoted} for alert in AFTER_PROMOTION}
+    if answers := spec.answers.get(where):
+        first |= {alert: {"it still answers": answers} for alert in OF_NO_PRIMARY}
+    return {alert: _after_fault(budget, first.get(alert, {})) for alert, budget in fires.items()}
 
 
 def _after_fault(fires: Budget, first: Mapping[str, float]) -> Budget:

@@ -102,6 +102,10 @@ class ProcessFault(MemberFault):
     def _signal(self, name: str, pids: Sequence[int]) -> None:
         """Send a signal to some of them; those that are gone are no error."""
 
+    def _stopped(self) -> list[int]:
+        """Return the pids of those that are stopped."""
+        return [p.pid for p in self._all() if p.state == "T"]
+
 
 class KillBackend(ProcessFault):
     """SIGKILL the backend of one client, as the kernel does when memory runs out.
@@ -239,9 +243,6 @@ class FreezeMember(ProcessFault):
         if self._hit is not None:
             self._signal("CONT", self._stopped())
 
-    def _stopped(self) -> list[int]:
-        return [p.pid for p in self._all() if p.state == "T"]
-
     def verify_healed(self) -> str:
         """No process of the member is stopped."""
         left = self._stopped()
@@ -296,7 +297,7 @@ class FreezeSome(ProcessFault):
     def heal(self) -> None:
         """Resume them."""
         if self._hit is not None:
-            self._signal("CONT", [p.pid for p in self._all() if p.state == "T"])
+            self._signal("CONT", self._stopped())
 
     def verify_healed(self) -> str:
         """No process of the member is stopped."""

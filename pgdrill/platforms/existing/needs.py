@@ -67,7 +67,7 @@ def of_monitoring(platform: ExistingPlatform) -> Iterator[Row]:
         )
 
 
-def tried(what: str, why: str, demand: Callable[[], None], level: str = "observe") -> Row:
+def tried(what: str, why: str, demand: Callable[[], object], level: str = "observe") -> Row:
     """Return whether a demand of a level is met, with its refusal where it is not."""
     try:
         demand()

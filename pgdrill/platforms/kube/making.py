@@ -29,8 +29,8 @@ NAMESPACE = "pgdrill"  # where none is named
 # its instances: the user that drills, in a namespace that was given, is called pgdrill.
 NAME = "drilled"
 MARK = "pgdrill.io/namespace"  # the label of a namespace that is pgdrill's
-OURS = ("app.kubernetes.io/managed-by", "pgdrill")  # a label of what helm does not make
 MADE, GIVEN = "made", "given"  # its values: removed with the cluster, or not
+OURS = ("app.kubernetes.io/managed-by", "pgdrill")  # a label of what helm does not make
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 CHART = ROOT / "infra" / "helm" / "postgres-cnpg"
 VALUES: Mapping[str, Any] = {
@@ -86,20 +86,12 @@ class OwnCluster:
         labels = self._plain(found)["metadata"].get("labels", {})
         return str(labels.get(MARK, "-"))
 
-    def demand_values(self) -> None:
-        """Refuse values that the chart does not take.
-
-        Raises:
-            BadUsageError: the file cannot be read, or with what is wrong in it.
-        """
-        assert self.manifest
-
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
         """The Cluster object that will be made.
 
         Raises:
-            BadUsageError: the chart does not take the values.
+            BadUsageError: the file cannot be read, or the chart does not take the values.
         """
         if self.values:
             read_file(self.values, "chart-values")
@@ -194,8 +186,8 @@ class OwnCluster:
             if getattr(error, "status", None) != 409:  # it is there already
                 raise self._refused(error) from None
 
-    def remove(self) -> bool:
-        """Remove it, with its namespace where pgdrill made that; whether there was anything.
+    def remove(self) -> str:
+        """Remove it, with its namespace where pgdrill made that; return the namespace's label.
 
         Raises:
             BadUsageError: the namespace is somebody else's.
@@ -203,7 +195,7 @@ class OwnCluster:
         """
         self.demand_namespace()
         if not (mark := self.mark):
-            return False
+            return mark
         uninstall = ("uninstall", "--ignore-not-found", *self._reached, NAME)
         output(self._program, *uninstall, within=HELM_WITHIN)
         within = timeouts.KUBERNETES_ANSWERS
@@ -229,7 +221,7 @@ class OwnCluster:
             raise self._refused(error) from None
         except DeadlineError as error:
             raise BrokenEnvironmentError(str(error)) from None
-        return True
+        return mark
 
     def pending(self) -> jobs.Pod | None:
         """Return a pod that something keeps from running; None where there is none.

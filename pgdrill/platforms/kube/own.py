@@ -9,13 +9,7 @@ from pgdrill.errors import BrokenEnvironmentError, PgdrillError
 from pgdrill.platforms.existing.confirmation import confirm
 from pgdrill.platforms.existing.platform import WILL
 from pgdrill.platforms.kube import rights
-from pgdrill.platforms.kube.discovery import (
-    FoundCluster,
-    Namespace,
-    client_of,
-    find_clusters,
-    look_up,
-)
+from pgdrill.platforms.kube.discovery import Namespace, client_of, find_clusters, look_up
 from pgdrill.platforms.kube.making import GIVEN, MADE, NAME, NAMESPACE, OwnCluster
 from pgdrill.platforms.kube.platform import Demand, KubePlatform
 from pgdrill.platforms.kube.service_addresses import Addresses
@@ -34,13 +28,9 @@ class OwnKubePlatform(KubePlatform):
         named = replace(settings, cluster=NAME, namespace=settings.namespace or NAMESPACE)
         super().__init__(named, reporter)
 
-    @property
+    @cached_property
     def reached(self) -> Namespace:
         """The namespace, whether it is there or not."""
-        return self._reached
-
-    @cached_property
-    def _reached(self) -> Namespace:
         return Namespace(self._access, client_of(self._access), self.settings.namespace)
 
     @cached_property
@@ -99,13 +89,15 @@ class OwnKubePlatform(KubePlatform):
         confirm(self.title, settings.yes_break, self._say)
         confirmed = replace(settings, yes_break=self.title)
         if self.is_up():
-            super().up(confirmed)
+            self.found.demand_well()
+            self._take(confirmed)
             return
         try:
             self._say(f"making cluster {NAME} in namespace {self.reached.namespace} ...")
             self.made.make()
             self._wait()
-            super().up(confirmed)
+            self.found.demand_well()  # its instances show the operator's version at last
+            self._take(confirmed)
         except BaseException:
             self._say(f"removing cluster {NAME} again ...")
             try:
@@ -124,7 +116,8 @@ class OwnKubePlatform(KubePlatform):
 
         def is_decided() -> bool:
             nonlocal said, hopeless
-            found, pod = self._look(), self.made.pending()
+            found = look_up(self._access, self.settings.namespace, NAME)
+            pod = self.made.pending()
             status = found.resource.get("status", {})
             now = f"{status.get('readyInstances', 0)} of {found.instances} instances ready"
             now += f"; {pod.name} waits: {pod.waits}" if pod else ""
@@ -159,9 +152,6 @@ class OwnKubePlatform(KubePlatform):
             )
         retry("addresses of its Services", self._addresses, within=ADDRESS_WITHIN)
 
-    def _look(self) -> FoundCluster:
-        return look_up(self._access, self.settings.namespace, NAME)
-
     def _addresses(self) -> Addresses:
         try:
             return self.addresses
@@ -184,9 +174,8 @@ class OwnKubePlatform(KubePlatform):
                 self._remove_pods()
             except BrokenEnvironmentError as error:  # they end by themselves, their cluster not
                 self._say(str(error))
-        made = self.made.mark == MADE
-        if self.made.remove():
-            within = f", and namespace {self.reached.namespace}" if made else ""
+        if mark := self.made.remove():
+            within = f", and namespace {self.reached.namespace}" if mark == MADE else ""
             self._say(f"removed cluster {NAME}{within}")
         self._released()
 
@@ -196,7 +185,7 @@ class OwnKubePlatform(KubePlatform):
         return (
             Demand("a namespace of its own", self.reached.namespace, made.demand_namespace),
             Demand("CloudNativePG", "the operator that is there", made.demand_operator),
-            Demand("values that the chart takes", "--chart-values", made.demand_values),
+            Demand("values that the chart takes", "--chart-values", lambda: made.manifest),
             Demand("a storage class", "volumes of the instances", made.demand_storage),
         )
 

@@ -60,7 +60,7 @@ class Demand:
 
     what: str
     why: str
-    check: Callable[[], None]
+    check: Callable[[], object]
     level: str = "observe"
 
 
@@ -106,7 +106,7 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
         settings = self.settings
         return look_up(self._access, settings.namespace, settings.cluster)
 
-    @property
+    @cached_property
     def reached(self) -> Namespace:
         """The namespace, and the way to it.
 
@@ -215,6 +215,16 @@ class KubePlatform(ExistingPlatform, KubernetesPlatform):
         found = self.found
         found.demand_well()
         rights.demand(self.asked_rights(), settings.level, found)
+        self._take(settings)
+
+    def _take(self, settings: Settings) -> None:
+        """Make our schema in a cluster that is well, and what faults need beside it.
+
+        Raises:
+            BrokenEnvironmentError: something is missing; nothing was done.
+            BadUsageError: the user did not confirm it.
+        """
+        found = self.found
         if self._from_nodes:
             self.helpers.demand_admitted()
         self._begin(settings, f"`kubectl cnpg psql {found.name}` is a superuser")

@@ -1,10 +1,7 @@
 """The needs of a drill of an existing cluster, checked before anything is done."""
 
-from functools import partial
-
 from pgdrill.faults.catalogue import TTL
 from pgdrill.platforms.existing.needs import Row, of_database, of_monitoring, tried
-from pgdrill.platforms.patroni.machines import Machine
 from pgdrill.platforms.patroni.platform import PatroniPlatform
 
 MORE = ""  # all remedies are in the table
@@ -39,11 +36,7 @@ def look(platform: PatroniPlatform) -> list[Row]:
             optional=True,
         ),
         *(
-            tried(f"a shell for {name}", "faults of processes", partial(_seen, machine), "node")
+            tried(f"a shell for {name}", "faults of processes", machine.find, "node")
             for name, machine in platform.machines.items()
         ),
     ]
-
-
-def _seen(machine: Machine) -> None:
-    machine.find()

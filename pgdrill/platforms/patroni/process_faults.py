@@ -15,13 +15,12 @@ from pgdrill.platforms.member_faults import (
     ProcessFault,
     is_postmaster,
 )
+from pgdrill.platforms.patroni.faults import RestFault
 from pgdrill.platforms.patroni.machines import Machine
 
 
-class _ByShell(ProcessFault):
+class _ByShell(RestFault, ProcessFault):
     """Hits processes of one member, on its machine."""
-
-    _engine: PatroniByRest
 
     def __init__(
         self, engine: PatroniByRest, name: str, role: str, machines: Mapping[str, Machine]
@@ -34,9 +33,6 @@ class _ByShell(ProcessFault):
         self._machine = self._machines[target.name]
         self._agent, self._data = self._machine.find()
         return target
-
-    def _now(self) -> str:
-        return self._engine.member(self._target.name).incarnation
 
     def _all(self) -> list[Process]:
         return self._machine.processes(self._agent, self._data)
