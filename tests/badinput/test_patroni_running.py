@@ -42,7 +42,7 @@ def _theirs(platform: LocalPlatform) -> tuple[Any, Any, list[str]]:
 
 def test_somebody_s_cluster_is_drilled_and_left_as_it_was(running: Running, tmp_path: Path) -> None:
     """A newcomer's settings by `init`, smoke, a switchover that their own alert has to see, and a
-    backend that is killed by a shell on its machine.
+    standby that is frozen by a shell on its machine.
 
     All that moved is the primary.
     """
@@ -60,7 +60,7 @@ def test_somebody_s_cluster_is_drilled_and_left_as_it_was(running: Running, tmp_
     with (tmp_path / "pgdrill.toml").open("a") as settings:  # its last table is that of the alerts
         settings.write(f'switchover = "{SEES}"\n')
     tests = [str(ROOT / "tests" / "smoke" / "test_topology.py"), str(ROOT / "tests" / "chaos")]
-    faults = "test_fault and (switchover or backend_kill and not standby)"
+    faults = "test_fault and (switchover or standby_freeze)"
     picked = ["-k", f"topology or {faults}", "--level=node", "--ssh=local"]
     picked += ["--profile=laptop", "--trials=1"]
     picked += [f"--prometheus-url={local.prometheus_url}"]
@@ -78,7 +78,7 @@ def test_somebody_s_cluster_is_drilled_and_left_as_it_was(running: Running, tmp_
     assert drilled.code == (1 if wrong else 0), drilled.output
     assert not re.search(r"FAILED \S*test_topology", drilled.output), drilled.output
     trials = {trial.experiment: trial for trial in records.all(Trial)}
-    assert trials.keys() == {"switchover", "backend_kill"}
+    assert trials.keys() == {"switchover", "standby_freeze"}
     assert all(t.tuning == "loop-wait-1" and t.verified for t in trials.values())
     trial = trials["switchover"]
     assert trial.timeline_after > trial.timeline_before
